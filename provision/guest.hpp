@@ -1,0 +1,62 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "src/base/stream.hpp"
+
+/// What the rest of the product knows of a reachable guest: run a program, open a stream. Nothing here says SSH.
+namespace cl {
+
+struct TerminalSize {
+  int columns = 80;
+  int rows = 24;
+};
+
+struct ExecRequest {
+  std::string command;                   ///< for the login shell's -c; empty = an interactive login shell
+  std::optional<TerminalSize> terminal;  ///< give it a pseudo-terminal
+  std::string terminal_type = "xterm";   ///< $TERM, with a terminal only
+};
+
+/// A program running in the guest. stdin/stdout are the stream; with a terminal, stderr is part of stdout.
+class GuestProcess {
+ public:
+  virtual ~GuestProcess() = default;
+  /// stdin (write, shutdown_write) and stdout (read_some).
+  virtual ByteStream& io() = 0;
+  /// stderr; 0 = ended. Must be read too, or the program may block.
+  virtual asio::awaitable<std::size_t> read_errors(std::span<char> space) = 0;
+  virtual asio::awaitable<void> resize(TerminalSize size) = 0;
+  /// After stdout and stderr ended: the exit code, or 128 + n for signal n, or 255 when the guest said neither.
+  virtual asio::awaitable<int> wait_exit() = 0;
+};
+
+/// One reachable guest. Every function throws Error{guest_failed} when the guest cannot be reached any more.
+class Guest {
+ public:
+  virtual ~Guest() = default;
+  virtual asio::awaitable<std::unique_ptr<GuestProcess>> exec(ExecRequest request) = 0;
+  /// A connection to a unix socket in the guest; Error{guest_failed} too when nobody listens there.
+  virtual asio::awaitable<std::unique_ptr<ByteStream>> open_unix(std::string path) = 0;
+  /// A connection to a TCP port as seen from inside the guest.
+  virtual asio::awaitable<std::unique_ptr<ByteStream>> open_tcp(std::string host, std::uint16_t port) = 0;
+  /// Completes when the guest can no longer be reached through this object (transport ended or broke).
+  virtual asio::awaitable<void> lost() = 0;
+};
+
+struct GuestResult {
+  int exit_code = 0;
+  std::string output, errors;  ///< each limited to its last 1 MiB
+};
+
+/// Runs a command to its end: `input` to stdin, `on_line` for each complete line of stdout as it comes.
+asio::awaitable<GuestResult> run_in_guest(Guest& guest, std::string command, std::string input,
+                                          std::function<void(std::string_view)> on_line = {});
+
+}  // namespace cl

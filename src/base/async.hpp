@@ -1,0 +1,84 @@
+#pragma once
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/deferred.hpp>
+#include <boost/asio/experimental/parallel_group.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <chrono>
+#include <exception>
+#include <string>
+#include <utility>
+
+#include "src/base/error.hpp"
+
+namespace cl {
+
+namespace asio = boost::asio;
+using boost::system::error_code;
+
+/// Completion token of leaf I/O: the error_code comes back as a value.
+inline constexpr auto no_throw = asio::as_tuple(asio::use_awaitable);
+
+inline asio::awaitable<void> sleep_for(std::chrono::milliseconds time) {
+  asio::steady_timer timer(co_await asio::this_coro::executor, time);
+  co_await timer.async_wait(asio::use_awaitable);
+}
+
+/// Runs `op` and cancels it after `limit` with Error{timed_out} "<doing> took too long".
+/// Returns only when `op` has really finished, so nothing that it borrowed can dangle; an op that
+/// disables cancellation therefore delays the timeout. Not `op || timer`: that waits for a success
+/// and swallows the error of a failing op.
+template <class T>
+asio::awaitable<T> with_timeout(std::chrono::milliseconds limit, std::string doing, asio::awaitable<T> op) {
+  auto executor = co_await asio::this_coro::executor;
+  asio::steady_timer timer(executor, limit);
+  auto group = asio::experimental::make_parallel_group(asio::co_spawn(executor, std::move(op), asio::deferred),
+                                                       timer.async_wait(asio::deferred));
+  if constexpr (std::is_void_v<T>) {
+    auto [order, failure, timer_ec] =
+        co_await group.async_wait(asio::experimental::wait_for_one(), asio::use_awaitable);
+    if (order[0] == 1 && !timer_ec) throw Error(Errc::timed_out, doing + " took too long");
+    if (failure) std::rethrow_exception(failure);
+  } else {
+    auto [order, failure, value, timer_ec] =
+        co_await group.async_wait(asio::experimental::wait_for_one(), asio::use_awaitable);
+    if (order[0] == 1 && !timer_ec) throw Error(Errc::timed_out, doing + " took too long");
+    if (failure) std::rethrow_exception(failure);
+    co_return std::move(value);
+  }
+}
+
+/// A latch for one thread: wait() returns once set() was called, at once if that was before.
+class Event {
+ public:
+  explicit Event(const asio::any_io_executor& executor) : timer_(executor, asio::steady_timer::time_point::max()) {}
+
+  bool is_set() const noexcept { return set_; }
+  /// Latches. Moving the expiry also wakes whoever waits now; cancel() would be lost on later waiters.
+  void set() {
+    set_ = true;
+    timer_.expires_at(asio::steady_timer::time_point::min());
+  }
+  void reset() {
+    set_ = false;
+    timer_.expires_at(asio::steady_timer::time_point::max());
+  }
+  asio::awaitable<void> wait() {
+    while (!set_) {
+      co_await timer_.async_wait(no_throw);
+      const auto state = co_await asio::this_coro::cancellation_state;
+      if (!set_ && state.cancelled() != asio::cancellation_type::none)
+        throw boost::system::system_error(asio::error::operation_aborted);
+    }
+  }
+
+ private:
+  bool set_ = false;
+  asio::steady_timer timer_;
+};
+
+}  // namespace cl

@@ -1,0 +1,238 @@
+#include "src/base/child.hpp"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define BOOST_PROCESS_USE_STD_FS 1
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/write.hpp>
+#include <boost/process/v2/environment.hpp>
+#include <boost/process/v2/process.hpp>
+#include <boost/process/v2/start_dir.hpp>
+#include <boost/process/v2/stdio.hpp>
+#include <cstdlib>
+#include <map>
+
+#include "src/base/file.hpp"
+#include "src/base/platform.hpp"
+#include "src/base/unique_fd.hpp"
+
+namespace cl {
+namespace bp = boost::process::v2;
+namespace {
+
+constexpr std::size_t kept_output = 16 << 20;
+
+/// Initialiser for the launcher. Boost 1.83 leaves low descriptors open in the child and its
+/// "close all others" is broken there, so a forgotten listener would live on inside QEMU.
+struct Prepare {
+  const Command& command;
+
+  template <class... Rest>
+  error_code on_exec_setup(bp::posix::default_launcher&, const bp::filesystem::path&, const char* const*, Rest&&...) {
+    // The launcher returns success when errno is 0 and an initialiser fails: give it a real errno.
+    if (command.new_session && ::setsid() < 0) return {errno, boost::system::system_category()};
+    sigset_t none;
+    ::sigemptyset(&none);
+    ::sigprocmask(SIG_SETMASK, &none, nullptr);
+    ::signal(SIGPIPE, SIG_DFL);
+    if (const int failure = platform::seal_descriptors(command.keep); failure != 0)
+      return {failure, boost::system::system_category()};
+    return {};
+  }
+};
+
+/// Our environment with the command's entries over it.
+std::vector<std::string> merged_environment(const std::vector<std::string>& over) {
+  std::map<std::string, std::string> all;
+  auto put = [&](std::string_view entry) {
+    const auto equals = entry.find('=');
+    if (equals != std::string_view::npos) all[std::string(entry.substr(0, equals))] = entry.substr(equals + 1);
+  };
+  for (char** entry = environ; *entry != nullptr; ++entry) put(*entry);
+  for (const std::string& entry : over) put(entry);
+  std::vector<std::string> list;
+  for (const auto& [name, value] : all) list.push_back(name + "=" + value);
+  return list;
+}
+
+struct Pipe {
+  UniqueFd read_end, write_end;
+};
+
+Pipe make_pipe() {
+  int ends[2];
+#ifdef __linux__
+  if (::pipe2(ends, O_CLOEXEC) != 0) throw io_error("cannot create a pipe", errno);
+#else
+  if (::pipe(ends) != 0) throw io_error("cannot create a pipe", errno);
+  for (const int fd : ends) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+#endif
+  return Pipe{UniqueFd(ends[0]), UniqueFd(ends[1])};
+}
+
+asio::awaitable<void> feed(asio::posix::stream_descriptor pipe, std::string bytes) {
+  // A program may end without reading its input: an error here is its business, not ours.
+  co_await asio::async_write(pipe, asio::buffer(bytes), no_throw);
+}
+
+asio::awaitable<std::string> drain(asio::posix::stream_descriptor pipe, OnLine on_line) {
+  std::string all, line;
+  std::vector<char> buffer(64 * 1024);
+  for (;;) {
+    auto [ec, got] = co_await pipe.async_read_some(asio::buffer(buffer), no_throw);
+    if (ec == asio::error::operation_aborted) throw boost::system::system_error(ec);
+    if (ec) co_return all;
+    const std::string_view part(buffer.data(), got);
+    all += part;
+    if (all.size() > kept_output) all.erase(0, all.size() - kept_output);
+    if (!on_line) continue;
+    for (const char c : part) {
+      if (c != '\n') {
+        line += c;
+        continue;
+      }
+      on_line(line);
+      line.clear();
+    }
+  }
+}
+
+}  // namespace
+
+std::string ExitStatus::str() const {
+  return signal != 0 ? "signal " + std::to_string(signal) : "exit code " + std::to_string(code);
+}
+
+struct Child::State {
+  bp::process process;
+  bool reaped = false;
+};
+
+Child::Child(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Child::Child(Child&&) noexcept = default;
+Child& Child::operator=(Child&&) noexcept = default;
+
+Child::~Child() {
+  if (state_ && !state_->reaped) state_->process.detach();  // the default would SIGKILL and block
+}
+
+Child Child::start(const asio::any_io_executor& executor, const Command& command) {
+  const std::string& name = command.argv.at(0);
+  const auto program = find_program(name);
+  if (!program) throw Error(Errc::host_requirement, name + " is not installed or not in PATH");
+
+  UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+  if (!null) throw io_error("cannot open /dev/null", errno);
+  bp::process_stdio stdio;
+  stdio.in = command.input >= 0 ? command.input : null.get();
+  stdio.out = command.output >= 0 ? command.output : null.get();
+  stdio.err = command.errors >= 0 ? command.errors : null.get();
+  const std::vector<std::string> environment = merged_environment(command.environment);
+  const std::vector<std::string> arguments(command.argv.begin() + 1, command.argv.end());
+  const bp::filesystem::path directory = command.directory.empty() ? bp::filesystem::path(".") : command.directory;
+
+  error_code ec;
+  bp::process process = bp::posix::default_launcher()(executor, ec, *program, arguments, std::move(stdio),
+                                                      bp::process_environment(environment),
+                                                      bp::process_start_dir(directory), Prepare{command});
+  if (ec) throw Error(Errc::io, "cannot start " + program->string()).because(ec.message());
+  return Child(std::make_unique<State>(State{std::move(process)}));
+}
+
+pid_t Child::pid() const noexcept { return state_->process.id(); }
+
+asio::awaitable<ExitStatus> Child::wait() {
+  auto [ec, unused] = co_await state_->process.async_wait(no_throw);
+  if (ec) throw boost::system::system_error(ec);
+  state_->reaped = true;
+  const int native = state_->process.native_exit_code();
+  ExitStatus status;
+  if (WIFSIGNALED(native)) {
+    status.signal = WTERMSIG(native);
+  } else {
+    status.code = WEXITSTATUS(native);
+  }
+  co_return status;
+}
+
+void Child::kill(int signal) {
+  if (!state_->reaped) ::kill(pid(), signal);
+}
+
+asio::awaitable<Finished> run(Command command, std::string input, std::chrono::milliseconds limit, OnLine on_line) {
+  auto executor = co_await asio::this_coro::executor;
+  Pipe in = make_pipe(), out = make_pipe(), err = make_pipe();
+  command.input = in.read_end.get();
+  command.output = out.write_end.get();
+  command.errors = err.write_end.get();
+  command.new_session = true;  // so that the whole family can be ended with one kill
+  Child child = Child::start(executor, command);
+  in.read_end.reset();
+  out.write_end.reset();
+  err.write_end.reset();
+
+  asio::posix::stream_descriptor feeder(executor, in.write_end.release());
+  asio::posix::stream_descriptor output(executor, out.read_end.release());
+  asio::posix::stream_descriptor errors(executor, err.read_end.release());
+  asio::steady_timer timer(executor, limit);
+  auto work = asio::experimental::make_parallel_group(
+      asio::co_spawn(executor, feed(std::move(feeder), std::move(input)), asio::deferred),
+      asio::co_spawn(executor, drain(std::move(output), std::move(on_line)), asio::deferred),
+      asio::co_spawn(executor, drain(std::move(errors), {}), asio::deferred));
+  auto all_read = asio::co_spawn(
+      executor,
+      [](decltype(work) group) -> asio::awaitable<std::pair<std::string, std::string>> {
+        auto [order, e1, e2, o, e3, e] =
+            co_await group.async_wait(asio::experimental::wait_for_all(), asio::use_awaitable);
+        for (const auto& failure : {e2, e3})
+          if (failure) std::rethrow_exception(failure);
+        co_return std::pair(std::move(o), std::move(e));
+      }(std::move(work)),
+      asio::deferred);
+  auto race = asio::experimental::make_parallel_group(std::move(all_read), timer.async_wait(asio::deferred));
+  auto [order, failure, texts, timer_ec] =
+      co_await race.async_wait(asio::experimental::wait_for_one(), asio::use_awaitable);
+
+  const bool late = order[0] == 1 && !timer_ec;
+  const auto outer = co_await asio::this_coro::cancellation_state;
+  const bool cancelled = outer.cancelled() != asio::cancellation_type::none;
+  // From here nothing interrupts: the process is ended and reaped in every case.
+  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+  if (late || cancelled || failure) ::kill(-child.pid(), SIGKILL);
+  ExitStatus status = co_await child.wait();
+  if (cancelled) throw boost::system::system_error(asio::error::operation_aborted);
+  if (late) throw Error(Errc::timed_out, command.argv[0] + " took too long");
+  if (failure) std::rethrow_exception(failure);
+  Finished finished{status, std::move(texts.first), std::move(texts.second)};
+  co_return finished;
+}
+
+std::optional<std::filesystem::path> find_program(std::string_view name) {
+  auto runnable = [](const std::filesystem::path& path) {
+    return std::filesystem::is_regular_file(path) && ::access(path.c_str(), X_OK) == 0;
+  };
+  if (name.find('/') != std::string_view::npos) {
+    std::filesystem::path path(name);
+    return runnable(path) ? std::optional(path) : std::nullopt;
+  }
+  const char* set = std::getenv("PATH");
+  std::string_view rest = set != nullptr ? set : "";
+  // Where package managers put programs that a service's or a GUI's short PATH does not name.
+  const std::string extended =
+      std::string(rest) + ":/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin:/opt/homebrew/bin";
+  rest = extended;
+  while (!rest.empty()) {
+    const auto colon = rest.find(':');
+    const std::string_view directory = rest.substr(0, colon);
+    rest = colon == std::string_view::npos ? std::string_view{} : rest.substr(colon + 1);
+    if (directory.empty()) continue;
+    std::filesystem::path path = std::filesystem::path(directory) / name;
+    if (runnable(path)) return path;
+  }
+  return std::nullopt;
+}
+
+}  // namespace cl

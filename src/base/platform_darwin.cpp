@@ -1,0 +1,77 @@
+#include <fcntl.h>
+#include <mach-o/dyld.h>
+#include <sys/event.h>
+#include <sys/socket.h>
+#include <sys/sysctl.h>
+#include <sys/un.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <cerrno>
+#include <cstdlib>
+
+#include "src/base/platform.hpp"
+#include "src/base/unique_fd.hpp"
+
+namespace cl::platform {
+
+std::uint64_t memory_bytes() {
+  std::uint64_t bytes = 0;
+  std::size_t size = sizeof bytes;
+  ::sysctlbyname("hw.memsize", &bytes, &size, nullptr, 0);
+  return bytes;
+}
+
+std::filesystem::path executable() {
+  std::uint32_t size = 0;
+  ::_NSGetExecutablePath(nullptr, &size);
+  std::string path(size, '\0');
+  if (::_NSGetExecutablePath(path.data(), &size) != 0) throw Error(Errc::internal, "cannot find our own program file");
+  return std::filesystem::canonical(path.c_str());
+}
+
+std::string kernel_release() {
+  utsname names{};
+  return ::uname(&names) == 0 ? names.release : "unknown";
+}
+
+std::string boot_id() {
+  char id[64] = "unknown";
+  std::size_t size = sizeof id;
+  ::sysctlbyname("kern.bootsessionuuid", id, &size, nullptr, 0);
+  return id;
+}
+
+pid_t peer_pid(int connected_socket) {
+  pid_t pid = 0;
+  socklen_t size = sizeof pid;
+  return ::getsockopt(connected_socket, SOL_LOCAL, LOCAL_PEERPID, &pid, &size) == 0 ? pid : 0;
+}
+
+asio::awaitable<void> wait_until_gone(pid_t pid) {
+  UniqueFd queue(::kqueue());
+  if (!queue) throw io_error("cannot create a kernel queue", errno);
+  struct kevent change{};
+  EV_SET(&change, static_cast<uintptr_t>(pid), EVFILT_PROC, EV_ADD | EV_ONESHOT, NOTE_EXIT, 0, nullptr);
+  if (::kevent(queue.get(), &change, 1, nullptr, 0, nullptr) != 0) {
+    const int saved = errno;
+    if (saved == ESRCH) co_return;
+    throw io_error("cannot watch process " + std::to_string(pid), saved);
+  }
+  // A kqueue descriptor is itself readable when an event is pending.
+  asio::posix::stream_descriptor watched(co_await asio::this_coro::executor, queue.release());
+  co_await watched.async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);
+}
+
+int seal_descriptors(const std::vector<int>& keep) noexcept {
+  const int limit = ::getdtablesize();
+  for (int fd = 3; fd < limit; ++fd) ::fcntl(fd, F_SETFD, FD_CLOEXEC);  // EBADF for holes is fine
+  for (const int fd : keep)
+    if (::fcntl(fd, F_SETFD, 0) != 0) return errno;
+  return 0;
+}
+
+std::size_t max_socket_path() noexcept { return sizeof(sockaddr_un::sun_path) - 1; }
+
+}  // namespace cl::platform

@@ -1,0 +1,61 @@
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <boost/asio/posix/stream_descriptor.hpp>
+
+#include "src/base/file.hpp"
+#include "src/base/platform.hpp"
+#include "src/base/unique_fd.hpp"
+
+namespace cl::platform {
+
+std::uint64_t memory_bytes() {
+  return static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
+std::filesystem::path executable() { return std::filesystem::read_symlink("/proc/self/exe"); }
+
+std::string kernel_release() {
+  utsname names{};
+  return ::uname(&names) == 0 ? names.release : "unknown";
+}
+
+std::string boot_id() {
+  std::string id = read_file_if_exists("/proc/sys/kernel/random/boot_id").value_or("unknown\n");
+  id.erase(id.find_last_not_of('\n') + 1);
+  return id;
+}
+
+pid_t peer_pid(int connected_socket) {
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  return ::getsockopt(connected_socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 ? peer.pid : 0;
+}
+
+asio::awaitable<void> wait_until_gone(pid_t pid) {
+  // A pidfd becomes readable when the process ends, and never means a later process with that number.
+  UniqueFd fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+  if (!fd) {
+    const int saved = errno;
+    if (saved == ESRCH) co_return;
+    throw io_error("cannot watch process " + std::to_string(pid), saved);
+  }
+  asio::posix::stream_descriptor watched(co_await asio::this_coro::executor, fd.release());
+  co_await watched.async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);
+}
+
+int seal_descriptors(const std::vector<int>& keep) noexcept {
+  if (::syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC) != 0) return errno;
+  for (const int fd : keep)
+    if (::fcntl(fd, F_SETFD, 0) != 0) return errno;
+  return 0;
+}
+
+std::size_t max_socket_path() noexcept { return sizeof(sockaddr_un::sun_path) - 1; }
+
+}  // namespace cl::platform
