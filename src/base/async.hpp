@@ -2,6 +2,7 @@
 
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
+#include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/deferred.hpp>
 #include <boost/asio/experimental/parallel_group.hpp>
@@ -52,6 +53,16 @@ asio::awaitable<T> with_timeout(std::chrono::milliseconds limit, std::string doi
   }
 }
 
+/// Runs `op` to its end out of reach of the caller's cancellation, for cleaning up. Once cancelled, a coroutine cannot
+/// await anything, so say `co_await asio::this_coro::throw_if_cancelled(false)` before it and `true` after it. Not
+/// reset_cancellation_state(): that holds for everything the caller's caller does afterwards, too.
+template <class T>
+asio::awaitable<T> uninterrupted(asio::awaitable<T> op) {
+  auto executor = co_await asio::this_coro::executor;
+  co_return co_await asio::co_spawn(
+      executor, std::move(op), asio::bind_cancellation_slot(asio::cancellation_slot(), asio::use_awaitable));
+}
+
 /// A latch for one thread: wait() returns once set() was called, at once if that was before.
 class Event {
  public:
@@ -78,6 +89,24 @@ class Event {
 
  private:
   bool set_ = false;
+  asio::steady_timer timer_;
+};
+
+/// Wakes everybody who waits at that moment; for conditions that the waiter checks itself in a loop.
+/// On one thread nothing can happen between the check and the wait.
+class Notifier {
+ public:
+  explicit Notifier(const asio::any_io_executor& executor) : timer_(executor, asio::steady_timer::time_point::max()) {}
+
+  void notify_all() { timer_.cancel(); }
+  asio::awaitable<void> wait() {
+    co_await timer_.async_wait(no_throw);
+    const auto state = co_await asio::this_coro::cancellation_state;
+    if (state.cancelled() != asio::cancellation_type::none)
+      throw boost::system::system_error(asio::error::operation_aborted);
+  }
+
+ private:
   asio::steady_timer timer_;
 };
 

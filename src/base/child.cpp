@@ -8,7 +8,6 @@
 #define BOOST_PROCESS_USE_STD_FS 1
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/write.hpp>
-#include <boost/process/v2/environment.hpp>
 #include <boost/process/v2/process.hpp>
 #include <boost/process/v2/start_dir.hpp>
 #include <boost/process/v2/stdio.hpp>
@@ -29,7 +28,15 @@ constexpr std::size_t kept_output = 16 << 20;
 /// "close all others" is broken there, so a forgotten listener would live on inside QEMU.
 struct Prepare {
   const Command& command;
+  const std::vector<const char*>& environment;  // ends with a null
 
+  // Not bp::process_environment: 1.83 declares its on_setup but leaves it out of the headers.
+  template <class... Rest>
+  error_code on_setup(bp::posix::default_launcher& launcher, const bp::filesystem::path&, const char* const*,
+                      Rest&&...) {
+    launcher.env = environment.data();
+    return {};
+  }
   template <class... Rest>
   error_code on_exec_setup(bp::posix::default_launcher&, const bp::filesystem::path&, const char* const*, Rest&&...) {
     // The launcher returns success when errno is 0 and an initialiser fails: give it a real errno.
@@ -42,6 +49,13 @@ struct Prepare {
       return {failure, boost::system::system_category()};
     return {};
   }
+
+  // Only called in the child, after the reason was sent to the parent. The launcher would call exit(), which runs
+  // our static destructors and atexit handlers in the fork. (It probes with other arguments than it calls with.)
+  template <class... Any>
+  void on_exec_error(Any&&...) noexcept {
+    ::_exit(127);
+  }
 };
 
 /// Our environment with the command's entries over it.
@@ -49,7 +63,11 @@ std::vector<std::string> merged_environment(const std::vector<std::string>& over
   std::map<std::string, std::string> all;
   auto put = [&](std::string_view entry) {
     const auto equals = entry.find('=');
-    if (equals != std::string_view::npos) all[std::string(entry.substr(0, equals))] = entry.substr(equals + 1);
+    if (equals == std::string_view::npos) {
+      all.erase(std::string(entry));
+      return;
+    }
+    all[std::string(entry.substr(0, equals))] = entry.substr(equals + 1);
   };
   for (char** entry = environ; *entry != nullptr; ++entry) put(*entry);
   for (const std::string& entry : over) put(entry);
@@ -84,10 +102,13 @@ asio::awaitable<std::string> drain(asio::posix::stream_descriptor pipe, OnLine o
   for (;;) {
     auto [ec, got] = co_await pipe.async_read_some(asio::buffer(buffer), no_throw);
     if (ec == asio::error::operation_aborted) throw boost::system::system_error(ec);
-    if (ec) co_return all;
+    if (ec) {
+      if (all.size() > kept_output) all.erase(0, all.size() - kept_output);
+      co_return all;
+    }
     const std::string_view part(buffer.data(), got);
     all += part;
-    if (all.size() > kept_output) all.erase(0, all.size() - kept_output);
+    if (all.size() > 2 * kept_output) all.erase(0, all.size() - kept_output);  // seldom: it moves megabytes
     if (!on_line) continue;
     for (const char c : part) {
       if (c != '\n') {
@@ -107,17 +128,16 @@ std::string ExitStatus::str() const {
 }
 
 struct Child::State {
-  bp::process process;
+  pid_t pid = 0;
   bool reaped = false;
+  ExitStatus status;
 };
 
 Child::Child(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Child::Child(Child&&) noexcept = default;
 Child& Child::operator=(Child&&) noexcept = default;
 
-Child::~Child() {
-  if (state_ && !state_->reaped) state_->process.detach();  // the default would SIGKILL and block
-}
+Child::~Child() = default;
 
 Child Child::start(const asio::any_io_executor& executor, const Command& command) {
   const std::string& name = command.argv.at(0);
@@ -131,31 +151,51 @@ Child Child::start(const asio::any_io_executor& executor, const Command& command
   stdio.out = command.output >= 0 ? command.output : null.get();
   stdio.err = command.errors >= 0 ? command.errors : null.get();
   const std::vector<std::string> environment = merged_environment(command.environment);
+  std::vector<const char*> entries;
+  for (const std::string& entry : environment) entries.push_back(entry.c_str());
+  entries.push_back(nullptr);
   const std::vector<std::string> arguments(command.argv.begin() + 1, command.argv.end());
   const bp::filesystem::path directory = command.directory.empty() ? bp::filesystem::path(".") : command.directory;
 
   error_code ec;
-  bp::process process = bp::posix::default_launcher()(executor, ec, *program, arguments, std::move(stdio),
-                                                      bp::process_environment(environment),
-                                                      bp::process_start_dir(directory), Prepare{command});
-  if (ec) throw Error(Errc::io, "cannot start " + program->string()).because(ec.message());
-  return Child(std::make_unique<State>(State{std::move(process)}));
+  bp::posix::default_launcher launcher;
+  bp::process process = launcher(executor, ec, *program, arguments, std::move(stdio), bp::process_start_dir(directory),
+                                 Prepare{command, entries});
+  if (ec) {
+    // Boost leaves the forked child whose exec failed a zombie; it is on its way out already.
+    if (launcher.pid > 0)
+      while (::waitpid(launcher.pid, nullptr, 0) < 0 && errno == EINTR) {
+      }
+    throw Error(Errc::io, "cannot start " + program->string()).because(ec.message());
+  }
+  auto state = std::make_unique<State>();
+  state->pid = process.id();
+  process.detach();  // its destructor would kill and block, and its wait can block too: see wait()
+  return Child(std::move(state));
 }
 
-pid_t Child::pid() const noexcept { return state_->process.id(); }
+pid_t Child::pid() const noexcept { return state_->pid; }
 
 asio::awaitable<ExitStatus> Child::wait() {
-  auto [ec, unused] = co_await state_->process.async_wait(no_throw);
-  if (ec) throw boost::system::system_error(ec);
-  state_->reaped = true;
-  const int native = state_->process.native_exit_code();
-  ExitStatus status;
-  if (WIFSIGNALED(native)) {
-    status.signal = WTERMSIG(native);
-  } else {
-    status.code = WEXITSTATUS(native);
+  // Not Boost's async_wait: in 1.83 it calls a blocking waitpid() once it is told that the process ended, and Asio may
+  // tell so by mistake, by an event of an earlier descriptor whose state object was used again.
+  State* const state = state_.get();  // stays where it is when the Child is moved
+  while (!state->reaped) {
+    co_await platform::wait_until_gone(state->pid);
+    if (state->reaped) break;  // another waiter was first
+    int native = 0;
+    const pid_t got = ::waitpid(state->pid, &native, WNOHANG);
+    if (got < 0 && errno != EINTR)
+      throw io_error("cannot learn how process " + std::to_string(state->pid) + " ended", errno);
+    if (got != state->pid) continue;
+    state->reaped = true;
+    if (WIFSIGNALED(native)) {
+      state->status.signal = WTERMSIG(native);
+    } else {
+      state->status.code = WEXITSTATUS(native);
+    }
   }
-  co_return status;
+  co_return state->status;
 }
 
 void Child::kill(int signal) {
@@ -186,8 +226,8 @@ asio::awaitable<Finished> run(Command command, std::string input, std::chrono::m
       executor,
       [](decltype(work) group) -> asio::awaitable<std::pair<std::string, std::string>> {
         auto [order, e1, e2, o, e3, e] =
-            co_await group.async_wait(asio::experimental::wait_for_all(), asio::use_awaitable);
-        for (const auto& failure : {e2, e3})
+            co_await group.async_wait(asio::experimental::wait_for_one_error(), asio::use_awaitable);
+        for (const auto& failure : {e2, e3})  // stdout's first: when it fails, stderr is only cancelled
           if (failure) std::rethrow_exception(failure);
         co_return std::pair(std::move(o), std::move(e));
       }(std::move(work)),
@@ -199,10 +239,11 @@ asio::awaitable<Finished> run(Command command, std::string input, std::chrono::m
   const bool late = order[0] == 1 && !timer_ec;
   const auto outer = co_await asio::this_coro::cancellation_state;
   const bool cancelled = outer.cancelled() != asio::cancellation_type::none;
-  // From here nothing interrupts: the process is ended and reaped in every case.
-  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+  // The process is ended and reaped in every case.
+  co_await asio::this_coro::throw_if_cancelled(false);
   if (late || cancelled || failure) ::kill(-child.pid(), SIGKILL);
-  ExitStatus status = co_await child.wait();
+  ExitStatus status = co_await uninterrupted(child.wait());
+  co_await asio::this_coro::throw_if_cancelled(true);
   if (cancelled) throw boost::system::system_error(asio::error::operation_aborted);
   if (late) throw Error(Errc::timed_out, command.argv[0] + " took too long");
   if (failure) std::rethrow_exception(failure);

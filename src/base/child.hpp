@@ -19,7 +19,7 @@ namespace cl {
 /// The child inherits no descriptor but stdio and `keep`.
 struct Command {
   std::vector<std::string> argv;
-  std::vector<std::string> environment;  ///< "NAME=value" added to (or over) ours
+  std::vector<std::string> environment;  ///< "NAME=value" added to (or over) ours; "NAME" alone unsets it
   std::filesystem::path directory;       ///< working directory; empty = ours
   int input = -1;                        ///< descriptor for stdin; -1 = /dev/null. Likewise below. Not owned.
   int output = -1;

@@ -35,6 +35,23 @@ void write_all(int fd, std::string_view bytes, const fs::path& path) {
   }
 }
 
+/// The last character of the terminal control sequence (ECMA-48) that starts with the ESC at `at`.
+std::size_t skip_sequence(std::string_view text, std::size_t at) {
+  if (at + 1 >= text.size()) return at;
+  const char kind = text[++at];
+  if (kind == '[') {  // parameters, then one character from @ to ~
+    do ++at;
+    while (at < text.size() && (text[at] < '@' || text[at] > '~'));
+  } else if (kind == ']' || kind == 'P' || kind == '_' || kind == '^') {  // a string up to BEL or ESC backslash
+    do ++at;
+    while (at < text.size() && text[at] != '\a' && text[at] != '\x1b');
+    if (at < text.size() && text[at] == '\x1b') ++at;
+  } else {
+    while (at < text.size() && text[at] >= ' ' && text[at] <= '/') ++at;  // ESC ( B and the like
+  }
+  return at;
+}
+
 }  // namespace
 
 std::optional<std::string> read_file_if_exists(const fs::path& path) {
@@ -71,13 +88,16 @@ void write_atomically(const fs::path& path, std::string_view bytes, unsigned mod
 }
 
 void sync_directory(const fs::path& directory) {
-  UniqueFd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  // The parent of a bare file name is "".
+  UniqueFd fd(::open(directory.empty() ? "." : directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!fd) throw io_error("cannot open " + directory.string(), errno);
   if (::fsync(fd.get()) != 0) throw io_error("cannot sync " + directory.string(), errno);
 }
 
 void make_private_directory(const fs::path& path) {
-  if (path.has_parent_path() && !fs::exists(path.parent_path())) make_private_directory(path.parent_path());
+  // A parent that we may not look at counts as missing; mkdir then says why it cannot be made.
+  std::error_code ignored;
+  if (path.has_parent_path() && !fs::exists(path.parent_path(), ignored)) make_private_directory(path.parent_path());
   if (::mkdir(path.c_str(), 0700) == 0) return;
   const int saved = errno;
   if (saved != EEXIST) throw io_error("cannot create " + path.string(), saved);
@@ -95,18 +115,14 @@ std::string last_lines(std::string_view text, std::size_t count) {
   std::string clean;
   for (std::size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
-    if (c == '\x1b') {  // ESC [ parameters letter, or ESC and one character
-      if (i + 1 < text.size() && text[i + 1] == '[') {
-        i += 2;
-        while (i < text.size() && (text[i] < '@' || text[i] > '~')) ++i;
-      } else {
-        ++i;
-      }
+    if (c == '\x1b') {
+      i = skip_sequence(text, i);
       continue;
     }
-    if (c == '\n' || c == '\t' || static_cast<unsigned char>(c) >= 0x20) clean += c;
+    if (c == '\n' || c == '\t' || (static_cast<unsigned char>(c) >= 0x20 && c != '\x7f')) clean += c;
   }
   while (!clean.empty() && clean.back() == '\n') clean.pop_back();
+  if (count == 0) return {};
   std::size_t begin = clean.size();
   for (std::size_t found = 0; begin > 0; --begin)
     if (clean[begin - 1] == '\n' && ++found == count) break;

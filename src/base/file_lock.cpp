@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 
 #include <cerrno>
 
@@ -10,12 +11,23 @@
 namespace cl {
 
 std::optional<FileLock> FileLock::try_acquire(const std::filesystem::path& file) {
-  UniqueFd fd(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!fd) throw io_error("cannot open the lock " + file.string(), errno);
-  if (::flock(fd.get(), LOCK_EX | LOCK_NB) == 0) return FileLock(std::move(fd));
-  const int saved = errno;
-  if (saved == EWOULDBLOCK) return std::nullopt;
-  throw io_error("cannot lock " + file.string(), saved);
+  for (;;) {
+    UniqueFd fd(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    if (!fd) throw io_error("cannot open the lock " + file.string(), errno);
+    if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+      const int saved = errno;
+      // is_held() of somebody else takes a shared lock for a moment: only who refuses that too is a holder.
+      if (saved == EWOULDBLOCK && ::flock(fd.get(), LOCK_SH | LOCK_NB) == 0) continue;
+      if (saved == EWOULDBLOCK) return std::nullopt;
+      throw io_error("cannot lock " + file.string(), saved);
+    }
+    // Its last holder may have deleted the file together with everything else: a lock on a nameless file
+    // excludes nobody.
+    struct stat held{}, named{};
+    if (::fstat(fd.get(), &held) == 0 && ::stat(file.c_str(), &named) == 0 && held.st_ino == named.st_ino &&
+        held.st_dev == named.st_dev)
+      return FileLock(std::move(fd));
+  }
 }
 
 bool FileLock::is_held(const std::filesystem::path& file) {

@@ -8,7 +8,7 @@
 namespace cl {
 
 /// An exclusive kernel lock (flock) on a file. The kernel drops it when the last process that holds
-/// the open file is gone, so it is never stale and a lock file is never deleted.
+/// the open file is gone, so it is never stale. Only its holder may delete the file.
 ///
 /// Holding one proves something: functions that write a profile's files take it by reference, so
 /// forgetting the lock does not compile. flock and not fcntl: it belongs to the open file, survives

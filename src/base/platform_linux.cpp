@@ -1,5 +1,6 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -46,7 +47,12 @@ asio::awaitable<void> wait_until_gone(pid_t pid) {
     throw io_error("cannot watch process " + std::to_string(pid), saved);
   }
   asio::posix::stream_descriptor watched(co_await asio::this_coro::executor, fd.release());
-  co_await watched.async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);
+  for (;;) {
+    co_await watched.async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);
+    // Asio may wake us by an event of an earlier descriptor whose state object it used again: look ourselves.
+    pollfd now{watched.native_handle(), POLLIN, 0};
+    if (::poll(&now, 1, 0) > 0) co_return;
+  }
 }
 
 int seal_descriptors(const std::vector<int>& keep) noexcept {
