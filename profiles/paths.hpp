@@ -1,0 +1,35 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+namespace cl {
+
+/// Where the product keeps its files for this user.
+struct Home {
+  std::filesystem::path profiles;  ///< $COLIMA_LIKE_HOME, else ~/.colima-like
+  std::filesystem::path cache;     ///< $COLIMA_LIKE_CACHE, else the system's cache directory + colima-like
+};
+
+/// From the environment; throws Error{host_requirement} without a home directory. Creates nothing.
+Home find_home();
+
+/// Every path of one profile; the only place that knows their names.
+struct ProfilePaths {
+  std::string name;
+  std::filesystem::path directory, config, state, lock, machine_lock, docker_socket;
+  std::filesystem::path run_directory, control_socket;
+  std::filesystem::path log_directory, daemon_log, console_log, driver_log;
+  std::filesystem::path root_disk, data_disk, keys_directory;
+};
+
+/// Throws Error{invalid_config} for a name that breaks the rules (1-32 of a-z 0-9 - _, first a letter or
+/// digit: it becomes a folder, a host name and a Docker context), or when a socket's path would be
+/// longer than the system allows.
+ProfilePaths profile_paths(const Home& home, std::string_view name);
+
+/// The machine's own name: "colima-like", "colima-like-NAME".
+std::string host_name(std::string_view profile);
+
+}  // namespace cl

@@ -1,0 +1,106 @@
+#include "profiles/state.hpp"
+
+#include <boost/json.hpp>
+
+#include "profiles/keys.hpp"
+#include "src/base/file.hpp"
+
+namespace cl {
+namespace json = boost::json;
+namespace {
+
+constexpr int format = 1;
+
+json::object to_json(const State& state) {
+  json::object settings;
+  for (const Key& key : keys()) settings[key.name] = key.get(state.profile);
+  json::object environment;
+  for (const auto& [name, value] : state.docker_environment) environment[name] = value;
+  return json::object{{"format", format},
+                      {"phase", state.phase},
+                      {"since", state.since},
+                      {"reason", state.reason},
+                      {"settings", settings},
+                      {"arch", state.arch},
+                      {"driver", state.driver},
+                      {"accel", state.accel},
+                      {"accel_reason", state.accel_reason},
+                      {"image", state.image},
+                      {"image_digest", state.image_digest},
+                      {"data_owner", state.data_owner},
+                      {"machine_pid", state.machine_pid},
+                      {"docker_version", state.docker_version},
+                      {"context", state.context},
+                      {"previous_context", state.previous_context},
+                      {"docker_environment", environment}};
+}
+
+State from_json(const json::object& object) {
+  State state;
+  auto text = [&](std::string_view name, std::string& into) { into = object.at(name).as_string(); };
+  if (object.at("format").to_number<int>() != format)
+    throw std::runtime_error("written by another version of colima-like");
+  text("phase", state.phase);
+  state.since = object.at("since").to_number<std::int64_t>();
+  text("reason", state.reason);
+  for (const auto& [name, value] : object.at("settings").as_object())
+    if (const Key* key = find_key(name))
+      if (const auto wrong = key->set(state.profile, std::string_view(value.as_string())))
+        throw std::runtime_error(std::string(name) + " " + *wrong);
+  text("arch", state.arch);
+  text("driver", state.driver);
+  text("accel", state.accel);
+  text("accel_reason", state.accel_reason);
+  text("image", state.image);
+  text("image_digest", state.image_digest);
+  text("data_owner", state.data_owner);
+  state.machine_pid = object.at("machine_pid").to_number<int>();
+  text("docker_version", state.docker_version);
+  text("context", state.context);
+  text("previous_context", state.previous_context);
+  for (const auto& [name, value] : object.at("docker_environment").as_object())
+    state.docker_environment[name] = value.as_string();
+  return state;
+}
+
+}  // namespace
+
+std::optional<State> load_state(const ProfilePaths& paths) {
+  const auto bytes = read_file_if_exists(paths.state);
+  if (!bytes) return std::nullopt;
+  try {
+    return from_json(json::parse(*bytes).as_object());
+  } catch (const std::exception& error) {
+    throw Error(Errc::io, "the state file of profile '" + paths.name + "' cannot be read",
+                "move " + paths.state.string() + " away and start again; containers' data is not in it")
+        .because(error.what());
+  }
+}
+
+void save_state(const FileLock&, const ProfilePaths& paths, const State& state) {
+  write_atomically(paths.state, json::serialize(to_json(state)) + "\n");
+}
+
+Observed observe(const ProfilePaths& paths) {
+  Observed seen;
+  seen.exists = fs::exists(paths.config);
+  seen.machine_alive = FileLock::is_held(paths.machine_lock);
+  seen.daemon_alive = FileLock::is_held(paths.lock);
+  if (auto saved = load_state(paths)) seen.state = std::move(*saved);
+
+  State& state = seen.state;
+  const bool should_run = state.phase == "running" || state.phase == "degraded";
+  if (seen.machine_alive && !seen.daemon_alive) {
+    state.phase = "degraded";
+    state.reason = "its daemon is gone; the machine and its containers run on, and 'start' brings the daemon back";
+  } else if (!seen.machine_alive && should_run) {
+    state.phase = "stopped";
+    state.reason = "the machine ended unexpectedly";
+  } else if (!seen.machine_alive && !seen.daemon_alive && state.phase != "stopped") {
+    state.reason = state.phase == "starting" ? "a start was interrupted" : "";
+    state.phase = "stopped";
+  }
+  return seen;
+}
+
+}  // namespace cl

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "profiles/paths.hpp"
+#include "profiles/profile.hpp"
+#include "src/base/error.hpp"
+#include "src/base/file_lock.hpp"
+
+namespace cl {
+
+/// What the daemon knows of its profile, kept in state.json: `status` reads it and asks nobody.
+/// The format is in docs/files.md.
+struct State {
+  std::string phase = "stopped";  ///< stopped, starting, running, degraded, stopping
+  std::int64_t since = 0;         ///< when the phase began, seconds since 1970
+  std::string reason;             ///< why it is degraded, or stopped though nobody asked; else empty
+  Profile profile;                ///< what this run was started with, flags included
+  std::string arch;               ///< resolved
+  std::string driver, accel, accel_reason;
+  std::string image;         ///< name of the image that the root disk stands on
+  std::string image_digest;  ///< and its content
+  std::string data_owner;  ///< UUID written in the data disk's header
+  int machine_pid = 0;
+  std::string docker_version;
+  std::string context;           ///< Docker context we made, empty without a docker CLI
+  std::string previous_context;  ///< the one to go back to at stop, empty when we did not switch
+  std::map<std::string, std::string> docker_environment;  ///< HOME and DOCKER_CONFIG of the user's call
+};
+
+/// The saved state; nothing when the profile never started. An unreadable file is an Error with a remedy.
+std::optional<State> load_state(const ProfilePaths& paths);
+/// Atomic. The lock proves that we are the profile's only writer.
+void save_state(const FileLock& proof, const ProfilePaths& paths, const State& state);
+
+/// What can be said of a profile without asking anybody: the saved state, corrected by the kernel locks
+/// that the daemon and the hypervisor hold as long as they live.
+struct Observed {
+  bool exists = false;
+  bool daemon_alive = false;
+  bool machine_alive = false;
+  State state;
+};
+Observed observe(const ProfilePaths& paths);
+
+}  // namespace cl
