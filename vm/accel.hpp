@@ -1,0 +1,52 @@
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <string_view>
+
+#include "src/base/async.hpp"
+#include "src/base/host.hpp"
+#include "vm/driver.hpp"
+
+namespace cl {
+
+/// What the user asked for with --accel.
+enum class AccelWish { automatic, tcg, kvm, hvf };
+
+struct AccelRequest {
+  AccelWish wish = AccelWish::automatic;
+  std::string arch;  ///< the guest's
+  HostFacts host;
+  std::filesystem::path kernel;                         ///< what the probe boots
+  std::string image_digest;                             ///< names that kernel
+  std::filesystem::path cache_file;                     ///< JSON of ours; its directory exists
+  std::function<void(std::string_view)> progress = {};  ///< called when a probe has to be made
+
+  std::filesystem::path kvm_device = "/dev/kvm";
+  /// A guest kernel reaches its end in some 2 s under KVM; where it does not in this time, it never will.
+  std::chrono::milliseconds limit{8000};
+};
+
+struct AccelChoice {
+  Accel accel = Accel::tcg;
+  std::string why;  ///< for `status`: "KVM ran a Linux kernel to its end", "... so the guest is emulated"
+};
+
+/// Chooses what runs the guest. Hardware only after the guest's own kernel was seen to reach its end on it (the
+/// panic for want of a root disk) and QEMU to end: /dev/kvm can be there, create VMs, and still run no Linux.
+/// The verdict is cached under all that could change it. Takes no time for a foreign architecture, without
+/// the device, or with a cached verdict.
+/// Throws Error{host_requirement} when a wish for kvm or hvf cannot be fulfilled; the wish tcg is always.
+asio::awaitable<AccelChoice> choose_accel(AccelRequest request);
+
+/// What the output of a probe means. Pure.
+enum class ProbeVerdict {
+  usable,
+  ended_early,  ///< QEMU ended before the kernel did: it cannot run here
+  no_end        ///< nothing reached its end in the time
+};
+ProbeVerdict judge_probe(std::string_view console, bool ended);
+
+}  // namespace cl

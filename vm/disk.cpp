@@ -1,0 +1,272 @@
+#include "vm/disk.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+
+#include "src/base/child.hpp"
+#include "src/base/file.hpp"
+#include "src/base/unique_fd.hpp"
+
+namespace cl {
+namespace {
+
+constexpr std::string_view header_title = "colima-like data disk v1\n";
+constexpr std::size_t header_size = 1024;
+
+std::uint64_t big_endian(std::string_view bytes, std::size_t at, std::size_t length) {
+  std::uint64_t value = 0;
+  for (std::size_t i = 0; i < length; ++i) value = value << 8 | static_cast<unsigned char>(bytes[at + i]);
+  return value;
+}
+
+/// At most `length` bytes from the start; nothing when there is no such file.
+std::optional<std::string> first_bytes(const fs::path& path, std::size_t length) {
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));  // a FIFO would block
+  if (!fd) {
+    const int saved = errno;
+    if (saved == ENOENT) return std::nullopt;
+    throw io_error("cannot open " + path.string(), saved);
+  }
+  std::string bytes(length, '\0');
+  std::size_t have = 0;
+  while (have < length) {
+    const ssize_t got = ::pread(fd.get(), bytes.data() + have, length - have, static_cast<off_t>(have));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) throw io_error("cannot read " + path.string(), errno);
+    if (got == 0) break;
+    have += static_cast<std::size_t>(got);
+  }
+  bytes.resize(have);
+  return bytes;
+}
+
+std::uint64_t size_of(const fs::path& path) {
+  struct stat facts{};
+  if (::stat(path.c_str(), &facts) != 0) throw io_error("cannot look at " + path.string(), errno);
+  return static_cast<std::uint64_t>(facts.st_size);
+}
+
+void require_space(const fs::path& directory, std::string_view what) {
+  const std::uint64_t free = free_space(directory);
+  if (free >= least_free_space.count()) return;
+  throw Error(Errc::host_requirement, fmt::format("no space left for {}", what),
+              "free some space there, or set COLIMA_LIKE_HOME to a larger file system")
+      .because(fmt::format("{} has {} free, and {} is needed to begin with", directory.string(),
+                           ByteSize::bytes(free).str(), least_free_space.str()));
+}
+
+bool is_uuid(std::string_view text) {
+  if (text.size() != 36) return false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+    const char c = text[i];
+    if (dash ? c != '-' : !((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'))) return false;
+  }
+  return true;
+}
+
+std::string data_disk_header(std::string_view owner) {
+  std::string header = fmt::format("{}owner={}\n", header_title, owner);
+  header.resize(header_size, '\0');
+  return header;
+}
+
+/// The owner in a complete header, or nothing.
+std::optional<std::string> owner_in(std::string_view header) {
+  constexpr std::string_view key = "owner=";
+  if (header.size() != header_size || !header.starts_with(header_title)) return std::nullopt;
+  std::string_view rest = header.substr(header_title.size());
+  if (!rest.starts_with(key)) return std::nullopt;
+  std::string owner(rest.substr(key.size(), 36));
+  if (!is_uuid(owner) || header != data_disk_header(owner)) return std::nullopt;
+  return owner;
+}
+
+std::string uuid_text(std::string_view bytes) {
+  std::string text;
+  for (std::size_t i = 0; i < 16; ++i) {
+    if (i == 4 || i == 6 || i == 8 || i == 10) text += '-';
+    text += fmt::format("{:02x}", static_cast<unsigned char>(bytes[i]));
+  }
+  return text;
+}
+
+bool all_zero(std::string_view bytes) {
+  return std::all_of(bytes.begin(), bytes.end(), [](char c) { return c == '\0'; });
+}
+
+/// A temporary name beside `path` whose file is removed unless it was renamed.
+class Draft {
+ public:
+  explicit Draft(const fs::path& path) : path_(path), name_(path.string() + ".new") { ::unlink(name_.c_str()); }
+  ~Draft() { ::unlink(name_.c_str()); }
+  Draft(const Draft&) = delete;
+  Draft& operator=(const Draft&) = delete;
+  const std::string& name() const { return name_; }
+  void keep() {
+    UniqueFd fd(::open(name_.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!fd || ::fsync(fd.get()) != 0) throw io_error("cannot sync " + name_, errno);
+    if (::rename(name_.c_str(), path_.c_str()) != 0) throw io_error("cannot create " + path_.string(), errno);
+    sync_directory(path_.parent_path());
+  }
+
+ private:
+  fs::path path_;
+  std::string name_;
+};
+
+Error not_this_owners(const fs::path& path, std::string_view why) {
+  return Error(Errc::io, path.string() + " is not the data disk of this profile",
+               "move that file away, or put the right one there; it was not touched")
+      .because(why);
+}
+
+void create_data_disk(const fs::path& path, std::string_view owner, ByteSize size) {
+  require_space(path.parent_path(), "the data disk");
+  Draft draft(path);
+  {
+    UniqueFd fd(::open(draft.name().c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+    if (!fd) throw io_error("cannot create " + draft.name(), errno);
+    const std::string header = data_disk_header(owner);
+    if (::pwrite(fd.get(), header.data(), header.size(), 0) != static_cast<ssize_t>(header.size()))
+      throw io_error("cannot write " + draft.name(), errno);
+    if (::ftruncate(fd.get(), static_cast<off_t>(size.count())) != 0)
+      throw io_error(fmt::format("cannot make {} {} large", draft.name(), size.str()), errno);
+  }
+  draft.keep();
+}
+
+}  // namespace
+
+asio::awaitable<void> create_overlay(fs::path root_image, fs::path path, ByteSize size) {
+  const std::uint64_t image_size = size_of(root_image);
+  if (size.count() < image_size)
+    throw Error(
+        Errc::invalid_config,
+        fmt::format("a root disk of {} is smaller than its image of {}", size.str(), ByteSize::bytes(image_size).str()),
+        "give it at least the image's size");
+  require_space(path.parent_path(), "the root disk");
+  if (!find_program("qemu-img"))
+    throw Error(Errc::host_requirement, "qemu-img is not installed",
+                "install it with 'apt-get install qemu-utils' (macOS: 'brew install qemu')");
+  Draft draft(path);
+  Command command;
+  command.argv = {"qemu-img",
+                  "create",
+                  "-q",
+                  "-f",
+                  "qcow2",
+                  "-F",
+                  "raw",
+                  "-b",
+                  fs::absolute(root_image).string(),
+                  draft.name(),
+                  std::to_string(size.count())};
+  const Finished finished = co_await run(command, "", std::chrono::seconds(60));
+  if (!finished.status.ok())
+    throw Error(Errc::io, "cannot create the root disk " + path.string())
+        .because(fmt::format("qemu-img: {}: {}", finished.status.str(), last_lines(finished.errors, 3)));
+  if (::chmod(draft.name().c_str(), 0600) != 0) throw io_error("cannot set the mode of " + draft.name(), errno);
+  draft.keep();
+}
+
+std::optional<Qcow2Header> parse_qcow2_header(std::string_view bytes) {
+  constexpr std::size_t version2_length = 72;
+  constexpr std::uint64_t backing_format_extension = 0xe2792aca;
+  if (bytes.size() < version2_length || !bytes.starts_with(std::string_view("QFI\xfb", 4))) return std::nullopt;
+  const std::uint64_t version = big_endian(bytes, 4, 4);
+  if (version != 2 && version != 3) return std::nullopt;
+
+  Qcow2Header header;
+  header.size = big_endian(bytes, 24, 8);
+  const std::uint64_t name_at = big_endian(bytes, 8, 8), name_length = big_endian(bytes, 16, 4);
+  if (name_at != 0) {
+    if (name_length > 1023 || name_at > bytes.size() || name_length > bytes.size() - name_at) return std::nullopt;
+    header.backing_file = bytes.substr(name_at, name_length);
+  }
+  std::uint64_t at = version2_length;
+  if (version == 3) {
+    if (bytes.size() < 104) return std::nullopt;
+    const std::uint64_t incompatible = big_endian(bytes, 72, 8);
+    header.corrupt = (incompatible & 2) != 0;
+    header.external_data_file = (incompatible & 4) != 0;
+    at = big_endian(bytes, 100, 4);
+  }
+  // Extensions: type, length, data padded to 8 bytes; type 0 ends them.
+  while (at <= bytes.size() && bytes.size() - at >= 8) {
+    const std::uint64_t type = big_endian(bytes, at, 4), length = big_endian(bytes, at + 4, 4);
+    at += 8;
+    if (type == 0) break;
+    if (length > bytes.size() - at) return std::nullopt;
+    if (type == backing_format_extension) header.backing_format = bytes.substr(at, length);
+    at += (length + 7) / 8 * 8;
+  }
+  return header;
+}
+
+OverlayState check_overlay(const fs::path& path, const fs::path& root_image) {
+  const auto bytes = first_bytes(path, 64 * 1024);
+  if (!bytes) return OverlayState::missing;
+  const auto remedy = "move that file away and start again: the root disk is disposable and made anew";
+  const auto header = parse_qcow2_header(*bytes);
+  if (!header) throw Error(Errc::io, path.string() + " is not a root disk of ours", remedy).because("it is no qcow2");
+  if (header->external_data_file || header->backing_file.empty() || header->backing_format != "raw")
+    throw Error(Errc::io, path.string() + " is not a root disk of ours", remedy)
+        .because(header->external_data_file     ? "its content lies in another file"
+                 : header->backing_file.empty() ? "it lies on no image"
+                                                : "its image has the format '" + header->backing_format + "'");
+  if (header->corrupt) throw Error(Errc::io, path.string() + " is marked as corrupt by QEMU", remedy);
+  return fs::path(header->backing_file) == fs::absolute(root_image) ? OverlayState::usable : OverlayState::other_image;
+}
+
+DataDisk inspect_data_disk(const fs::path& path) {
+  constexpr std::size_t superblock = 1024, magic_at = superblock + 0x38, uuid_at = superblock + 0x68;
+  DataDisk disk;
+  const auto bytes = first_bytes(path, 4096);
+  if (!bytes) return disk;
+  disk.size = ByteSize::bytes(size_of(path));
+  disk.allocated = ByteSize::bytes(allocated_bytes(path));
+  disk.kind = DataDiskKind::foreign;
+  const std::string_view all(*bytes);
+  if (all.size() < 4096) return disk;
+  disk.formatted = all[magic_at] == '\x53' && all[magic_at + 1] == '\xef';
+  if (disk.formatted) disk.uuid = uuid_text(all.substr(uuid_at, 16));
+  const std::string_view header = all.substr(0, header_size);
+  if (auto owner = owner_in(header)) {
+    // A file system of somebody else's below our header is not ours either: the guest refuses it too.
+    if (!disk.formatted || disk.uuid == *owner) disk.kind = DataDiskKind::ours;
+    disk.owner = std::move(*owner);
+  } else if (disk.formatted && all_zero(header)) {
+    disk.kind = DataDiskKind::unmarked;
+    disk.owner = disk.uuid;
+  }
+  return disk;
+}
+
+void ensure_data_disk(const fs::path& path, std::string_view owner, ByteSize size) {
+  if (!is_uuid(owner)) throw Error(Errc::internal, fmt::format("'{}' is no owner for a data disk", owner));
+  const DataDisk disk = inspect_data_disk(path);
+  switch (disk.kind) {
+    case DataDiskKind::missing: create_data_disk(path, owner, size); return;
+    case DataDiskKind::foreign: throw not_this_owners(path, "it does not carry our header, or another's file system");
+    case DataDiskKind::unmarked:
+    case DataDiskKind::ours:
+      if (disk.owner != owner) throw not_this_owners(path, "it belongs to " + disk.owner);
+  }
+  if (disk.size > size)
+    throw Error(Errc::invalid_config,
+                fmt::format("the data disk has {} and cannot shrink to {}", disk.size.str(), size.str()),
+                fmt::format("set the disk to {} or more", disk.size.str()));
+  if (disk.size == size) return;
+  // The guest grows its file system at the next boot.
+  if (::truncate(path.c_str(), static_cast<off_t>(size.count())) != 0)
+    throw io_error(fmt::format("cannot grow {} to {}", path.string(), size.str()), errno);
+}
+
+}  // namespace cl

@@ -1,0 +1,105 @@
+#include "vm/hash.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <openssl/evp.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/asio/post.hpp>
+#include <cerrno>
+#include <vector>
+
+#include "src/base/unique_fd.hpp"
+
+namespace cl {
+namespace {
+
+constexpr std::size_t block_size = 64 * 1024;
+
+/// Reads until `space` is full or the file ends.
+std::size_t read_at(int fd, char* space, std::size_t length, std::uint64_t offset, const std::filesystem::path& path) {
+  std::size_t have = 0;
+  while (have < length) {
+    const ssize_t got = ::pread(fd, space + have, length - have, static_cast<off_t>(offset + have));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) throw io_error("cannot read " + path.string(), errno);
+    if (got == 0) break;
+    have += static_cast<std::size_t>(got);
+  }
+  return have;
+}
+
+/// The start of the block with the next data at or after `offset`; `size` when only a hole is left.
+std::uint64_t next_data(int fd, std::uint64_t offset, std::uint64_t size) {
+  const off_t data = ::lseek(fd, static_cast<off_t>(offset), SEEK_DATA);
+  if (data < 0) return errno == ENXIO ? size : offset;  // a file system that does not know: read everything
+  return std::max<std::uint64_t>(offset, static_cast<std::uint64_t>(data) / block_size * block_size);
+}
+
+}  // namespace
+
+struct Sha256::State {
+  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context{EVP_MD_CTX_new(), &EVP_MD_CTX_free};
+};
+
+Sha256::Sha256() : state_(std::make_unique<State>()) {
+  if (EVP_DigestInit_ex(state_->context.get(), EVP_sha256(), nullptr) != 1)
+    throw Error(Errc::internal, "the crypto library has no SHA-256");
+}
+
+Sha256::~Sha256() = default;
+
+void Sha256::update(std::string_view bytes) {
+  if (EVP_DigestUpdate(state_->context.get(), bytes.data(), bytes.size()) != 1)
+    throw Error(Errc::internal, "SHA-256 failed");
+}
+
+std::string Sha256::hex() {
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest;
+  unsigned length = 0;
+  if (EVP_DigestFinal_ex(state_->context.get(), digest.data(), &length) != 1)
+    throw Error(Errc::internal, "SHA-256 failed");
+  std::string text;
+  for (unsigned i = 0; i < length; ++i) text += fmt::format("{:02x}", digest[i]);
+  return text;
+}
+
+std::string sha256_hex(std::string_view bytes) {
+  Sha256 hash;
+  hash.update(bytes);
+  return hash.hex();
+}
+
+asio::awaitable<std::string> sparse_file_digest(std::filesystem::path path,
+                                                std::function<void(std::uint64_t)> progress) {
+  constexpr std::uint64_t pause_every = 8 << 20;  // some 10 ms of hashing
+  auto executor = co_await asio::this_coro::executor;
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) throw io_error("cannot open " + path.string(), errno);
+  const off_t end = ::lseek(fd.get(), 0, SEEK_END);
+  if (end < 0) throw io_error("cannot tell the size of " + path.string(), errno);
+  const auto size = static_cast<std::uint64_t>(end);
+
+  const std::vector<char> zeros(block_size, '\0');
+  std::vector<char> block(block_size);
+  Sha256 hash;
+  hash.update(fmt::format("size {}\n", size));
+  std::uint64_t since_pause = 0;
+  for (std::uint64_t at = next_data(fd.get(), 0, size); at < size; at = next_data(fd.get(), at + block_size, size)) {
+    const std::size_t got = read_at(fd.get(), block.data(), block.size(), at, path);
+    if (!std::equal(block.data(), block.data() + got, zeros.data())) {
+      hash.update(fmt::format("at {}\n", at));
+      hash.update(std::string_view(block.data(), got));
+    }
+    since_pause += got;
+    if (since_pause < pause_every) continue;
+    since_pause = 0;
+    if (progress) progress(at);
+    co_await asio::post(executor, asio::use_awaitable);
+  }
+  co_return hash.hex();
+}
+
+}  // namespace cl

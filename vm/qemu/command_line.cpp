@@ -1,0 +1,164 @@
+#include "vm/qemu/command_line.hpp"
+
+#include <fmt/format.h>
+
+#include <cstdint>
+
+#include "src/base/platform.hpp"
+#include "vm/qemu/binary.hpp"
+
+namespace cl {
+namespace fs = std::filesystem;
+namespace {
+
+/// Appends to argv: add("-m", "2048M").
+class Words {
+ public:
+  template <class... Text>
+  void add(Text&&... words) {
+    (list_.emplace_back(std::forward<Text>(words)), ...);
+  }
+  std::vector<std::string> take() { return std::move(list_); }
+
+ private:
+  std::vector<std::string> list_;
+};
+
+std::string path_value(const fs::path& path) { return escape_option(path.native()); }
+
+void add_machine(Words& words, const BootPlan& plan, const QemuHost& host) {
+  const bool x86 = plan.arch == "x86_64";
+  std::string machine = host.machine_type;
+  if (machine.empty()) machine = x86 ? "q35" : "virt";
+  // No devices that a server guest has no use for: each costs probing at boot. Without dump-guest-core a crash of
+  // QEMU does not write the guest's memory to a file.
+  machine += x86 ? ",vmport=off,hpet=off,i8042=off,sata=off,smbus=off,usb=off" : ",gic-version=max";
+  machine += ",dump-guest-core=off,mem-merge=off";
+  words.add("-machine", machine);
+
+  switch (plan.accel) {
+    case Accel::tcg:
+      // 512 MiB of translated code: with the default the cache is flushed over and over while a guest boots.
+      words.add("-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max");
+      break;
+    case Accel::kvm: words.add("-accel", "kvm", "-cpu", "host"); break;
+    case Accel::hvf: words.add("-accel", "hvf", "-cpu", "host"); break;
+  }
+  words.add("-smp", fmt::format("{0},sockets=1,cores={0},threads=1", plan.cpus));
+  words.add("-m", fmt::format("{}M", plan.memory.whole_mib()));
+  // Sleep states of the guest's own would be nobody's to wake.
+  if (x86) words.add("-global", "ICH9-LPC.disable_s3=1", "-global", "ICH9-LPC.disable_s4=1");
+  // Tells the guest that it was restored from a copy, so that it reseeds its random numbers. ACPI on PCs only.
+  if (x86) words.add("-device", "vmgenid,guid=auto");
+}
+
+void add_kernel(Words& words, const BootPlan& plan) {
+  words.add("-kernel", plan.kernel.string());
+  if (!plan.initrd.empty()) words.add("-initrd", plan.initrd.string());
+  std::string arguments = plan.kernel_arguments;
+  if (!arguments.empty()) arguments += ' ';
+  arguments += plan.arch == "x86_64" ? "console=ttyS0" : "console=ttyAMA0";
+  // An emulated CPU leaks nothing by speculation, and its fourth page table level is enough: both cost time only.
+  if (plan.accel == Accel::tcg) arguments += plan.arch == "x86_64" ? " mitigations=off no5lvl" : " mitigations=off";
+  words.add("-append", arguments);
+}
+
+void add_disks(Words& words, const BootPlan& plan) {
+  // Formats are always told: a guest that writes a qcow2 header into its raw disk must not get a host file opened.
+  // Writes go through the host's page cache; the guest's flushes reach the disk.
+  words.add("-object", "iothread,id=disks");
+  words.add("-blockdev", "driver=file,node-name=root-file,discard=unmap,filename=" + path_value(plan.root_disk));
+  words.add("-blockdev", "driver=qcow2,node-name=root,file=root-file,discard=unmap,detect-zeroes=unmap");
+  words.add("-device", "virtio-blk-pci,drive=root,iothread=disks,serial=colima-like-root");
+  if (plan.data_disk.empty()) return;
+  words.add("-blockdev", "driver=file,node-name=data-file,discard=unmap,filename=" + path_value(plan.data_disk));
+  words.add("-blockdev", "driver=raw,node-name=data,file=data-file,discard=unmap,detect-zeroes=unmap");
+  words.add("-device", "virtio-blk-pci,drive=data,iothread=disks,serial=colima-like-data");
+}
+
+void add_channels(Words& words, const BootPlan& plan) {
+  // Port 0 of a virtio-serial device is kept for a console.
+  words.add("-device", fmt::format("virtio-serial-pci,id=channels,max_ports={}", ssh_port_count + 1));
+  int number = 0;
+  for (const fs::path& socket : ssh_sockets(plan.run_directory)) {
+    words.add("-chardev", fmt::format("socket,id=ssh{},path={},server=on,wait=off", number, path_value(socket)));
+    words.add("-device", fmt::format("virtserialport,bus=channels.0,nr={0},chardev=ssh{1},name=colima-like.ssh.{1}",
+                                     number + 1, number));
+    ++number;
+  }
+  words.add("-chardev", fmt::format("file,id=console,append=on,path={}", path_value(plan.console_log)), "-serial",
+            "chardev:console");
+  words.add("-chardev",
+            fmt::format("socket,id=qmp,path={},server=on,wait=off", path_value(qmp_socket(plan.run_directory))), "-mon",
+            "chardev=qmp,mode=control");
+}
+
+void add_credentials(Words& words, const BootPlan& plan) {
+  constexpr std::string_view folder = "opt/io.systemd.credentials/";
+  constexpr std::size_t longest = 55;  // FW_CFG_MAX_FILE_PATH less its NUL
+  for (const Credential& credential : plan.credentials) {
+    const std::string name = std::string(folder) + credential.name;
+    if (name.size() > longest || credential.name.find_first_of(",/") != std::string::npos)
+      throw Error(Errc::invalid_config, "'" + credential.name + "' cannot be the name of a credential");
+    words.add("-fw_cfg", "name=" + name + ",file=" + path_value(credential.file));
+  }
+}
+
+void check(const BootPlan& plan) {
+  if (plan.arch != "x86_64" && plan.arch != "aarch64")
+    throw Error(Errc::invalid_config, "QEMU machines of architecture '" + plan.arch + "' are not supported",
+                "use x86_64 or aarch64");
+  const fs::path longest = ssh_sockets(plan.run_directory).front();
+  if (longest.native().size() > platform::max_socket_path())
+    throw Error(Errc::invalid_config,
+                fmt::format("the path {} is too long for a unix socket, which may have {} bytes", longest.string(),
+                            platform::max_socket_path()),
+                "use a shorter profile name or a shorter COLIMA_LIKE_HOME");
+}
+
+}  // namespace
+
+fs::path qmp_socket(const fs::path& run_directory) { return run_directory / "qmp.sock"; }
+
+std::vector<fs::path> ssh_sockets(const fs::path& run_directory) {
+  std::vector<fs::path> sockets;
+  for (int i = 0; i < ssh_port_count; ++i) sockets.push_back(run_directory / fmt::format("ssh{}.sock", i));
+  return sockets;
+}
+
+std::string escape_option(std::string_view text) {
+  std::string escaped;
+  for (const char c : text) {
+    escaped += c;
+    if (c == ',') escaped += ',';
+  }
+  return escaped;
+}
+
+std::string mac_address(std::string_view name) {
+  std::uint32_t hash = 2166136261U;  // FNV-1a
+  for (const unsigned char c : name) hash = (hash ^ c) * 16777619U;
+  return fmt::format("52:54:00:{:02x}:{:02x}:{:02x}", (hash >> 16) & 0xff, (hash >> 8) & 0xff, hash & 0xff);
+}
+
+std::vector<std::string> qemu_command_line(const BootPlan& plan, const QemuHost& host) {
+  check(plan);
+  Words words;
+  words.add(host.binary.string());
+  words.add("-name", "guest=" + escape_option(plan.name) + ",debug-threads=on");
+  words.add("-nodefaults", "-no-user-config", "-display", "none", "-msg", "timestamp=on");
+  if (host.sandbox) words.add("-sandbox", std::string(sandbox_option));
+  add_machine(words, plan, host);
+  add_kernel(words, plan);
+  add_disks(words, plan);
+  words.add("-object", "rng-random,id=entropy,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=entropy");
+  // Pages that the guest frees go back to the host by themselves.
+  words.add("-device", "virtio-balloon-pci,free-page-reporting=on");
+  // No boot ROM: nothing boots from the network, and not every distribution installs it.
+  words.add("-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile=,mac=" + mac_address(plan.name));
+  add_channels(words, plan);
+  add_credentials(words, plan);
+  return words.take();
+}
+
+}  // namespace cl

@@ -1,0 +1,40 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "vm/driver.hpp"
+
+namespace cl {
+
+/// What the command line depends on beside the plan.
+struct QemuHost {
+  std::filesystem::path binary;
+  bool sandbox = false;      ///< see QemuBinary
+  std::string machine_type;  ///< "pc-q35-10.0"; empty = the newest of the architecture ("q35", "virt")
+};
+
+/// How many SSH servers the guest offers, each on a virtio-serial port of its own.
+inline constexpr int ssh_port_count = 4;
+
+/// The driver's files in a machine's run directory.
+std::filesystem::path qmp_socket(const std::filesystem::path& run_directory);
+std::vector<std::filesystem::path> ssh_sockets(const std::filesystem::path& run_directory);
+
+/// The whole argv. Pure: the same plan gives the same words.
+///
+/// What the guest finds: /dev/vda the root, /dev/vdb with serial colima-like-data, ports
+/// /dev/virtio-ports/colima-like.ssh.N, credentials by fw_cfg, one network card behind QEMU's own NAT.
+/// What the host gets: unix sockets in the run directory, and no listener on IP.
+/// Throws Error{invalid_config} when a path or a name does not fit.
+std::vector<std::string> qemu_command_line(const BootPlan& plan, const QemuHost& host);
+
+/// `text` as a value in an option of the form a=b,c=d, where QEMU reads ",," as one comma.
+std::string escape_option(std::string_view text);
+
+/// A locally administered address that is the same for the same name at every boot.
+std::string mac_address(std::string_view name);
+
+}  // namespace cl

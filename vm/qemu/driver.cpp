@@ -1,0 +1,169 @@
+#include "vm/qemu/driver.hpp"
+
+#include <fcntl.h>
+#include <signal.h>
+
+#include <fmt/format.h>
+#include <algorithm>
+
+#include "src/base/file.hpp"
+#include "src/base/log.hpp"
+#include "src/base/platform.hpp"
+#include "src/base/unique_fd.hpp"
+#include "vm/qemu/binary.hpp"
+#include "vm/qemu/command_line.hpp"
+#include "vm/qemu/machine.hpp"
+
+namespace cl {
+namespace fs = std::filesystem;
+namespace json = boost::json;
+namespace {
+
+using Control = std::unique_ptr<QmpClient>;
+
+UniqueFd open_log(const fs::path& path) {
+  UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+  if (!fd) throw io_error("cannot open " + path.string(), errno);
+  return fd;
+}
+
+/// What was appended to the log since it had `size` bytes.
+std::string log_since(const fs::path& path, std::uintmax_t size) {
+  const std::string all = read_file_if_exists(path).value_or("");
+  return last_lines(std::string_view(all).substr(std::min<std::size_t>(size, all.size())), 8);
+}
+
+/// Sockets of an earlier machine. The caller holds the profile's lock, so nobody listens on them.
+void remove_stale_sockets(const fs::path& run_directory) {
+  std::error_code ignored;  // QEMU names what is in its way
+  for (const fs::path& socket : ssh_sockets(run_directory)) fs::remove(socket, ignored);
+  fs::remove(qmp_socket(run_directory), ignored);
+}
+
+/// Connects as soon as QEMU has made its socket, some milliseconds after exec. No event tells this: the
+/// directory's change comes before listen(), and macOS has no inotify. A child that ends interrupts it.
+asio::awaitable<Control> connect_when_there(fs::path socket, std::chrono::milliseconds limit,
+                                            std::shared_ptr<QemuNews> news) {
+  constexpr std::chrono::milliseconds longest_pause{50};
+  for (std::chrono::milliseconds pause{2};; pause = std::min(pause * 2, longest_pause)) {
+    try {
+      co_return co_await QmpClient::connect(socket, limit, record_news(news));
+    } catch (const Error& error) {
+      if (error.code() != Errc::not_found) throw;
+    }
+    co_await sleep_for(pause);
+  }
+}
+
+/// The control connection of a QEMU that was just started, or Error{io} once it has ended.
+asio::awaitable<Control> first_contact(Child& child, fs::path socket, std::chrono::milliseconds limit,
+                                       std::shared_ptr<QemuNews> news) {
+  auto executor = co_await asio::this_coro::executor;
+  auto connecting = with_timeout(limit, "waiting for QEMU's control socket", connect_when_there(socket, limit, news));
+  auto group = asio::experimental::make_parallel_group(asio::co_spawn(executor, std::move(connecting), asio::deferred),
+                                                       asio::co_spawn(executor, child.wait(), asio::deferred));
+  auto [order, failure, control, wait_failure, status] =
+      co_await group.async_wait(asio::experimental::wait_for_one(), asio::use_awaitable);
+  if (order[0] == 1 && !wait_failure) throw Error(Errc::io, "QEMU ended at once with " + status.str());
+  if (failure) std::rethrow_exception(failure);
+  co_return std::move(control);
+}
+
+std::string status_of(const json::value& reply) {
+  const json::value* status = reply.is_object() ? reply.get_object().if_contains("status") : nullptr;
+  return status != nullptr && status->is_string() ? std::string(status->get_string()) : std::string("unknown");
+}
+
+}  // namespace
+
+ExitReason qemu_exit_reason(std::string_view reason, std::optional<ExitStatus> status) {
+  if (status && status->signal != 0) return {false, fmt::format("QEMU was killed by signal {}", status->signal)};
+  if (status && status->code != 0)
+    return {false, fmt::format("QEMU ended with an error ({}); the driver's log says why", status->str())};
+  if (reason == "guest-shutdown") return {true, "the guest powered off"};
+  if (reason == "host-qmp-quit") return {true, "QEMU was told to quit"};
+  if (reason == "host-signal") return {false, "QEMU was ended by a signal from the host"};
+  if (reason == "guest-panic") return {false, "the guest's kernel panicked"};
+  if (!reason.empty()) return {false, fmt::format("QEMU ended ({})", reason)};
+  return {false, "QEMU is gone without a word: it was killed, or it crashed"};
+}
+
+asio::awaitable<std::unique_ptr<Machine>> QemuDriver::boot(BootPlan plan) {
+  auto executor = co_await asio::this_coro::executor;
+  const std::string arch = plan.arch;
+  const QemuBinary qemu = co_await find_qemu(arch);
+  const QemuHost host{qemu.path, qemu.sandbox, {}};
+
+  Command command;
+  command.argv = qemu_command_line(plan, host);
+  command.new_session = true;
+  if (plan.lock_fd >= 0) command.keep.push_back(plan.lock_fd);
+  const UniqueFd log_file = open_log(plan.driver_log);
+  command.output = command.errors = log_file.get();
+  std::error_code ec;
+  const std::uintmax_t log_size = fs::file_size(plan.driver_log, ec);
+  remove_stale_sockets(plan.run_directory);
+
+  log::info("starting {} {} ({})", qemu.path.string(), qemu.version, to_string(plan.accel));
+  Child child = Child::start(executor, command);
+  auto news = std::make_shared<QemuNews>();
+  std::exception_ptr failure;
+  Control control;
+  try {
+    control = co_await first_contact(child, qmp_socket(plan.run_directory), timings_.start, news);
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  if (!failure) {
+    const pid_t pid = child.pid();
+    co_return std::make_unique<QemuMachine>(executor, plan.run_directory, pid, std::move(child), std::move(control),
+                                            std::move(news));
+  }
+
+  // Whatever went wrong, no process stays behind; not even a cancellation interrupts that.
+  co_await asio::this_coro::throw_if_cancelled(false);
+  child.kill(SIGKILL);
+  co_await uninterrupted(child.wait());
+  co_await asio::this_coro::throw_if_cancelled(true);
+  remove_stale_sockets(plan.run_directory);
+  try {
+    std::rethrow_exception(failure);
+  } catch (const Error& error) {
+    const std::string said = log_since(plan.driver_log, log_size);
+    throw Error(error.code(), "QEMU did not start", "the whole of its messages is in " + plan.driver_log.string())
+        .because(said.empty() ? one_line(error) : one_line(error) + "; its last lines:\n" + said);
+  }
+}
+
+asio::awaitable<std::unique_ptr<Machine>> QemuDriver::attach(fs::path run_directory) {
+  auto executor = co_await asio::this_coro::executor;
+  auto news = std::make_shared<QemuNews>();
+  Control control;
+  try {
+    control = co_await QmpClient::connect(qmp_socket(run_directory), timings_.answer, record_news(news));
+  } catch (const Error& error) {
+    if (error.code() != Errc::not_found) throw;
+  }
+  if (!control) co_return nullptr;
+  const pid_t pid = control->peer_pid();
+  if (pid <= 0) throw Error(Errc::io, "cannot tell which process is the QEMU of " + run_directory.string());
+
+  const json::value reply =
+      co_await with_timeout(timings_.answer, "asking QEMU for its state", control->execute("query-status"));
+  const std::string status = status_of(reply);
+  QmpClient& qmp = *control;
+  auto machine = std::make_unique<QemuMachine>(executor, run_directory, pid, std::nullopt, std::move(control), news);
+  log::info("took over QEMU, process {}, which is {}", pid, status);
+
+  if (status == "internal-error" || status == "guest-panicked" || status == "shutdown") {
+    log::warn("the machine cannot go on from '{}': ending it", status);
+    machine->kill();
+    co_await machine->exited();
+    co_return nullptr;
+  }
+  if (status == "paused" || status == "prelaunch" || status == "io-error" || status == "watchdog")
+    co_await with_timeout(timings_.answer, "letting the machine go on", qmp.execute("cont"));
+  co_return machine;
+}
+
+}  // namespace cl

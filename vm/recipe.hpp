@@ -1,0 +1,33 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace cl {
+
+/// The files that build a guest image, whose entry is build.sh. The contract is in vm/guest_image/README.md.
+class Recipe {
+ public:
+  struct File {
+    std::string path;  ///< relative, below the recipe's directory
+    std::string bytes;
+  };
+
+  explicit Recipe(std::vector<File> files);
+
+  /// 64 hex digits over every path and content: another recipe makes another image.
+  const std::string& digest() const noexcept { return digest_; }
+
+  /// Writes all files below `directory`, which exists. Throws Error{io}.
+  void unpack(const std::filesystem::path& directory) const;
+
+ private:
+  std::vector<File> files_;
+  std::string digest_;
+};
+
+/// The recipe in vm/guest_image as it was when this program was built; it is part of the program.
+Recipe built_in_recipe();
+
+}  // namespace cl
