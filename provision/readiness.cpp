@@ -1,0 +1,75 @@
+#include "provision/readiness.hpp"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <boost/asio/local/stream_protocol.hpp>
+#include <optional>
+#include <utility>
+
+#include "src/base/file.hpp"
+#include "src/base/log.hpp"
+#include "src/base/platform.hpp"
+
+namespace cl {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+asio::awaitable<UniqueFd> dial_unix(std::filesystem::path path) {
+  if (path.string().size() > platform::max_socket_path())
+    throw Error(Errc::invalid_config, "the path " + path.string() + " is too long for a socket");
+  asio::local::stream_protocol::socket socket(co_await asio::this_coro::executor);
+  auto [ec] = co_await socket.async_connect(asio::local::stream_protocol::endpoint(path.string()), no_throw);
+  if (ec == asio::error::operation_aborted) throw boost::system::system_error(ec);
+  if (ec) throw Error(Errc::io, "cannot connect to " + path.string()).because(ec.message());
+  UniqueFd fd(socket.release(ec));
+  ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC);
+  co_return fd;
+}
+
+/// Whether the same attempt may succeed a little later.
+bool may_pass(const Error& error) {
+  return error.code() == Errc::io || error.code() == Errc::timed_out || error.code() == Errc::protocol;
+}
+
+asio::awaitable<std::unique_ptr<SshGuest>> dial_and_log_in(Dial dial, SshLogin login) {
+  UniqueFd socket = co_await dial();
+  co_return co_await connect_ssh(std::move(socket), std::move(login));
+}
+
+milliseconds left_until(Clock::time_point deadline) {
+  return std::max(milliseconds(0), std::chrono::duration_cast<milliseconds>(deadline - Clock::now()));
+}
+
+}  // namespace
+
+Dial unix_dial(std::filesystem::path socket) {
+  return [socket = std::move(socket)] { return dial_unix(socket); };
+}
+
+asio::awaitable<std::unique_ptr<SshGuest>> wait_for_ssh(Dial dial, SshLogin login, ReadinessTimings timings) {
+  read_file(login.private_key);  // now, not after the guest has booted
+  const Clock::time_point deadline = Clock::now() + timings.total;
+  std::optional<Error> last;
+  for (std::size_t attempt = 0; left_until(deadline) > milliseconds(0); ++attempt) {
+    if (!timings.banner_patience.empty())
+      login.timings.banner = timings.banner_patience[std::min(attempt, timings.banner_patience.size() - 1)];
+    auto work = dial_and_log_in(dial, login);
+    try {
+      co_return co_await with_timeout(left_until(deadline), "waiting for the guest", std::move(work));
+    } catch (const Error& error) {
+      if (!may_pass(error)) throw;
+      log::debug("guest not ready, attempt {}: {}", attempt + 1, one_line(error));
+      last = error;
+    }
+    co_await sleep_for(std::min(timings.redial_pause, left_until(deadline)));
+  }
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(timings.total).count();
+  Error error(Errc::guest_failed, "the guest's SSH server did not answer in " + std::to_string(seconds) + " s",
+              "look at the guest's console with 'colima-like logs --console'");
+  throw last ? error.because(one_line(*last)) : error;
+}
+
+}  // namespace cl

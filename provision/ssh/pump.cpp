@@ -1,0 +1,435 @@
+#include "provision/ssh/pump.hpp"
+
+#include <libssh2.h>
+
+#include <algorithm>
+#include <boost/asio/append.hpp>
+#include <boost/asio/associated_cancellation_slot.hpp>
+#include <boost/asio/post.hpp>
+#include <cerrno>
+#include <utility>
+
+namespace cl::ssh {
+namespace {
+
+constexpr std::size_t most_before_banner = 16 << 20;  // an earlier server's rest may be as much as a window or two
+
+}  // namespace
+
+/// What libssh2 calls instead of send() and recv().
+struct Pump::Callbacks {
+  static ssize_t send(libssh2_socket_t, const void* bytes, std::size_t size, int, void** abstract) {
+    Pump& pump = *static_cast<Pump*>(*abstract);
+    if (!pump.ended_) pump.wire_.put(static_cast<const char*>(bytes), size);
+    return static_cast<ssize_t>(size);
+  }
+  static ssize_t receive(libssh2_socket_t, void* space, std::size_t size, int, void** abstract) {
+    Pump& pump = *static_cast<Pump*>(*abstract);
+    if (pump.refuse_reads_) return -ECONNRESET;
+    const std::size_t count = pump.wire_.take(static_cast<char*>(space), size);
+    return count > 0 ? static_cast<ssize_t>(count) : -EAGAIN;
+  }
+  static void install(Session* session) {
+#if LIBSSH2_VERSION_NUM >= 0x010b01
+    libssh2_session_callback_set2(session, LIBSSH2_CALLBACK_SEND, reinterpret_cast<libssh2_cb_generic*>(&send));
+    libssh2_session_callback_set2(session, LIBSSH2_CALLBACK_RECV, reinterpret_cast<libssh2_cb_generic*>(&receive));
+#else
+    libssh2_session_callback_set(session, LIBSSH2_CALLBACK_SEND, reinterpret_cast<void*>(&send));
+    libssh2_session_callback_set(session, LIBSSH2_CALLBACK_RECV, reinterpret_cast<void*>(&receive));
+#endif
+  }
+};
+
+/// Holds an opened channel until its caller takes it; releases it when nobody does.
+struct Pump::Opening {
+  explicit Opening(Pump& p, std::string t, std::string m) : pump(p), type(std::move(t)), message(std::move(m)) {}
+  Opening(const Opening&) = delete;
+  Opening& operator=(const Opening&) = delete;
+  ~Opening() {
+    if (opened.channel != nullptr) pump.release(opened.channel);
+  }
+  Pump& pump;  // outlives this: the caller and the queue both belong to it
+  std::string type, message;
+  Opened opened;
+  bool own = false;
+};
+
+Pump::Pump(const asio::any_io_executor& executor, UniqueFd socket)
+    : executor_(executor), wire_(executor, std::move(socket)), banner_(executor), lost_(executor) {
+  static const int library = libssh2_init(0);
+  if (library != 0) throw Error(Errc::internal, "libssh2 cannot be initialised");
+  session_ = libssh2_session_init_ex(nullptr, nullptr, nullptr, this);
+  if (session_ == nullptr) throw Error(Errc::internal, "libssh2 cannot make a session");
+  Callbacks::install(session_);
+  libssh2_session_set_blocking(session_, 0);
+}
+
+Pump::~Pump() {
+  stop();
+  refuse_reads_ = true;
+  openings_.clear();
+  libssh2_session_free(session_);
+}
+
+std::shared_ptr<Pump> Pump::start(const asio::any_io_executor& executor, UniqueFd socket) {
+  auto pump = std::make_shared<Pump>(executor, std::move(socket));
+  pump->receive();
+  return pump;
+}
+
+// ---- callers ----------------------------------------------------------------------------------------------------
+
+asio::awaitable<void> Pump::wait_banner() {
+  auto self = shared_from_this();
+  co_await banner_.wait();
+  if (banner_seen_) co_return;
+  if (banner_finder_.dropped() > most_before_banner)
+    throw Error(Errc::protocol, "what answers there is not an SSH server").because("it never named its version");
+  throw lost_error("the connection ended before the SSH server answered");
+}
+
+asio::awaitable<int> Pump::perform(Handle* channel, std::function<int()> attempt) {
+  auto self = shared_from_this();
+  if (ended_) throw lost_error("the connection to the guest is lost");
+  const int now = attempt();
+  schedule();
+  if (now != LIBSSH2_ERROR_EAGAIN) co_return now;
+  Op op;
+  op.channel = channel;
+  op.attempt = std::move(attempt);
+  co_return static_cast<int>(co_await wait_for(requests_, std::move(op)));
+}
+
+asio::awaitable<Pump::Opened> Pump::open(std::string type, std::string message) {
+  auto self = shared_from_this();
+  if (ended_) throw lost_error("the connection to the guest is lost");
+  auto opening = std::make_shared<Opening>(*this, std::move(type), std::move(message));
+  Op op;
+  op.opening = opening;
+  schedule();
+  co_await wait_for(openings_, std::move(op));
+  co_return std::exchange(opening->opened, {});
+}
+
+void Pump::start_channels() {
+  Op op;
+  op.opening = std::make_shared<Opening>(*this, "session", "");
+  op.opening->own = true;
+  openings_.push_back(std::move(op));
+  schedule();
+}
+
+asio::awaitable<std::size_t> Pump::read(Handle* channel, int stream, std::span<char> space) {
+  auto self = shared_from_this();
+  if (space.empty()) co_return 0;
+  long got = try_read(channel, stream, space.data(), space.size());
+  if (got == LIBSSH2_ERROR_EAGAIN) {
+    if (ended_) throw lost_error("the connection to the guest is lost");
+    Op op;
+    op.channel = channel;
+    op.stream = stream;
+    op.data = space.data();
+    op.size = space.size();
+    got = co_await wait_for(readers_, std::move(op));
+  } else if (wire_.pending() > 0) {
+    schedule();  // a window adjustment
+  }
+  if (got < 0) throw Error(Errc::io, "cannot read from the guest").because("SSH error " + std::to_string(got));
+  co_return static_cast<std::size_t>(got);
+}
+
+asio::awaitable<void> Pump::write(Handle* channel, std::span<const char> bytes) {
+  auto self = shared_from_this();
+  long result = 0;
+  while (!bytes.empty()) {
+    if (ended_) throw lost_error("the connection to the guest is lost");
+    // With the buffer full a turn is due anyway, and those who already wait come first in it.
+    result = LIBSSH2_ERROR_EAGAIN;
+    if (wire_.pending() < out_limit) result = try_write(channel, bytes.data(), bytes.size());
+    if (result < 0) break;
+    bytes = bytes.subspan(static_cast<std::size_t>(result));
+    schedule();
+  }
+  if (result == LIBSSH2_ERROR_EAGAIN) {
+    Op op;
+    op.channel = channel;
+    op.data = const_cast<char*>(bytes.data());  // only read
+    op.size = bytes.size();
+    result = co_await wait_for(writers_, std::move(op));
+  }
+  if (result == LIBSSH2_ERROR_CHANNEL_CLOSED) throw Error(Errc::io, "the guest's side of the connection is closed");
+  if (result < 0) throw Error(Errc::io, "cannot write to the guest").because("SSH error " + std::to_string(result));
+}
+
+bool Pump::closed_by_peer(Handle* channel) noexcept { return libssh2_channel_wait_closed(channel) == 0; }
+
+void Pump::release(Handle* channel) noexcept {
+  for (Ops* queue : {&requests_, &readers_, &writers_}) fail_all(*queue, channel, asio::error::operation_aborted);
+  if (ended_) {
+    refuse_reads_ = true;  // nobody will answer: free it without waiting
+    libssh2_channel_free(channel);
+    refuse_reads_ = false;
+    return;
+  }
+  if (libssh2_channel_free(channel) == LIBSSH2_ERROR_EAGAIN) {
+    Op op;
+    op.attempt = [channel] { return libssh2_channel_free(channel); };
+    requests_.push_back(std::move(op));
+  }
+  schedule();
+}
+
+void Pump::stop() noexcept {
+  if (ended_) return;
+  if (own_channel_ != nullptr) {
+    // The server then ends at once instead of finding out; it may sit on the far end of a port that is never "closed".
+    libssh2_session_disconnect_ex(session_, SSH_DISCONNECT_BY_APPLICATION, "", "");
+    wire_.flush();
+  }
+  end("it was closed on our side");
+}
+
+asio::awaitable<void> Pump::lost() {
+  auto self = shared_from_this();
+  co_await lost_.wait();
+}
+
+// ---- waiting ----------------------------------------------------------------------------------------------------
+
+asio::awaitable<long> Pump::wait_for(Ops& queue, Op op) {
+  auto initiate = [this, &queue](auto handler, Op pending) {
+    pending.done = std::move(handler);
+    const auto place = queue.insert(queue.end(), std::move(pending));
+    auto slot = asio::get_associated_cancellation_slot(place->done);  // not the handler's own, which `done` now uses
+    if (slot.is_connected()) slot.assign([this, &queue, place](asio::cancellation_type) { cancel(queue, place); });
+  };
+  auto [ec, result] =
+      co_await asio::async_initiate<decltype(no_throw), void(error_code, long)>(initiate, no_throw, std::move(op));
+  if (ec == asio::error::connection_reset) throw lost_error("the connection to the guest is lost");
+  const auto state = co_await asio::this_coro::cancellation_state;
+  if (ec && state.cancelled() == asio::cancellation_type::none) throw Error(Errc::io, "the stream was closed");
+  if (ec) throw boost::system::system_error(ec);
+  co_return result;
+}
+
+/// Runs inside the cancellation slot's handler, which therefore must not be cleared here.
+void Pump::cancel(Ops& queue, Ops::iterator op) {
+  Done done = std::move(op->done);
+  if (!done) return;
+  // libssh2 remembers a begun opening in the session: it has to be brought to its end.
+  const bool begun = &queue == &openings_ && op == queue.begin();
+  if (!begun) queue.erase(op);
+  asio::post(executor_, asio::append(std::move(done), error_code(asio::error::operation_aborted), 0L));
+}
+
+/// Never resumes the caller at once: it might come back into the middle of a pass.
+void Pump::finish(Ops& queue, Ops::iterator op, error_code ec, long result) {
+  Done done = std::move(op->done);
+  queue.erase(op);
+  if (!done) return;
+  auto slot = asio::get_associated_cancellation_slot(done);
+  if (slot.is_connected()) slot.clear();
+  if (serving_) {
+    ready_.push_back(Ready{std::move(done), ec, result});
+  } else {
+    asio::post(executor_, asio::append(std::move(done), ec, result));
+  }
+}
+
+/// Lets those go on whose operations are done. What they submit at once is sent with the rest of this turn: a post for
+/// each would cost a pass through the event loop, with its system calls.
+void Pump::deliver() {
+  while (!ready_.empty()) {
+    std::vector<Ready> now;
+    now.swap(ready_);
+    for (Ready& one : now) std::move(one.done)(one.ec, one.result);
+  }
+}
+
+void Pump::fail_all(Ops& queue, Handle* only, error_code ec) {
+  for (auto op = queue.begin(); op != queue.end();) {
+    const auto next = std::next(op);
+    if (only == nullptr || op->channel == only) finish(queue, op, ec, 0);
+    op = next;
+  }
+}
+
+Error Pump::lost_error(const char* what) const { return Error(Errc::io, what).because(reason_); }
+
+// ---- libssh2 ----------------------------------------------------------------------------------------------------
+
+long Pump::try_read(Handle* channel, int stream, char* data, std::size_t size) noexcept {
+  // 0 means the peer's end of data, for either stream, also while the other stream has unread bytes.
+  return libssh2_channel_read_ex(channel, stream, data, std::min(size, read_limit));
+}
+
+long Pump::try_write(Handle* channel, const char* data, std::size_t size) noexcept {
+  // The window of a closed channel would never open again.
+  if (closed_by_peer(channel)) return LIBSSH2_ERROR_CHANNEL_CLOSED;
+  const long sent = libssh2_channel_write_ex(channel, 0, data, size);
+  return sent == 0 ? LIBSSH2_ERROR_EAGAIN : sent;
+}
+
+void Pump::serve_requests() {
+  for (auto op = requests_.begin(); op != requests_.end();) {
+    const auto next = std::next(op);
+    const int result = op->attempt();
+    if (result != LIBSSH2_ERROR_EAGAIN) finish(requests_, op, {}, result);
+    op = next;
+  }
+}
+
+void Pump::serve_openings() {
+  while (!ended_ && !openings_.empty()) {
+    auto op = openings_.begin();
+    Opening& opening = *op->opening;
+    opening.opened.channel =
+        libssh2_channel_open_ex(session_, opening.type.data(), opening.type.size(), window,
+                                LIBSSH2_CHANNEL_PACKET_DEFAULT, opening.message.data(), opening.message.size());
+    if (opening.opened.channel == nullptr) {
+      char* text = nullptr;
+      if (libssh2_session_last_error(session_, &text, nullptr, 0) == LIBSSH2_ERROR_EAGAIN) return;
+      opening.opened.reason = text;
+    }
+    if (opening.own) {
+      own_channel_ = std::exchange(opening.opened.channel, nullptr);
+      if (own_channel_ == nullptr) return end("the guest's SSH server gives no session: " + opening.opened.reason);
+    }
+    finish(openings_, op, {}, 0);
+  }
+}
+
+void Pump::serve_readers() {
+  for (auto op = readers_.begin(); op != readers_.end();) {
+    const auto next = std::next(op);
+    const long got = try_read(op->channel, op->stream, op->data, op->size);
+    if (got != LIBSSH2_ERROR_EAGAIN) finish(readers_, op, {}, got);
+    op = next;
+  }
+}
+
+/// One packet each, in turn, while the outgoing buffer has room. True when anything was sent.
+bool Pump::serve_writers() {
+  bool any = false;
+  std::size_t idle = 0;  // so many in a row could send nothing
+  while (idle < writers_.size() && wire_.pending() < out_limit) {
+    auto op = writers_.begin();
+    const long sent = try_write(op->channel, op->data, op->size);
+    if (sent == LIBSSH2_ERROR_EAGAIN) {
+      ++idle;
+    } else if (sent < 0) {
+      finish(writers_, op, {}, sent);
+      continue;
+    } else {
+      any = true;
+      idle = 0;
+      op->data += sent;
+      op->size -= static_cast<std::size_t>(sent);
+      if (op->size == 0) {
+        finish(writers_, op, {}, 0);
+        continue;
+      }
+    }
+    writers_.splice(writers_.end(), writers_, op);
+  }
+  return any;
+}
+
+// ---- the pump ---------------------------------------------------------------------------------------------------
+
+void Pump::receive() {
+  if (ended_) return;
+  wire_.receive([self = shared_from_this()](error_code ec) { self->on_received(ec); });
+}
+
+void Pump::on_received(error_code ec) {
+  if (ended_) return;
+  if (banner_seen_) {
+    pass();
+    turn();
+  } else {
+    look_for_banner();
+  }
+  if (ended_) return;
+  if (ec) return end(ec == asio::error::eof ? "the guest closed it" : ec.message());
+  // Only a session that never got as far as its own channel can leave bytes unread, and then only until its limit.
+  if (!wire_.has_room()) return end("it sent more than anybody asked for");
+  receive();
+}
+
+void Pump::look_for_banner() {
+  const auto seen = banner_finder_.look(wire_.unread());
+  wire_.skip(seen.drop);
+  banner_seen_ = seen.found;
+  if (banner_seen_) return banner_.set();
+  if (banner_finder_.dropped() > most_before_banner) end("it sent no SSH version");
+}
+
+void Pump::pass() {
+  serving_ = true;
+  if (own_channel_ != nullptr) {
+    // Reading nothing from it takes in everything that has come, for all channels. Its window never changes, so this
+    // cannot get between a half-done call of another channel and its repetition, as reading from that one could.
+    char nothing = 0;
+    const long rc = libssh2_channel_read_ex(own_channel_, 0, &nothing, 0);
+    if (rc < 0 && rc != LIBSSH2_ERROR_EAGAIN) {
+      char* text = nullptr;
+      libssh2_session_last_error(session_, &text, nullptr, 0);
+      return end(std::string(text) + " (SSH error " + std::to_string(rc) + ")");
+    }
+  }
+  serve_openings();
+  serve_requests();
+  serve_readers();
+}
+
+/// Collects what is submitted in one go into one send.
+void Pump::schedule() {
+  if (scheduled_ || serving_ || ended_) return;
+  scheduled_ = true;
+  asio::post(executor_, [self = shared_from_this()] {
+    self->scheduled_ = false;
+    self->turn();
+  });
+}
+
+/// The second half of every event.
+void Pump::turn() {
+  serving_ = true;
+  if (wire_.pending() >= out_limit) flush();
+  const bool sent = !ended_ && serve_writers();
+  do {
+    deliver();
+    serve_openings();  // also of those who have just gone on
+  } while (!ready_.empty());
+  serving_ = false;
+  flush();
+  if (sent && !writers_.empty() && !waiting_writable_) schedule();
+}
+
+void Pump::flush() {
+  if (ended_) return;
+  const error_code ec = wire_.flush();
+  if (!ec) return;
+  if (ec != asio::error::would_block) return end(ec.message());
+  if (waiting_writable_) return;
+  waiting_writable_ = true;
+  wire_.wait_writable([self = shared_from_this()](error_code failure) {
+    self->waiting_writable_ = false;
+    if (!failure) self->turn();
+  });
+}
+
+void Pump::end(const std::string& reason) noexcept {
+  if (ended_) return;
+  ended_ = true;
+  reason_ = reason;
+  wire_.close();
+  serve_readers();  // what has come is still theirs
+  for (Ops* queue : {&requests_, &openings_, &readers_, &writers_})
+    fail_all(*queue, nullptr, asio::error::connection_reset);
+  banner_.set();
+  lost_.set();
+}
+
+}  // namespace cl::ssh

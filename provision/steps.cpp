@@ -1,0 +1,76 @@
+#include "provision/steps.hpp"
+
+#include <array>
+
+#include "src/base/file.hpp"
+
+namespace cl {
+
+extern const std::string_view provision_script;
+
+namespace {
+
+struct Step {
+  std::string_view name, doing, failed, remedy;
+};
+
+constexpr std::array steps{
+    Step{"data", "mounting the data disk", "the data disk could not be mounted",
+         "nothing was formatted. If the disk is not needed any more, 'colima-like delete --data' removes it"},
+    Step{"docker-install", "installing Docker in the guest", "Docker could not be installed in the guest",
+         "see whether this host reaches the Debian mirror, and start again"},
+    Step{"docker-start", "starting Docker", "Docker failed to start in the guest",
+         "the machine was ended again; its console is shown by: colima-like logs --console"},
+};
+
+const Step* find_step(std::string_view name) {
+  for (const Step& step : steps)
+    if (step.name == name) return &step;
+  return nullptr;
+}
+
+constexpr std::size_t kept_lines = 15;
+
+}  // namespace
+
+std::string StepReader::line(std::string_view text) {
+  if (text.starts_with("@step ")) {
+    current_ = text.substr(6);
+    output_.clear();
+    const Step* step = find_step(current_);
+    return std::string(step != nullptr ? step->doing : current_);
+  }
+  if (text.starts_with("@done ")) {
+    finished_.push_back({current_, text.ends_with(" changed")});
+    current_.clear();
+    return {};
+  }
+  output_ += text;
+  output_ += '\n';
+  if (output_.size() > 64 * 1024) output_.erase(0, output_.size() / 2);
+  return {};
+}
+
+Error StepReader::failure(int exit_code, std::string_view errors) const {
+  const Step* step = find_step(current_);
+  const std::string what = step != nullptr ? std::string(step->failed) : "the guest could not be set up";
+  std::string lines = last_lines(output_ + std::string(errors), kept_lines);
+  if (lines.empty()) lines = "the set-up script ended with exit code " + std::to_string(exit_code);
+  return Error(Errc::guest_failed, what, step != nullptr ? std::string(step->remedy) : "colima-like restart")
+      .because(lines);
+}
+
+asio::awaitable<std::vector<StepResult>> provision(Guest& guest, ProvisionPlan plan,
+                                                   std::function<void(std::string_view)> on_step) {
+  StepReader reader;
+  auto on_line = [&](std::string_view text) {
+    const std::string doing = reader.line(text);
+    if (!doing.empty() && on_step) on_step(doing);
+  };
+  std::string script = "data_owner='" + plan.data_owner + "'\n" + std::string(provision_script);
+  GuestResult result = co_await run_in_guest(guest, "sh -s", std::move(script), on_line);
+  if (result.exit_code != 0) throw reader.failure(result.exit_code, result.errors);
+  co_return reader.finished();
+}
+
+}  // namespace cl

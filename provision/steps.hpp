@@ -1,0 +1,43 @@
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "provision/guest.hpp"
+
+namespace cl {
+
+/// What the guest must be given.
+struct ProvisionPlan {
+  std::string data_owner;  ///< UUID in the data disk's header
+};
+
+struct StepResult {
+  std::string name;
+  bool changed = false;
+};
+
+/// Brings the guest into the wanted state by one script in one exec (provision/scripts/provision.sh).
+/// `on_step` is told in words what is being done. Throws Error{guest_failed} that names the step, with the last
+/// lines of its output and a remedy.
+asio::awaitable<std::vector<StepResult>> provision(Guest& guest, ProvisionPlan plan,
+                                                   std::function<void(std::string_view)> on_step);
+
+/// The pure half: is told the script's stdout line by line.
+class StepReader {
+ public:
+  /// The words for a step that begins with this line; empty for any other line.
+  std::string line(std::string_view text);
+  const std::vector<StepResult>& finished() const { return finished_; }
+  /// Why the script ended with `exit_code`, given its stderr too.
+  Error failure(int exit_code, std::string_view errors) const;
+
+ private:
+  std::string current_;
+  std::string output_;  ///< of the current step
+  std::vector<StepResult> finished_;
+};
+
+}  // namespace cl
