@@ -1,0 +1,45 @@
+# shellcheck shell=sh
+# Sourced by scripts/start and scripts/test; not a command of its own.
+set -eu
+root=$(cd "$(dirname "$0")/.." && pwd)
+
+# stage NAME COMMAND...: runs it and says how long it took.
+stage() {
+  stage_name=$1
+  shift
+  stage_began=$(date +%s)
+  echo "==> $stage_name"
+  "$@"
+  echo "==> $stage_name: $(($(date +%s) - stage_began)) s"
+}
+
+# The compiler to use: $CXX if set, else the newest of those that compile coroutines rightly (g++ 12 does not).
+compiler() {
+  if [ -n "${CXX:-}" ]; then
+    echo "$CXX"
+    return
+  fi
+  for name in clang++-19 clang++-20 clang++-18 clang++-17 clang++-16 g++-14 g++-13 clang++ g++; do
+    if command -v "$name" >/dev/null 2>&1; then
+      echo "$name"
+      return
+    fi
+  done
+  echo "error: no C++ compiler found; run scripts/setup first" >&2
+  return 1
+}
+
+# build DIRECTORY CMAKE_OPTION...: configures if needed and builds.
+build() {
+  directory=$1
+  shift
+  if command -v ccache >/dev/null 2>&1; then
+    set -- "$@" -DCMAKE_CXX_COMPILER_LAUNCHER=ccache
+  fi
+  cmake -S "$root" -B "$directory" -G Ninja -DCMAKE_CXX_COMPILER="$(compiler)" "$@" >"$directory.configure.log" 2>&1 || {
+    cat "$directory.configure.log" >&2
+    return 1
+  }
+  # Not `cmake --build`: ninja says what it does in one line on a terminal.
+  ninja -C "$directory"
+}

@@ -1,0 +1,62 @@
+#include <boost/json/array.hpp>
+#include <iostream>
+
+#include "profiles/keys.hpp"
+#include "src/base/task_group.hpp"
+#include "src/cli/command.hpp"
+#include "src/cli/launch.hpp"
+#include "src/cli/output.hpp"
+
+namespace cl::cli {
+namespace {
+
+namespace json = boost::json;
+
+asio::awaitable<int> build(const Invocation& call) {
+  Profile profile;
+  for (const auto& [name, text] : call.settings)
+    if (const auto wrong = find_key(name)->set(profile, text)) throw Error(Errc::invalid_config, name + " " + *wrong);
+
+  const json::object result = co_await show_while([&call, &profile](Backend::OnProgress on_progress) {
+    return call.backend->build_image(profile.image, resolved_arch(profile, host_facts()), std::move(on_progress));
+  });
+  std::cout << std::string_view(result.at("name").as_string()) << '\n';
+  co_return 0;
+}
+
+std::string size_text(const json::value& bytes) { return ByteSize::bytes(bytes.to_number<std::uint64_t>()).str(); }
+
+}  // namespace
+
+int run_image_build(const Invocation& call) { return run_async(build(call)); }
+
+int run_image_list(const Invocation& call) {
+  const json::array images = call.backend->list_images();
+  if (call.json) {
+    print_json(images);
+    return 0;
+  }
+  std::vector<std::vector<std::string>> rows{{"NAME", "SIZE", "CREATED", "IN USE", "STATE"}};
+  for (const json::value& one : images) {
+    const json::object& image = one.as_object();
+    rows.push_back({std::string(image.at("name").as_string()), size_text(image.at("bytes")),
+                    std::string(image.at("created").as_string()), image.at("in_use").as_bool() ? "yes" : "no",
+                    image.contains("problem") ? std::string(image.at("problem").as_string()) : "sound"});
+  }
+  print_table(rows);
+  return 0;
+}
+
+int run_image_prune(const Invocation& call) {
+  const json::object result = call.backend->prune_images();
+  if (call.json) {
+    print_json(result);
+    return 0;
+  }
+  for (const json::value& name : result.at("removed").as_array())
+    std::cout << "removed " << std::string_view(name.as_string()) << '\n';
+  std::cout << "freed " << size_text(result.at("freed_bytes")) << '\n';
+  return 0;
+}
+
+}  // namespace cl::cli

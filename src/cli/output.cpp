@@ -1,0 +1,155 @@
+#include "src/cli/output.hpp"
+
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/json/serialize.hpp>
+#include <cstdlib>
+#include <ctime>
+#include <iostream>
+
+namespace cl::cli {
+namespace {
+
+constexpr auto longest_silence = std::chrono::milliseconds(1900);
+
+bool on_terminal() {
+  const char* term = std::getenv("TERM");
+  return ::isatty(STDERR_FILENO) == 1 && (term == nullptr || std::string_view(term) != "dumb");
+}
+
+bool colours() { return on_terminal() && std::getenv("NO_COLOR") == nullptr; }
+
+std::size_t terminal_columns() {
+  winsize size{};
+  return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
+/// Later lines of a text are indented under its first.
+std::string indented(const std::string& text) {
+  std::string out;
+  for (const char c : text) {
+    out += c;
+    if (c == '\n') out += "    ";
+  }
+  return out;
+}
+
+void pretty(std::ostream& out, const boost::json::value& value, const std::string& indent) {
+  const std::string deeper = indent + "  ";
+  if (value.is_object() && !value.get_object().empty()) {
+    out << "{\n";
+    const auto& object = value.get_object();
+    for (auto entry = object.begin(); entry != object.end(); ++entry) {
+      out << deeper << boost::json::serialize(boost::json::value(entry->key())) << ": ";
+      pretty(out, entry->value(), deeper);
+      out << (std::next(entry) == object.end() ? "\n" : ",\n");
+    }
+    out << indent << "}";
+  } else if (value.is_array() && !value.get_array().empty()) {
+    out << "[\n";
+    const auto& array = value.get_array();
+    for (std::size_t i = 0; i < array.size(); ++i) {
+      out << deeper;
+      pretty(out, array[i], deeper);
+      out << (i + 1 == array.size() ? "\n" : ",\n");
+    }
+    out << indent << "]";
+  } else {
+    out << boost::json::serialize(value);
+  }
+}
+
+/// The first `columns` characters; UTF-8 sequences stay whole.
+std::string shortened(const std::string& text, std::size_t columns) {
+  std::string out;
+  std::size_t used = 0;
+  for (const char c : text) {
+    const bool starts_character = (static_cast<unsigned char>(c) & 0xC0U) != 0x80U;
+    if (starts_character && ++used > columns) break;
+    out += c;
+  }
+  return out;
+}
+
+}  // namespace
+
+void print_error(const Error& error) {
+  const char* red = colours() ? "\033[31m" : "";
+  const char* plain = colours() ? "\033[0m" : "";
+  std::cerr << red << "error:" << plain << ' ' << indented(error.what()) << '\n';
+  if (!error.cause().empty()) std::cerr << "  because " << indented(error.cause()) << '\n';
+  if (!error.remedy().empty()) std::cerr << "  try: " << indented(error.remedy()) << '\n';
+}
+
+void print_note(const std::string& text) { std::cerr << text << '\n'; }
+
+void print_json(const boost::json::value& value) {
+  pretty(std::cout, value, "");
+  std::cout << '\n';
+}
+
+void print_table(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<std::size_t> widths;
+  for (const auto& row : rows) {
+    widths.resize(std::max(widths.size(), row.size()));
+    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  }
+  for (const auto& row : rows) {
+    std::string line;
+    for (std::size_t i = 0; i < row.size(); ++i) line += fmt::format("{:<{}}", row[i], widths[i] + 2);
+    line.erase(line.find_last_not_of(' ') + 1);
+    std::cout << line << '\n';
+  }
+}
+
+std::string ago(std::int64_t since) {
+  const std::int64_t seconds = std::max<std::int64_t>(0, std::time(nullptr) - since);
+  if (seconds < 120) return fmt::format("{} seconds", seconds);
+  if (seconds < 2 * 3600) return fmt::format("{} minutes", seconds / 60);
+  if (seconds < 2 * 86400) return fmt::format("{} hours", seconds / 3600);
+  return fmt::format("{} days", seconds / 86400);
+}
+
+ProgressView::ProgressView() : live_(on_terminal()) {}
+
+void ProgressView::update(const rpc::Progress& progress) {
+  const bool is_new = progress.phase != phase_;
+  const bool changed = is_new || progress.text != text_;
+  if (is_new) began_ = Clock::now() - progress.elapsed;
+  phase_ = progress.phase;
+  text_ = progress.text;
+  if (progress.done) {
+    clear();
+    const double seconds = static_cast<double>(progress.elapsed.count()) / 1000.0;
+    std::cerr << fmt::format("{} {} {:.1f} s\n", live_ ? "\u2713" : "done:", text_, seconds);
+    phase_.clear();
+  } else if (live_) {
+    tick();
+  } else if (changed) {
+    std::cerr << text_ << '\n';
+    told_ = Clock::now();
+  }
+}
+
+void ProgressView::tick() {
+  if (phase_.empty()) return;
+  const auto now = Clock::now();
+  const double seconds = std::chrono::duration<double>(now - began_).count();
+  if (live_) {
+    static constexpr const char* frames[] = {"|", "/", "-", "\\"};
+    const std::string line = fmt::format("{} {} {:.1f} s", frames[frame_++ % 4], text_, seconds);
+    std::cerr << "\r\033[K" << shortened(line, terminal_columns() - 1) << std::flush;
+  } else if (now - told_ >= longest_silence) {
+    std::cerr << fmt::format("{} ({:.0f} s)\n", text_, seconds);
+    told_ = now;
+  }
+}
+
+void ProgressView::clear() {
+  if (live_) std::cerr << "\r\033[K" << std::flush;
+}
+
+}  // namespace cl::cli

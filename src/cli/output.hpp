@@ -1,0 +1,45 @@
+#pragma once
+
+#include <boost/json/value.hpp>
+#include <chrono>
+#include <iosfwd>
+#include <string>
+#include <vector>
+
+#include "src/base/error.hpp"
+#include "src/rpc/message.hpp"
+
+/// What people and scripts see. Results go to stdout, everything else to stderr; colour only on a terminal.
+namespace cl::cli {
+
+/// "error: ...", "  because ...", "  try ..." on stderr.
+void print_error(const Error& error);
+/// A line for people on stderr.
+void print_note(const std::string& text);
+/// Indented JSON on stdout.
+void print_json(const boost::json::value& value);
+/// Rows of equal length with aligned columns on stdout; the first row is the heading.
+void print_table(const std::vector<std::vector<std::string>>& rows);
+/// "3 minutes", for a time since 1970.
+std::string ago(std::int64_t since);
+
+/// Phases with their elapsed time: on a terminal one live line under the finished ones, elsewhere a line per
+/// phase, and one more for a phase that lasts, so that nothing is silent for more than 2 s.
+class ProgressView {
+ public:
+  ProgressView();
+  void update(const rpc::Progress& progress);
+  /// To be called about every 100 ms.
+  void tick();
+  /// Removes the live line; before anything else is printed.
+  void clear();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  bool live_;
+  std::string phase_, text_;
+  Clock::time_point began_, told_;
+  unsigned frame_ = 0;
+};
+
+}  // namespace cl::cli

@@ -1,0 +1,37 @@
+#include <iostream>
+
+#include "profiles/state.hpp"
+#include "src/cli/command.hpp"
+#include "src/cli/launch.hpp"
+#include "src/cli/output.hpp"
+
+namespace cl::cli {
+namespace {
+
+asio::awaitable<int> stop(const Invocation& call) {
+  const ProfilePaths paths = profile_paths(call.home, call.profile);
+  require_profile(paths);
+  const Observed seen = observe(paths);
+  if (!seen.daemon_alive && !seen.machine_alive) {
+    std::cout << "profile '" << paths.name << "' is already stopped\n";
+    co_return 0;
+  }
+  rpc::Connection daemon = co_await reach_daemon(paths, false);
+  rpc::Request request{"stop", {}};
+  request.arguments["force"] = call.force;
+  co_await call_with_progress(daemon, std::move(request));
+  std::cout << "profile '" << paths.name << "' is stopped\n";
+  co_return 0;
+}
+
+}  // namespace
+
+int run_stop(const Invocation& call) { return run_async(stop(call)); }
+
+int run_restart(const Invocation& call) {
+  require_profile(profile_paths(call.home, call.profile));
+  if (const int code = run_stop(call); code != 0) return code;
+  return run_start(call);
+}
+
+}  // namespace cl::cli

@@ -1,0 +1,14 @@
+#pragma once
+
+#include <boost/json/object.hpp>
+#include <string>
+
+#include "profiles/paths.hpp"
+
+namespace cl::cli {
+
+/// What `status --json` says of one profile, from files and kernel locks alone; never fails for a readable name:
+/// an unreadable profile has state "broken" with its error and remedy.
+boost::json::object describe(const Home& home, const std::string& name);
+
+}  // namespace cl::cli

@@ -1,0 +1,31 @@
+#include "src/cli/terminal.hpp"
+
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+namespace cl::cli {
+
+std::optional<Size> terminal_size() {
+  winsize size{};
+  if (::isatty(STDIN_FILENO) != 1 || ::ioctl(STDIN_FILENO, TIOCGWINSZ, &size) != 0) return std::nullopt;
+  return Size{size.ws_col > 0 ? size.ws_col : 80, size.ws_row > 0 ? size.ws_row : 24};
+}
+
+bool wants_terminal() { return ::isatty(STDIN_FILENO) == 1 && ::isatty(STDOUT_FILENO) == 1; }
+
+RawTerminal::RawTerminal(bool wanted) {
+  termios now{};
+  if (!wanted || ::tcgetattr(STDIN_FILENO, &now) != 0) return;
+  before_ = now;
+  ::cfmakeraw(&now);
+  ::tcsetattr(STDIN_FILENO, TCSADRAIN, &now);
+}
+
+RawTerminal::~RawTerminal() { restore(); }
+
+void RawTerminal::restore() {
+  if (before_) ::tcsetattr(STDIN_FILENO, TCSADRAIN, &*before_);
+  before_.reset();
+}
+
+}  // namespace cl::cli

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <boost/json/object.hpp>
+#include <chrono>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "src/base/async.hpp"
+#include "src/rpc/message.hpp"
+
+namespace cl {
+
+/// Something long that the daemon does once while any number of commands watch: a start, a stop, a delete.
+/// Its phases are kept, so that a command which joins late is told everything.
+class Job : public std::enable_shared_from_this<Job> {
+ public:
+  enum class Kind { start, stop, remove };
+  using Work = std::function<asio::awaitable<boost::json::object>(Job&)>;
+
+  /// Starts `work` at once.
+  static std::shared_ptr<Job> run(const asio::any_io_executor& executor, Kind kind, Work work);
+
+  Kind kind() const noexcept { return kind_; }
+  bool done() const noexcept { return done_; }
+
+  // For the work: phases do not overlap; begin() ends an open one with its own text.
+  void begin(std::string phase, std::string text);
+  /// A newer text for the phase that runs.
+  void say(std::string text);
+  /// Ends the phase; an empty text repeats the last one.
+  void end(std::string text = {});
+
+  /// Interrupts the work; it cleans up and ends with Error{cancelled}.
+  void cancel();
+
+  /// For watchers: the progress line at `position`, which is then advanced; nothing once the job has ended.
+  asio::awaitable<std::optional<rpc::Progress>> next(std::size_t& position);
+  /// Waits for the end; returns the work's result or throws its error.
+  asio::awaitable<boost::json::object> result();
+
+  Job(const asio::any_io_executor& executor, Kind kind);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  void tell(bool phase_done);
+
+  Kind kind_;
+  Notifier changed_;
+  asio::cancellation_signal cancel_;
+  bool cancelled_ = false;
+  bool done_ = false;
+  std::string phase_, text_;
+  Clock::time_point began_;
+  std::vector<rpc::Progress> told_;
+  boost::json::object result_;
+  std::exception_ptr failure_;
+};
+
+}  // namespace cl

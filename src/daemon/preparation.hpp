@@ -1,0 +1,17 @@
+#pragma once
+
+#include "profiles/state.hpp"
+#include "provision/ssh/session.hpp"
+#include "src/daemon/job.hpp"
+#include "vm/driver.hpp"
+
+namespace cl {
+
+/// How to log in to the profile's guest; makes the keys when there are none.
+asio::awaitable<SshLogin> prepare_login(const ProfilePaths& paths);
+
+/// Everything a boot needs is there afterwards: image (built if it must be), keys, accelerator, disks, credentials.
+/// Writes what was chosen into `state`. Touches no running machine. The plan's lock_fd is left to the caller.
+asio::awaitable<BootPlan> prepare_boot(const Home& home, const ProfilePaths& paths, State& state, Job& job);
+
+}  // namespace cl

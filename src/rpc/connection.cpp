@@ -1,0 +1,97 @@
+#include "src/rpc/connection.hpp"
+
+#include <fcntl.h>
+
+#include <boost/asio/buffer.hpp>
+#include <boost/asio/write.hpp>
+
+namespace cl::rpc {
+
+asio::awaitable<bool> Connection::read_more() {
+  constexpr std::size_t step = 64 * 1024;
+  const std::size_t before = buffer_.size();
+  buffer_.resize(before + step);
+  auto [ec, got] = co_await socket_.async_read_some(asio::buffer(buffer_.data() + before, step), no_throw);
+  buffer_.resize(before + got);
+  if (ec == asio::error::operation_aborted) throw boost::system::system_error(ec);
+  co_return !ec;
+}
+
+asio::awaitable<std::optional<std::string>> Connection::read_line() {
+  for (;;) {
+    const auto newline = buffer_.find('\n');
+    if (newline != std::string::npos) {
+      std::string line = buffer_.substr(0, newline);
+      buffer_.erase(0, newline + 1);
+      co_return line;
+    }
+    if (buffer_.size() > max_line) throw Error(Errc::protocol, "a control message is too long");
+    const bool more = co_await read_more();
+    if (!more) co_return std::nullopt;
+  }
+}
+
+asio::awaitable<void> Connection::write_line(std::string line) {
+  line += '\n';
+  auto [ec, put] = co_await asio::async_write(socket_, asio::buffer(line), no_throw);
+  if (ec == asio::error::operation_aborted) throw boost::system::system_error(ec);
+  if (ec) throw Error(Errc::io, "the other end of a control connection is gone").because(ec.message());
+}
+
+asio::awaitable<std::optional<Frame>> Connection::read_frame() {
+  for (;;) {
+    if (auto frame = take_frame(buffer_)) co_return frame;
+    const bool more = co_await read_more();
+    if (!more) co_return std::nullopt;
+  }
+}
+
+asio::awaitable<void> Connection::write_frame(Frame frame) {
+  const std::string bytes = encode(frame);
+  auto [ec, put] = co_await asio::async_write(socket_, asio::buffer(bytes), no_throw);
+  if (ec == asio::error::operation_aborted) throw boost::system::system_error(ec);
+  if (ec) throw Error(Errc::io, "the other end of a control connection is gone").because(ec.message());
+}
+
+void Connection::close() {
+  error_code ignored;
+  socket_.close(ignored);
+}
+
+asio::awaitable<void> FrameSender::send(Frame frame) {
+  while (busy_) co_await free_.wait();
+  busy_ = true;
+  std::exception_ptr failure;
+  try {
+    co_await connection_.write_frame(std::move(frame));
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  busy_ = false;
+  free_.notify_all();
+  if (failure) std::rethrow_exception(failure);
+}
+
+asio::awaitable<std::optional<Connection>> connect(std::filesystem::path path) {
+  Socket socket(co_await asio::this_coro::executor);
+  const asio::local::stream_protocol::endpoint at(path.string());
+  auto [ec] = co_await socket.async_connect(at, no_throw);
+  if (ec) co_return std::nullopt;
+  ::fcntl(socket.native_handle(), F_SETFD, FD_CLOEXEC);
+  co_return Connection(std::move(socket));
+}
+
+asio::awaitable<json::object> await_answer(Connection& connection, std::function<void(const Progress&)> on_progress) {
+  for (;;) {
+    auto line = co_await connection.read_line();
+    if (!line)
+      throw Error(Errc::protocol, "the daemon ended without an answer",
+                  "see 'colima-like logs --daemon'; any further command starts a new daemon");
+    Answer answer = decode_answer(*line);
+    if (auto* result = std::get_if<json::object>(&answer)) co_return std::move(*result);
+    if (auto* error = std::get_if<Error>(&answer)) throw *error;
+    if (on_progress) on_progress(std::get<Progress>(answer));
+  }
+}
+
+}  // namespace cl::rpc

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <boost/asio/local/stream_protocol.hpp>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "src/base/async.hpp"
+#include "src/rpc/message.hpp"
+
+namespace cl::rpc {
+
+using Socket = asio::local::stream_protocol::socket;
+
+/// One end of a conversation. One reader and one writer at a time.
+class Connection {
+ public:
+  explicit Connection(Socket socket) : socket_(std::move(socket)) {}
+
+  /// A line without its newline; nothing when the peer has ended. Throws Error{protocol} past max_line.
+  asio::awaitable<std::optional<std::string>> read_line();
+  asio::awaitable<void> write_line(std::string line);
+
+  /// A frame; nothing when the peer has ended.
+  asio::awaitable<std::optional<Frame>> read_frame();
+  asio::awaitable<void> write_frame(Frame frame);
+
+  void close();
+
+ private:
+  asio::awaitable<bool> read_more();
+  Socket socket_;
+  std::string buffer_;
+};
+
+/// Lets several coroutines send frames on one connection, one after the other.
+class FrameSender {
+ public:
+  FrameSender(Connection& connection, const asio::any_io_executor& executor)
+      : connection_(connection), free_(executor) {}
+  asio::awaitable<void> send(Frame frame);
+
+ private:
+  Connection& connection_;
+  Notifier free_;
+  bool busy_ = false;
+};
+
+/// Connects to a daemon; nothing when nobody listens at `path`.
+asio::awaitable<std::optional<Connection>> connect(std::filesystem::path path);
+
+/// Reads up to the answer of a request that was sent; `on_progress` for each progress line. The daemon's Error
+/// is thrown; Error{protocol} when the daemon ends without an answer.
+asio::awaitable<json::object> await_answer(Connection& connection, std::function<void(const Progress&)> on_progress);
+
+}  // namespace cl::rpc

@@ -1,0 +1,316 @@
+#include <sys/stat.h>
+
+#include <boost/json.hpp>
+#include <random>
+#include <regex>
+
+#include "src/base/file.hpp"
+#include "tests/e2e/sandbox.hpp"
+
+// One machine, booted once: the plain docker CLI does through it what it does with a local engine.
+
+namespace cl::e2e {
+namespace {
+
+unsigned mode_of(const fs::path& path) {
+  struct stat facts{};
+  return ::lstat(path.c_str(), &facts) == 0 ? facts.st_mode & 0777 : 0;
+}
+
+std::string random_bytes(std::size_t count) {
+  std::mt19937_64 random(20240607);  // repeatable
+  std::string bytes(count, '\0');
+  for (char& c : bytes) c = static_cast<char>(random());
+  return bytes;
+}
+
+class Engine : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    box = new Sandbox;
+    // The context that must come back at the end.
+    box->docker({"context", "create", "before", "--docker", "host=unix:///nowhere.sock"});
+    box->docker({"context", "use", "before"});
+    started = new Result(box->cl({"start"}, {}, 1800s));  // builds the image when there is none
+    if (started->code == 0) box->import_busybox("box");
+  }
+  static void TearDownTestSuite() {
+    delete started;
+    delete box;
+  }
+  void SetUp() override { ASSERT_EQ(started->code, 0) << *started; }
+
+  static Result docker(std::vector<std::string> args, std::string_view input = {}) {
+    return box->docker(std::move(args), input);
+  }
+  static Result cl(std::vector<std::string> args, std::string_view input = {}) {
+    return box->cl(std::move(args), input);
+  }
+
+  static Sandbox* box;
+  static Result* started;
+};
+Sandbox* Engine::box = nullptr;
+Result* Engine::started = nullptr;
+
+TEST_F(Engine, StartTellsEachPhaseWithItsTimeAndThenTheSocket) {
+  EXPECT_NE(started->out.find("unix://" + box->docker_socket().string()), std::string::npos) << *started;
+  EXPECT_EQ(std::count(started->out.begin(), started->out.end(), '\n'), 1) << "one line of result:" << *started;
+  std::istringstream lines(started->err);
+  const std::regex timed(R"(.*\d+(\.\d+)? ?s.*)");
+  int phases = 0;
+  for (std::string line; std::getline(lines, line);) phases += std::regex_match(line, timed) ? 1 : 0;
+  EXPECT_GE(phases, 5) << "image, machine, guest, provisioning, docker:" << *started;
+}
+
+TEST_F(Engine, FilesAreClosedToOthers) {
+  EXPECT_EQ(mode_of(box->docker_socket()), 0600u);
+  for (const auto& entry : fs::recursive_directory_iterator(box->home())) {
+    if (entry.is_symlink()) continue;
+    EXPECT_EQ(mode_of(entry.path()) & 0077U, 0u) << entry.path();
+    if (entry.is_directory()) EXPECT_EQ(mode_of(entry.path()), 0700u) << entry.path();
+  }
+}
+
+TEST_F(Engine, NothingOfItListensOnIp) {
+  ASSERT_EQ(box->hypervisors().size(), 1u) << box->process_list();
+  ASSERT_EQ(box->daemons().size(), 1u) << box->process_list();
+  EXPECT_FALSE(any_listens_on_ip(box->processes())) << box->process_list();
+}
+
+TEST_F(Engine, StatusTellsWhatRuns) {
+  const Result result = cl({"status", "--json"});
+  ASSERT_OK(result);
+  const auto status = boost::json::parse(result.out).as_object();
+  for (const char* key : {"name", "state", "since", "arch", "cpus", "memory", "disk", "driver", "accel", "accel_reason",
+                          "image", "pid", "docker"})
+    EXPECT_TRUE(status.contains(key)) << key << result;
+  EXPECT_EQ(status.at("name"), "default");
+  EXPECT_EQ(status.at("state"), "running");
+  EXPECT_EQ(status.at("driver"), "qemu");
+  EXPECT_EQ(status.at("cpus"), 2);
+  EXPECT_EQ(status.at("pid").to_number<pid_t>(), box->hypervisors().at(0));
+  const auto& docker = status.at("docker").as_object();
+  EXPECT_EQ(std::string(docker.at("socket").as_string()), box->docker_socket().string());
+  EXPECT_EQ(docker.at("context"), "colima-like");
+  EXPECT_NE(cl({"status"}).out.find("running"), std::string::npos);
+}
+
+TEST_F(Engine, ListShowsIt) {
+  const Result result = cl({"list", "--json"});
+  ASSERT_OK(result);
+  const auto all = boost::json::parse(result.out).as_array();
+  ASSERT_EQ(all.size(), 1u) << result;
+  EXPECT_EQ(all[0].at("name"), "default");
+  EXPECT_EQ(all[0].at("state"), "running");
+  EXPECT_NE(cl({"list"}).out.find("default"), std::string::npos);
+}
+
+TEST_F(Engine, ImageListShowsTheImageInUse) {
+  const Result result = cl({"image", "list", "--json"});
+  ASSERT_OK(result);
+  const std::string name(box->status().at("image").as_string());
+  bool found = false;
+  const auto images = boost::json::parse(result.out).as_array();
+  for (const auto& image : images)
+    if (image.at("name").as_string() == std::string_view(name)) found = image.at("in_use").as_bool();
+  EXPECT_TRUE(found) << name << result;
+  EXPECT_NE(cl({"image", "list"}).out.find(name), std::string::npos);
+}
+
+TEST_F(Engine, PlainDockerUsesItsContext) {
+  EXPECT_EQ(docker({"context", "inspect", "--format", "{{.Name}}"}).out, "colima-like\n");
+  const Result version = docker({"version", "--format", "{{.Server.Os}}"});
+  ASSERT_OK(version);
+  EXPECT_EQ(version.out, "linux\n");
+  const Result info = docker({"info", "--format", "{{.NCPU}} {{.Name}} {{len .Warnings}}"});
+  ASSERT_OK(info);
+  EXPECT_EQ(info.out.rfind("2 colima-like ", 0), 0u) << info;
+}
+
+TEST_F(Engine, RunsAContainerAndPassesItsExitCodeOn) {
+  const Result hello = docker({"run", "--rm", "box", "echo", "hello"});
+  EXPECT_OK(hello);
+  EXPECT_EQ(hello.out, "hello\n");
+  EXPECT_EQ(docker({"run", "--rm", "box", "sh", "-c", "echo bad >&2; exit 7"}).code, 7);
+  EXPECT_EQ(docker({"ps", "--all", "--quiet"}).out, "") << "--rm left something";
+}
+
+TEST_F(Engine, RunsWithStandardInputToItsEnd) {
+  const Result small = docker({"run", "-i", "--rm", "box", "cat"}, "to the end");
+  EXPECT_OK(small);
+  EXPECT_EQ(small.out, "to the end");
+  const std::string much = random_bytes(3'000'000);
+  const Result large = docker({"run", "-i", "--rm", "box", "cat"}, much);
+  EXPECT_OK(large);
+  EXPECT_TRUE(large.out == much) << large.out.size() << " bytes came back of " << much.size() << ", or others";
+  // Half-close: the container answers after its input has ended.
+  const Result after = docker({"run", "-i", "--rm", "box", "sh", "-c", "wc -c; echo and more"}, much);
+  EXPECT_NE(after.out.find("3000000"), std::string::npos) << after;
+  EXPECT_NE(after.out.find("and more"), std::string::npos) << after;
+}
+
+TEST_F(Engine, ExecsInARunningContainer) {
+  ASSERT_OK(docker({"run", "-d", "--name", "runner", "box", "sleep", "100000"}));
+  const Result result = docker({"exec", "-i", "runner", "sh", "-c", "cat; echo err >&2; exit 5"}, "input");
+  EXPECT_EQ(result.code, 5) << result;
+  EXPECT_EQ(result.out, "input");
+  EXPECT_EQ(result.err, "err\n");
+  EXPECT_OK(docker({"rm", "-f", "runner"}));
+}
+
+TEST_F(Engine, FollowsLogsAsTheyComeAndEndsWithTheContainer) {
+  ASSERT_OK(docker({"run", "-d", "--name", "talker", "box", "sh", "-c",
+                    "echo one; while [ ! -e /go ]; do sleep 0.2; done; echo two"}));
+  auto logs = box->start_docker({"logs", "-f", "talker"});
+  EXPECT_TRUE(eventually(60s, [&] { return logs->out() == "one\n"; })) << logs->out() << logs->err();
+  EXPECT_OK(docker({"exec", "talker", "touch", "/go"}));
+  const Result result = logs->wait(60s);
+  EXPECT_OK(result);
+  EXPECT_EQ(result.out, "one\ntwo\n");
+  EXPECT_OK(docker({"rm", "-f", "talker"}));
+}
+
+TEST_F(Engine, CopiesFilesInAndOutUnchanged) {
+  const fs::path in = box->root() / "in.bin", out = box->root() / "out.bin";
+  write_atomically(in, random_bytes(5'000'000));
+  ASSERT_OK(docker({"create", "--name", "carrier", "box", "true"}));
+  EXPECT_OK(docker({"cp", in.string(), "carrier:/tmp/file"}));
+  EXPECT_OK(docker({"cp", "carrier:/tmp/file", out.string()}));
+  EXPECT_TRUE(read_file(in) == read_file(out));
+  EXPECT_OK(docker({"rm", "carrier"}));
+}
+
+TEST_F(Engine, BuildsAnImageFromScratch) {
+  const fs::path context = box->busybox_tree();
+  write_atomically(
+      context / "Dockerfile",
+      "FROM scratch\nCOPY . /\nRUN [\"/bin/sh\", \"-c\", \"echo built > /made\"]\nCMD [\"/bin/cat\", \"/made\"]\n");
+  ASSERT_OK(docker({"build", "-t", "built", context.string()}));
+  const Result result = docker({"run", "--rm", "built"});
+  EXPECT_OK(result);
+  EXPECT_EQ(result.out, "built\n");
+}
+
+TEST_F(Engine, SavesAndLoadsAnImageIntact) {
+  const fs::path blob = box->root() / "blob";
+  fs::create_directory(blob);
+  write_atomically(blob / "bytes", random_bytes(8'000'000));
+  write_atomically(blob / "Dockerfile", "FROM box\nCOPY bytes /bytes\n");
+  ASSERT_OK(docker({"build", "-t", "heavy", blob.string()}));
+  const std::string id = docker({"image", "inspect", "--format", "{{.Id}}", "heavy"}).out;
+  const fs::path tar = box->root() / "heavy.tar";
+  ASSERT_OK(docker({"save", "-o", tar.string(), "heavy"}));
+  ASSERT_OK(docker({"rmi", "heavy"}));
+  ASSERT_NE(docker({"image", "inspect", "heavy"}).code, 0) << "it must be gone before it comes back";
+  ASSERT_OK(box->run({"sh", "-c", "docker load < " + tar.string()}));
+  EXPECT_EQ(docker({"image", "inspect", "--format", "{{.Id}}", "heavy"}).out, id);
+  const Result sum = docker({"run", "--rm", "heavy", "sha256sum", "/bytes"});
+  const Result expected = box->run({"sha256sum", (blob / "bytes").string()});
+  EXPECT_EQ(sum.out.substr(0, 64), expected.out.substr(0, 64)) << sum;
+}
+
+TEST_F(Engine, ServesFiftyClientsAtOnce) {
+  std::vector<std::unique_ptr<Process>> clients;
+  for (int i = 0; i < 50; ++i) clients.push_back(box->start_docker({"ps"}));
+  for (auto& client : clients) {
+    const Result result = client->wait(180s);
+    EXPECT_OK(result);
+    EXPECT_EQ(result.out.rfind("CONTAINER ID", 0), 0u) << result;
+  }
+}
+
+TEST_F(Engine, SshPassesOnExitCodesAndBothOutputs) {
+  EXPECT_OK(cl({"ssh", "--", "true"}));
+  EXPECT_EQ(cl({"ssh", "--", "exit 7"}).code, 7);
+  EXPECT_EQ(cl({"ssh", "--", "kill -TERM $$"}).code, 128 + 15);
+  EXPECT_EQ(cl({"ssh", "--", "no-such-program"}).code, 127);
+  const Result both = cl({"ssh", "--", "echo out; echo err >&2"});
+  EXPECT_OK(both);
+  EXPECT_EQ(both.out, "out\n");
+  EXPECT_EQ(both.err, "err\n");
+}
+
+TEST_F(Engine, SshKeepsWordsApartAndPassesInputThrough) {
+  EXPECT_EQ(cl({"ssh", "--", "printf", "%s|", "two words", "it's", "$HOME", "-p"}).out, "two words|it's|$HOME|-p|");
+  const std::string much = random_bytes(2'000'000);
+  const Result echoed = cl({"ssh", "--", "cat"}, much);
+  EXPECT_OK(echoed);
+  EXPECT_TRUE(echoed.out == much) << echoed.out.size() << " bytes came back of " << much.size() << ", or others";
+}
+
+TEST_F(Engine, SshGivesAPersonAShellWithTheirWindow) {
+  auto terminal = box->terminal_cl({"ssh"}, 101, 31);
+  terminal->type("stty size; echo th''ere\n");
+  ASSERT_TRUE(terminal->expect("31 101", 60s)) << terminal->screen();
+  ASSERT_TRUE(terminal->expect("there", 60s)) << terminal->screen();
+  // Only a size change that arrives while the shell waits is sure to be seen by the next command.
+  terminal->resize(77, 22);
+  const bool resized = eventually(60s, [&] {
+    terminal->type("stty size\n");
+    return terminal->expect("22 77", 2s);
+  });
+  EXPECT_TRUE(resized) << terminal->screen();
+  terminal->type("\x03");  // Ctrl-C reaches the guest and does not end us
+  terminal->type("exit 9\n");
+  EXPECT_EQ(terminal->wait(60s), 9) << terminal->screen();
+}
+
+TEST_F(Engine, LogsShowTheDaemonAndTheConsole) {
+  const Result daemon = cl({"logs"});
+  EXPECT_OK(daemon);
+  EXPECT_NE(daemon.out, "");
+  EXPECT_OK(cl({"logs", "--daemon"}));
+  const Result console = cl({"logs", "--console", "-n", "100000"});
+  EXPECT_OK(console);
+  EXPECT_NE(console.out.find("Linux version"), std::string::npos) << console;
+  auto follower = box->start_cl({"logs", "--follow"});
+  EXPECT_TRUE(eventually(20s, [&] { return !follower->out().empty(); }));
+  follower->signal(SIGINT);
+  EXPECT_EQ(follower->wait(20s).code, 130);
+}
+
+TEST_F(Engine, ASecondStartSaysThatItRunsAndChangesNothing) {
+  const auto machine = box->hypervisors();
+  const Result again = cl({"start"});
+  EXPECT_OK(again);
+  EXPECT_NE(again.out.find(box->docker_socket().string()), std::string::npos) << again;
+  EXPECT_EQ(box->hypervisors(), machine);
+}
+
+TEST_F(Engine, StartTellsWhenTheEnvironmentHidesTheContext) {
+  for (const char* entry : {"DOCKER_HOST=unix:///elsewhere.sock", "DOCKER_CONTEXT=before"}) {
+    const Result result = box->run({"env", entry, program(), "start"});
+    EXPECT_OK(result);
+    EXPECT_NE(result.err.find(std::string(entry).substr(0, std::string(entry).find('='))), std::string::npos) << result;
+  }
+}
+
+TEST_F(Engine, DeleteRefusesWhileItRuns) {
+  const auto machine = box->hypervisors();
+  expect_error(cl({"delete"}), 6, {"running", "--force"});
+  EXPECT_EQ(box->hypervisors(), machine);
+}
+
+TEST_F(Engine, StopFreesEverythingAndGivesTheContextBack) {
+  ASSERT_OK(box->cl({"stop"}, {}, 150s));
+  EXPECT_FALSE(fs::exists(fs::symlink_status(box->docker_socket())));
+  EXPECT_TRUE(eventually(20s, [] { return box->processes().empty(); })) << box->process_list();
+  EXPECT_EQ(docker({"context", "inspect", "--format", "{{.Name}}"}).out, "before\n");
+  const Result status = cl({"status", "--json"});
+  EXPECT_EQ(status.code, 3) << status;
+  EXPECT_EQ(boost::json::parse(status.out).at("state"), "stopped");
+  EXPECT_OK(cl({"stop"}));  // already stopped: what was asked for holds
+  expect_error(cl({"ssh", "--", "true"}), 3, {"not running", "start"});
+}
+
+TEST_F(Engine, DeleteWithDataLeavesNothing) {
+  ASSERT_OK(box->cl({"delete", "--data"}, {}, 150s));
+  EXPECT_TRUE(fs::is_empty(box->home())) << box->run({"find", box->home().string()});
+  EXPECT_EQ(docker({"context", "ls", "--format", "{{.Name}}"}).out.find("colima-like"), std::string::npos);
+  EXPECT_TRUE(eventually(20s, [] { return box->processes().empty(); })) << box->process_list();
+  expect_error(cl({"delete"}), 1, {"no profile 'default'"});
+}
+
+}  // namespace
+}  // namespace cl::e2e

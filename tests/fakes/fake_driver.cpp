@@ -1,0 +1,108 @@
+#include "tests/fakes/fake_driver.hpp"
+
+#include <set>
+#include <utility>
+
+namespace cl::test {
+
+/// Holds nothing of Asio's: the driver may outlive the io_context that its machines ran on.
+struct FakeDriver::Process {
+  void end(ExitReason why) {
+    if (gone) return;
+    gone = true;
+    reason = std::move(why);
+    for (Event* waiter : waiters) waiter->set();
+  }
+
+  std::filesystem::path run_directory;
+  pid_t pid = 0;
+  bool gone = false;
+  ExitReason reason;
+  std::set<Event*> waiters;  ///< each lives in the coroutine that waits
+};
+
+namespace {
+
+template <class Process>
+asio::awaitable<void> power_down(std::shared_ptr<Process> process, std::chrono::milliseconds time) {
+  co_await sleep_for(time);
+  process->end({true, "the guest powered off"});
+}
+
+template <class Process>
+class FakeMachine : public Machine {
+ public:
+  FakeMachine(FakeDriver& driver, std::shared_ptr<Process> process) : driver_(driver), process_(std::move(process)) {}
+
+  pid_t pid() const noexcept override { return process_->pid; }
+  std::vector<std::filesystem::path> ssh_sockets() const override { return driver_.ssh_sockets; }
+
+  asio::awaitable<void> power_off() override {
+    driver_.calls.push_back("power_off");
+    if (driver_.behaviour.power_off_fails || process_->gone)
+      throw Error(Errc::protocol, "the fake hypervisor does not answer");
+    if (driver_.behaviour.ignores_power_off) co_return;
+    auto nobody_waits = [](std::exception_ptr) {};
+    asio::co_spawn(co_await asio::this_coro::executor, power_down(process_, driver_.behaviour.power_off_time),
+                   nobody_waits);
+  }
+
+  void kill() noexcept override {
+    driver_.calls.push_back("kill");
+    process_->end({false, "QEMU was killed by signal 9"});
+  }
+
+  asio::awaitable<ExitReason> exited() override {
+    auto process = process_;
+    Event ended(co_await asio::this_coro::executor);
+    struct Registered {
+      ~Registered() { process.waiters.erase(&event); }
+      Process& process;
+      Event& event;
+    };
+    process->waiters.insert(&ended);
+    const Registered registered{*process, ended};
+    if (!process->gone) co_await ended.wait();
+    co_return process->reason;
+  }
+
+ private:
+  FakeDriver& driver_;
+  std::shared_ptr<Process> process_;
+};
+
+}  // namespace
+
+asio::awaitable<std::unique_ptr<Machine>> FakeDriver::boot(BootPlan plan) {
+  calls.push_back("boot " + plan.name);
+  plans.push_back(plan);
+  co_await sleep_for(behaviour.boot_time);
+  if (behaviour.boot_failure) throw *behaviour.boot_failure;
+  const pid_t pid = 100000 + static_cast<pid_t>(processes_.size());
+  auto process = std::make_shared<Process>();
+  process->run_directory = plan.run_directory;
+  process->pid = pid;
+  processes_.push_back(process);
+  co_return std::make_unique<FakeMachine<Process>>(*this, std::move(process));
+}
+
+asio::awaitable<std::unique_ptr<Machine>> FakeDriver::attach(std::filesystem::path run_directory) {
+  calls.push_back("attach");
+  auto process = find(run_directory);
+  if (!process) co_return nullptr;
+  co_return std::make_unique<FakeMachine<Process>>(*this, std::move(process));
+}
+
+void FakeDriver::crash(const std::filesystem::path& run_directory, std::string text) {
+  if (auto process = find(run_directory)) process->end({false, std::move(text)});
+}
+
+bool FakeDriver::is_running(const std::filesystem::path& run_directory) const { return find(run_directory) != nullptr; }
+
+std::shared_ptr<FakeDriver::Process> FakeDriver::find(const std::filesystem::path& run_directory) const {
+  for (const auto& process : processes_)
+    if (process->run_directory == run_directory && !process->gone) return process;
+  return nullptr;
+}
+
+}  // namespace cl::test

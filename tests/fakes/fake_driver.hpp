@@ -1,0 +1,48 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "vm/driver.hpp"
+
+namespace cl::test {
+
+/// How the machines of a FakeDriver behave; may be changed between calls.
+struct FakeBehaviour {
+  std::chrono::milliseconds boot_time{0};
+  std::optional<Error> boot_failure;
+  bool ignores_power_off = false;  ///< the guest never reacts to its power button
+  bool power_off_fails = false;    ///< the hypervisor does not answer
+  std::chrono::milliseconds power_off_time{0};
+};
+
+/// A hypervisor in memory. Machines live on in the driver when their Machine object goes, as real ones do,
+/// keyed by run directory; attach() finds them there.
+class FakeDriver : public Driver {
+ public:
+  /// One hypervisor process that was started.
+  struct Process;
+
+  explicit FakeDriver(FakeBehaviour behaviour = {}) : behaviour(behaviour) {}
+
+  std::string_view name() const noexcept override { return "fake"; }
+  asio::awaitable<std::unique_ptr<Machine>> boot(BootPlan plan) override;
+  asio::awaitable<std::unique_ptr<Machine>> attach(std::filesystem::path run_directory) override;
+
+  /// Ends the machine with this run directory as a crash would; does nothing when there is none.
+  void crash(const std::filesystem::path& run_directory, std::string text = "QEMU was killed by signal 9");
+  bool is_running(const std::filesystem::path& run_directory) const;
+
+  FakeBehaviour behaviour;
+  std::vector<std::string> calls;                  ///< "boot NAME", "attach", "power_off", "kill", in order
+  std::vector<BootPlan> plans;                     ///< of every boot() that began
+  std::vector<std::filesystem::path> ssh_sockets;  ///< what machines offer
+
+ private:
+  std::shared_ptr<Process> find(const std::filesystem::path& run_directory) const;
+  std::vector<std::shared_ptr<Process>> processes_;
+};
+
+}  // namespace cl::test

@@ -1,0 +1,250 @@
+// The QEMU driver with a real QEMU whose guest is the BIOS and nothing else: no kernel runs, no system boots.
+#include "vm/qemu/driver.hpp"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/stat.h>
+
+#include <boost/asio/local/stream_protocol.hpp>
+#include <boost/json/value.hpp>
+#include <cstdlib>
+
+#include "src/base/file.hpp"
+#include "src/base/file_lock.hpp"
+#include "tests/support/run.hpp"
+#include "tests/support/temp_dir.hpp"
+#include "vm/disk.hpp"
+#include "vm/qemu/command_line.hpp"
+#include "vm/qemu/qmp_client.hpp"
+
+namespace cl {
+namespace {
+
+using namespace std::chrono_literals;
+constexpr std::string_view owner = "12345678-1234-1234-1234-123456789abc";
+
+/// A multiboot-less "kernel" is refused by QEMU, so this is the smallest that it loads: an ELF with a PVH note
+/// whose only instruction halts. Written out byte by byte in halting_kernel().
+std::string halting_kernel() {
+  std::string elf(0x1000 + 1, '\0');
+  auto put = [&](std::size_t at, std::uint64_t value, std::size_t length) {
+    for (std::size_t i = 0; i < length; ++i) elf[at + i] = static_cast<char>(value >> (8 * i));
+  };
+  elf.replace(0, 7,
+              "\x7f"
+              "ELF\x02\x01\x01");
+  put(16, 2, 2);         // ET_EXEC
+  put(18, 62, 2);        // x86-64
+  put(20, 1, 4);         // version
+  put(24, 0x100000, 8);  // entry
+  put(32, 64, 8);        // program headers
+  put(52, 64, 2);        // header size
+  put(54, 56, 2);        // program header size
+  put(56, 2, 2);         // two of them
+  // PT_LOAD of the hlt at 1 MiB
+  put(64, 1, 4), put(68, 5, 4), put(72, 0x1000, 8), put(80, 0x100000, 8), put(88, 0x100000, 8);
+  put(96, 1, 8), put(104, 1, 8), put(112, 0x1000, 8);
+  // PT_NOTE with XEN_ELFNOTE_PHYS32_ENTRY (18)
+  put(120, 4, 4), put(124, 4, 4), put(128, 0x200, 8), put(136, 0, 8), put(144, 0, 8);
+  put(152, 24, 8), put(160, 24, 8), put(168, 4, 8);
+  put(0x200, 4, 4), put(0x204, 8, 4), put(0x208, 18, 4), elf.replace(0x20c, 3, "Xen"), put(0x210, 0x100000, 8);
+  elf[0x1000] = '\xf4';  // hlt
+  return elf;
+}
+
+class QemuMachines : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    make_private_directory(run_directory());
+    write_atomically(home_ / "kernel", halting_kernel());
+    write_atomically(home_ / "root.raw", std::string(64 * 1024, '\0'));
+    write_atomically(home_ / "secret", "a credential");
+    ensure_data_disk(home_ / "data,1.raw", owner, ByteSize::mib(4));
+    lock_ = FileLock::try_acquire(home_ / "lock");
+  }
+
+  void TearDown() override {
+    if (pid_ > 0) ::kill(pid_, SIGKILL);
+  }
+
+  // A comma in every path: QEMU's options are lists with commas.
+  std::filesystem::path run_directory() const { return home_ / "run,1"; }
+
+  asio::awaitable<BootPlan> plan() {
+    std::filesystem::path root_image = home_ / "root.raw", overlay = home_ / "root,1.qcow2";
+    if (!std::filesystem::exists(overlay)) co_await create_overlay(root_image, overlay, ByteSize::mib(1));
+    BootPlan plan;
+    plan.name = "test,1";
+    plan.arch = "x86_64";
+    plan.cpus = 1;
+    plan.memory = ByteSize::mib(64);
+    plan.kernel = home_ / "kernel";
+    plan.root_disk = overlay;
+    plan.data_disk = home_ / "data,1.raw";
+    plan.credentials.push_back({"colima-like.test", home_ / "secret"});
+    plan.run_directory = run_directory();
+    plan.console_log = home_ / "console,1.log";
+    plan.driver_log = home_ / "driver.log";
+    plan.lock_fd = lock_->fd();
+    co_return plan;
+  }
+
+  asio::awaitable<std::unique_ptr<Machine>> boot() {
+    BootPlan wanted = co_await plan();
+    auto machine = co_await driver_.boot(std::move(wanted));
+    pid_ = machine->pid();
+    co_return machine;
+  }
+
+  test::TempDir home_;
+  std::optional<FileLock> lock_;
+  QemuDriver driver_;
+  pid_t pid_ = 0;
+};
+
+TEST_F(QemuMachines, RunWithSocketsOfTheirOwnAndKeepTheProfilesLock) {
+  auto work = [&]() -> asio::awaitable<ExitReason> {
+    auto machine = co_await boot();
+    EXPECT_EQ(machine->ssh_sockets().size(), 4U);
+    for (const auto& path : machine->ssh_sockets()) {
+      asio::local::stream_protocol::socket socket(co_await asio::this_coro::executor);
+      co_await socket.async_connect(asio::local::stream_protocol::endpoint(path.string()), asio::use_awaitable);
+    }
+    lock_.reset();
+    EXPECT_TRUE(FileLock::is_held(home_ / "lock"));
+    machine->kill();
+    machine->kill();
+    const ExitReason reason = co_await machine->exited();
+    EXPECT_FALSE(FileLock::is_held(home_ / "lock"));
+    co_return reason;
+  };
+  const ExitReason reason = test::run(work());
+  EXPECT_FALSE(reason.clean);
+  EXPECT_EQ(reason.text, "QEMU was killed by signal 9");
+  pid_ = 0;
+}
+
+TEST_F(QemuMachines, OutliveTheirObjectAndAreTakenOver) {
+  auto work = [&]() -> asio::awaitable<ExitReason> {
+    auto machine = co_await boot();
+    machine.reset();
+    EXPECT_EQ(::kill(pid_, 0), 0);
+    auto again = co_await driver_.attach(run_directory());
+    if (!again) co_return ExitReason{false, "nothing found"};
+    EXPECT_EQ(again->pid(), pid_);
+    co_await again->power_off();  // this guest does not care
+    again->kill();
+    co_return co_await again->exited();
+  };
+  const ExitReason reason = test::run(work());
+  EXPECT_FALSE(reason.clean);
+  EXPECT_EQ(reason.text, "QEMU is gone without a word: it was killed, or it crashed");
+}
+
+TEST_F(QemuMachines, AreNotTakenOverTwice) {
+  QemuTimings short_timings;
+  short_timings.answer = 50ms;
+  QemuDriver second(short_timings);
+  auto work = [&]() -> asio::awaitable<Errc> {
+    auto machine = co_await boot();
+    try {
+      co_await second.attach(run_directory());
+    } catch (const Error& error) {
+      co_return error.code();
+    }
+    co_return Errc::internal;
+  };
+  EXPECT_EQ(test::run(work()), Errc::busy);
+}
+
+TEST_F(QemuMachines, GoOnWhenTakenOverWhilePaused) {
+  auto work = [&]() -> asio::awaitable<std::string> {
+    auto machine = co_await boot();
+    machine.reset();
+    const std::filesystem::path socket = qmp_socket(run_directory());
+    const QmpClient::OnEvent none;
+    auto qmp = co_await QmpClient::connect(socket, 5s, none);
+    co_await qmp->execute("stop");
+    qmp.reset();
+    auto again = co_await driver_.attach(run_directory());
+    again.reset();
+    qmp = co_await QmpClient::connect(socket, 5s, none);
+    const auto reply = co_await qmp->execute("query-status");
+    co_return std::string(reply.at("status").as_string());
+  };
+  EXPECT_EQ(test::run(work()), "running");
+}
+
+TEST_F(QemuMachines, SayThatTheHostEndedThem) {
+  auto work = [&]() -> asio::awaitable<ExitReason> {
+    auto machine = co_await boot();
+    ::kill(machine->pid(), SIGTERM);
+    co_return co_await machine->exited();
+  };
+  EXPECT_EQ(test::run(work()).text, "QEMU was ended by a signal from the host");
+  pid_ = 0;
+}
+
+TEST_F(QemuMachines, AreKilledWhenTheirGuestIgnoresItsPowerButton) {
+  auto work = [&]() -> asio::awaitable<bool> {
+    auto machine = co_await boot();
+    co_return co_await stop_machine(*machine, 1ms);
+  };
+  EXPECT_FALSE(test::run(work()));
+  pid_ = 0;
+}
+
+TEST_F(QemuMachines, AreNotThereBeforeTheFirstBootOrAfterTheEnd) {
+  auto work = [&]() -> asio::awaitable<int> {
+    int missing = 0;
+    auto before = co_await driver_.attach(run_directory());
+    missing += before == nullptr;
+    auto machine = co_await boot();
+    machine->kill();
+    co_await machine->exited();
+    auto after = co_await driver_.attach(run_directory());  // its sockets are still there
+    missing += after == nullptr;
+    auto second = co_await boot();  // and are in nobody's way
+    missing += second != nullptr;
+    co_return missing;
+  };
+  EXPECT_EQ(test::run(work()), 3);
+}
+
+TEST_F(QemuMachines, TellQemusLastWordsWhenItDoesNotStart) {
+  auto work = [&]() -> asio::awaitable<std::string> {
+    BootPlan wanted = co_await plan();
+    wanted.root_disk = home_ / "missing.qcow2";
+    try {
+      co_await driver_.boot(std::move(wanted));
+    } catch (const Error& error) {
+      co_return one_line(error);
+    }
+    co_return "it booted";
+  };
+  write_atomically(home_ / "driver.log", "an older line\n");
+  const std::string words = test::run(work());
+  EXPECT_NE(words.find("QEMU did not start"), std::string::npos) << words;
+  EXPECT_NE(words.find("missing.qcow2': No such file"), std::string::npos) << words;
+  EXPECT_EQ(words.find("an older line"), std::string::npos) << words;
+}
+
+TEST_F(QemuMachines, LeaveNoProcessWhenTheirBootIsCancelled) {
+  auto work = [&]() -> asio::awaitable<std::string> {
+    std::string outcome = "it booted";
+    try {
+      co_await with_timeout(30ms, "booting", boot());  // at any point: QEMU needs longer
+    } catch (const Error& error) {
+      outcome = one_line(error);
+    }
+    auto found = co_await driver_.attach(run_directory());
+    if (found) outcome += "; it runs";
+    lock_.reset();  // a QEMU left behind would hold it
+    if (FileLock::is_held(home_ / "lock")) outcome += "; it holds the lock";
+    co_return outcome;
+  };
+  EXPECT_EQ(test::run(work()), "booting took too long");
+}
+
+}  // namespace
+}  // namespace cl

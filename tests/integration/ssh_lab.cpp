@@ -1,0 +1,181 @@
+#include "tests/integration/ssh_lab.hpp"
+
+#include <fcntl.h>
+#include <pwd.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/write.hpp>
+#include <random>
+#include <utility>
+
+#include "src/base/file.hpp"
+
+namespace cl::test {
+namespace {
+
+using Socket = asio::local::stream_protocol::socket;
+
+void shrink_buffers(int fd) {
+  const int size = 1;  // the kernel has a floor of a few KiB
+  ::setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+  ::setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+}
+
+std::string user_name() {
+  const passwd* entry = ::getpwuid(::getuid());
+  return entry != nullptr ? entry->pw_name : "root";
+}
+
+asio::awaitable<void> copy_in_pieces(std::shared_ptr<Socket> from, std::shared_ptr<Socket> to, unsigned seed) {
+  std::minstd_rand random(seed);
+  std::uniform_int_distribution<std::size_t> length(1, 7);
+  char space[7];
+  for (;;) {
+    auto [ec, got] = co_await from->async_read_some(asio::buffer(space, length(random)), no_throw);
+    if (ec) break;
+    auto [write_ec, unused] = co_await asio::async_write(*to, asio::buffer(space, got), no_throw);
+    if (write_ec) break;
+  }
+  error_code ignored;
+  to->shutdown(Socket::shutdown_send, ignored);
+  from->shutdown(Socket::shutdown_receive, ignored);
+}
+
+asio::awaitable<void> accept_all(asio::local::stream_protocol::acceptor acceptor, TaskGroup& tasks,
+                                 std::function<asio::awaitable<void>(int)> handle) {
+  for (;;) {
+    auto [ec, socket] = co_await acceptor.async_accept(no_throw);
+    if (ec) co_return;
+    tasks.spawn("connection", handle(socket.release()));
+  }
+}
+
+asio::awaitable<void> echo(int fd) {
+  Socket socket(co_await asio::this_coro::executor, asio::local::stream_protocol(), fd);
+  std::vector<char> space(64 * 1024);
+  for (;;) {
+    auto [ec, got] = co_await socket.async_read_some(asio::buffer(space), no_throw);
+    if (ec) break;
+    auto [write_ec, unused] = co_await asio::async_write(socket, asio::buffer(space, got), no_throw);
+    if (write_ec) break;
+  }
+  error_code ignored;
+  socket.shutdown(Socket::shutdown_send, ignored);
+}
+
+asio::awaitable<void> hold(int fd) {
+  Socket socket(co_await asio::this_coro::executor, asio::local::stream_protocol(), fd);
+  Event never(co_await asio::this_coro::executor);
+  co_await never.wait();
+}
+
+asio::awaitable<void> send_pattern(int fd, std::size_t count) {
+  Socket socket(co_await asio::this_coro::executor, asio::local::stream_protocol(), fd);
+  constexpr std::size_t step = 256 * 1024;
+  for (std::size_t at = 0; at < count; at += step) {
+    const std::string part = pattern(std::min(step, count - at), at);
+    auto [ec, unused] = co_await asio::async_write(socket, asio::buffer(part), no_throw);
+    if (ec) co_return;
+  }
+}
+
+}  // namespace
+
+SocketPair socket_pair() {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0) throw io_error("cannot make a socket pair", errno);
+  for (const int fd : ends) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+  return SocketPair{UniqueFd(ends[0]), UniqueFd(ends[1])};
+}
+
+SshLab::SshLab(asio::any_io_executor executor) : executor_(executor), tasks_(executor) {}
+
+SshLab::~SshLab() { kill_servers(); }
+
+asio::awaitable<void> SshLab::set_up(std::string extra) {
+  // The server's own requirement when it is started by root.
+  if (::getuid() == 0) ::mkdir("/run/sshd", 0755);
+  keys_ = co_await ensure_keys(directory_.path() / "keys");
+  const std::string config = extra + "\nHostKey " + keys_.host_private_key.string() + "\nAuthorizedKeysFile " +
+                             keys_.authorized_keys.string() +
+                             "\nPermitRootLogin prohibit-password\nAuthenticationMethods publickey\nStrictModes no"
+                             "\nUsePAM no\nUseDNS no\nPidFile none\nMaxSessions 4096\nPrintMotd no\nPrintLastLog no\n";
+  write_atomically(directory_.path() / "sshd_config", config);
+}
+
+UniqueFd SshLab::serve(Transport how) {
+  SocketPair pair = socket_pair();
+  UniqueFd log(::open((directory_.path() / "sshd.log").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
+  if (how == Transport::tiny)
+    for (const int fd : {pair.ours.get(), pair.theirs.get()}) shrink_buffers(fd);
+  Command command;
+  command.argv = {"sshd", "-i", "-e", "-f", (directory_.path() / "sshd_config").string()};
+  command.argv[0] = find_program("sshd").value_or("/usr/sbin/sshd").string();  // it insists on an absolute path
+  command.input = pair.theirs.get();
+  command.output = pair.theirs.get();
+  command.errors = log.get();
+  command.new_session = true;
+  servers_.push_back(Child::start(executor_, command));
+  if (how != Transport::split) return std::move(pair.ours);
+
+  SocketPair front = socket_pair();
+  auto inner = std::make_shared<Socket>(executor_, asio::local::stream_protocol(), pair.ours.release());
+  auto outer = std::make_shared<Socket>(executor_, asio::local::stream_protocol(), front.theirs.release());
+  tasks_.spawn("split to the server", copy_in_pieces(outer, inner, 1));
+  tasks_.spawn("split from the server", copy_in_pieces(inner, outer, 2));
+  return std::move(front.ours);
+}
+
+SshLogin SshLab::login() const {
+  SshLogin login;
+  login.user = user_name();
+  login.private_key = keys_.private_key;
+  login.host_key = keys_.host_key;
+  return login;
+}
+
+asio::awaitable<std::unique_ptr<SshGuest>> SshLab::connect(Transport how) {
+  co_return co_await connect_ssh(serve(how), login());
+}
+
+void SshLab::kill_servers() {
+  for (Child& server : servers_) ::kill(-server.pid(), SIGKILL);
+}
+
+asio::awaitable<void> SshLab::stop() {
+  kill_servers();
+  for (Child& server : servers_) co_await server.wait();
+  servers_.clear();
+  co_await tasks_.stop();
+}
+
+std::string SshLab::listen(std::string name, std::function<asio::awaitable<void>(int)> handle) {
+  const std::string path = (directory_.path() / (name + std::to_string(++sockets_))).string();
+  asio::local::stream_protocol::acceptor acceptor(executor_, asio::local::stream_protocol::endpoint(path));
+  tasks_.spawn(name, accept_all(std::move(acceptor), tasks_, std::move(handle)));
+  return path;
+}
+
+std::string SshLab::echo_socket() { return listen("echo", echo); }
+std::string SshLab::deaf_socket() { return listen("deaf", hold); }
+std::string SshLab::source_socket(std::size_t count) {
+  return listen("source", [count](int fd) { return send_pattern(fd, count); });
+}
+
+std::string SshLab::log() const { return read_file_if_exists(directory_.path() / "sshd.log").value_or(""); }
+
+std::string pattern(std::size_t count, std::size_t from) {
+  std::string bytes(count, '\0');
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::size_t at = from + i;
+    bytes[i] = static_cast<char>(((at / 4) * 2654435761U >> (8 * (at % 4))) & 0xff);
+  }
+  return bytes;
+}
+
+}  // namespace cl::test

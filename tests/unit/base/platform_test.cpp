@@ -1,0 +1,69 @@
+#include "src/base/platform.hpp"
+
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "src/base/child.hpp"
+#include "src/base/host.hpp"
+#include "src/base/unique_fd.hpp"
+#include "tests/support/run.hpp"
+#include "tests/support/temp_dir.hpp"
+
+namespace cl {
+namespace {
+
+TEST(HostFacts, AreThoseOfThisHost) {
+  const HostFacts facts = host_facts();
+  EXPECT_GE(facts.cpus, 1);
+  EXPECT_GT(facts.memory, ByteSize::mib(128));
+  EXPECT_TRUE(facts.os == "linux" || facts.os == "macos") << facts.os;
+  EXPECT_NE(facts.arch, "arm64") << "one name per architecture: aarch64";
+}
+
+TEST(Platform, KnowsItsProgramKernelAndBoot) {
+  EXPECT_EQ(platform::executable().filename(), "base_test");
+  EXPECT_NE(platform::kernel_release(), "unknown");
+  EXPECT_EQ(platform::boot_id(), platform::boot_id());
+  EXPECT_EQ(platform::boot_id().find('\n'), std::string::npos);
+}
+
+TEST(PeerPid, IsThatOfTheListener) {
+  test::TempDir dir;
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  const std::string path = (dir / "socket").string();
+  path.copy(address.sun_path, sizeof address.sun_path - 1);
+  const UniqueFd listener(::socket(AF_UNIX, SOCK_STREAM, 0)), client(::socket(AF_UNIX, SOCK_STREAM, 0));
+  ASSERT_EQ(::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  ASSERT_EQ(::listen(listener.get(), 1), 0);
+  ASSERT_EQ(::connect(client.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  EXPECT_EQ(platform::peer_pid(client.get()), ::getpid());
+  EXPECT_EQ(platform::peer_pid(-1), 0);
+}
+
+TEST(MaxSocketPath, IsExactlyWhatBindTakes) {
+  sockaddr_un address{};
+  EXPECT_EQ(platform::max_socket_path(), sizeof address.sun_path - 1);
+}
+
+asio::awaitable<void> watch_a_child(bool& ended) {
+  Command command;
+  command.argv = {"sleep", "60"};
+  Child child = Child::start(co_await asio::this_coro::executor, command);
+  child.kill(SIGKILL);
+  co_await platform::wait_until_gone(child.pid());
+  ended = true;
+  co_await child.wait();
+  co_await platform::wait_until_gone(child.pid());  // reaped: at once
+}
+
+TEST(WaitUntilGone, ReturnsWhenAProcessEndsOrHasLongEnded) {
+  bool ended = false;
+  test::run(watch_a_child(ended));
+  EXPECT_TRUE(ended);
+}
+
+}  // namespace
+}  // namespace cl

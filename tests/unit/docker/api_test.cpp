@@ -1,0 +1,123 @@
+#include "docker/api.hpp"
+
+#include <gtest/gtest.h>
+
+#include "tests/fakes/choppy_stream.hpp"
+#include "tests/support/run.hpp"
+
+namespace cl::docker {
+namespace {
+
+using test::MemoryStream;
+
+enum class Kind { ping, version };
+enum class After { stays_open, closes };
+struct Talk {
+  std::string request, result;
+};
+
+/// Asks an engine that answers with `answer`, whatever it is asked.
+asio::awaitable<Talk> talk(Kind kind, std::string answer, After after, std::optional<test::Chop> chop) {
+  auto ends = MemoryStream::pair(co_await asio::this_coro::executor, 4 << 20);
+  std::unique_ptr<ByteStream> ours = std::move(ends.first);
+  if (chop) ours = test::choppy(std::move(ours), *chop);
+  co_await ends.second->write(answer);
+  if (after == After::closes) co_await ends.second->shutdown_write();
+  Talk done;
+  try {
+    if (kind == Kind::ping) {
+      co_await ping(*ours);
+      done.result = "OK";
+    } else {
+      const Version v = co_await version(*ours);
+      done.result = v.version + " " + v.api_version + " " + v.os + " " + v.arch;
+    }
+  } catch (const Error& error) {
+    done.result = std::string(to_string(error.code())) + ": " + one_line(error);
+  }
+  ours->close();
+  done.request = co_await test::read_to_end(*ends.second);
+  co_return done;
+}
+
+std::string result(Kind kind, const std::string& answer, After after = After::stays_open) {
+  const std::string whole = test::run(talk(kind, answer, after, {})).result;
+  const std::string split = test::run(talk(kind, answer, after, test::Chop{1, 1})).result;
+  EXPECT_EQ(whole, split) << "the answer depends on how it is cut into pieces";
+  return whole;
+}
+
+std::string ok(const std::string& body) {
+  return "HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
+}
+
+const std::string version_json =
+    R"({"Platform":{"Name":""},"Version":"20.10.24+dfsg1","ApiVersion":"1.41","MinAPIVersion":"1.12","Os":"linux","Arch":"amd64"})"
+    "\n";
+
+TEST(Api, AsksAsHttpDoes) {
+  EXPECT_EQ(test::run(talk(Kind::ping, ok("OK"), After::stays_open, {})).request,
+            "GET /_ping HTTP/1.1\r\nHost: docker\r\nUser-Agent: colima-like\r\nAccept: */*\r\n\r\n");
+}
+
+TEST(Api, PingsAnEngineThatKeepsTheConnectionOpen) { EXPECT_EQ(result(Kind::ping, ok("OK")), "OK"); }
+
+TEST(Api, ReadsTheVersion) { EXPECT_EQ(result(Kind::version, ok(version_json)), "20.10.24+dfsg1 1.41 linux amd64"); }
+
+TEST(Api, ReadsChunkedAnswersAndThoseThatEndWithTheConnection) {
+  EXPECT_EQ(result(Kind::ping, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nO\r\n1\r\nK\r\n0\r\n\r\n"),
+            "OK");
+  EXPECT_EQ(result(Kind::ping, "HTTP/1.0 200 OK\r\n\r\nOK", After::closes), "OK");
+}
+
+asio::awaitable<std::string> two_requests() {
+  auto ends = MemoryStream::pair(co_await asio::this_coro::executor);
+  co_await ends.second->write(ok("OK"));
+  co_await ping(*ends.first);
+  co_await ends.second->write(ok(version_json));
+  const Version found = co_await version(*ends.first);
+  co_return found.version;
+}
+
+TEST(Api, UsesOneStreamForSeveralRequests) { EXPECT_EQ(test::run(two_requests()), "20.10.24+dfsg1"); }
+
+TEST(Api, PassesOnTheEnginesOwnErrorText) {
+  EXPECT_EQ(result(Kind::ping, "HTTP/1.1 500 Oops\r\nContent-Length: 28\r\n\r\n{\"message\":\"the disk broke\"}"),
+            "guest_failed: the Docker engine answered GET /_ping with status 500: the disk broke");
+  EXPECT_EQ(result(Kind::ping, "HTTP/1.1 404 No\r\nContent-Length: 9\r\n\r\nnot\r\nhere"),
+            "guest_failed: the Docker engine answered GET /_ping with status 404: not  here");
+}
+
+TEST(Api, SaysWhenTheEngineClosesWithoutAnAnswer) {
+  EXPECT_EQ(result(Kind::ping, "", After::closes),
+            "guest_failed: the Docker engine closed the connection without an answer to GET /_ping");
+}
+
+TEST(Api, RefusesNonsense) {
+  const std::string begin = "protocol: the answer to GET /_ping is not a Docker engine's: ";
+  EXPECT_EQ(result(Kind::ping, "SSH-2.0-OpenSSH_9.2\r\n"), begin + "it is no HTTP");
+  EXPECT_EQ(result(Kind::ping, "HTTP/1.1 yes\r\n\r\n").substr(0, begin.size()), begin);
+  EXPECT_EQ(result(Kind::ping, "HTTP/1.1 200 OK\r\nContent-Le", After::closes), begin + "it ends in the middle");
+  EXPECT_EQ(result(Kind::ping, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nOK", After::closes),
+            begin + "it ends in the middle");
+  EXPECT_EQ(result(Kind::ping, ok("NO")), begin + "it says 'NO'");
+}
+
+TEST(Api, RefusesAnAnswerThatIsTooLarge) {
+  EXPECT_NE(result(Kind::ping, "HTTP/1.1 200 OK\r\nX: " + std::string(20000, 'a') + "\r\n\r\n").find("protocol:"),
+            std::string::npos);
+  EXPECT_NE(result(Kind::ping, "HTTP/1.1 200 OK\r\nContent-Length: 2000000\r\n\r\n").find("protocol:"),
+            std::string::npos);
+}
+
+TEST(Api, RefusesAVersionThatIsNone) {
+  const std::string begin = "protocol: the answer to GET /version is not a Docker engine's: ";
+  EXPECT_EQ(result(Kind::version, ok("[]")), begin + "it is no JSON object");
+  EXPECT_EQ(result(Kind::version, ok("{\"Version\":1}")), begin + "it lacks Version");
+  EXPECT_EQ(result(Kind::version, ok("{\"Version\":\"1\"}")), begin + "it lacks ApiVersion");
+  EXPECT_EQ(result(Kind::version, ok("{")).substr(0, begin.size()), begin);
+  EXPECT_EQ(result(Kind::version, ok(std::string(1000, '['))).substr(0, begin.size()), begin);
+}
+
+}  // namespace
+}  // namespace cl::docker

@@ -1,0 +1,73 @@
+#include "profiles/parse.hpp"
+
+#include <gtest/gtest.h>
+
+namespace cl {
+namespace {
+
+std::string problems_of(std::string_view yaml) {
+  std::string all;
+  for (const Problem& problem : parse_profile(yaml, "f").problems) all += problem.where + " " + problem.message + "\n";
+  return all;
+}
+
+TEST(Parse, TheDefaultFileMeansTheDefaults) {
+  const Parsed parsed = parse_profile(default_profile_yaml(), "f");
+  EXPECT_TRUE(parsed.problems.empty());
+  EXPECT_EQ(parsed.profile, Profile{});
+}
+
+TEST(Parse, TheDefaultFileWithItsCommentSignsRemovedMeansTheDefaultsToo) {
+  std::string yaml, line;
+  for (const char c : default_profile_yaml() + "\n") {
+    if (c != '\n') {
+      line += c;
+      continue;
+    }
+    // "# name: value" lines come alive, "# words" lines stay comments.
+    const auto sign = line.find("# ");
+    const bool setting = sign != std::string::npos && line.find(": ", sign) != std::string::npos &&
+                         line.find(' ', sign + 2) > line.find(':', sign);
+    yaml += (setting ? line.erase(sign, 2) : line) + "\n";
+    line.clear();
+  }
+  EXPECT_EQ(problems_of(yaml), "") << yaml;
+  EXPECT_NE(yaml.find("\ncpus: 2\n"), std::string::npos) << yaml;
+  EXPECT_EQ(parse_profile(yaml, "f").profile, Profile{});
+}
+
+TEST(Parse, ReadsValuesAndGroups) {
+  const Parsed parsed = parse_profile("cpus: 4\nmemory: 3GiB\nvm:\n  accel: tcg\n", "f");
+  EXPECT_TRUE(parsed.problems.empty());
+  EXPECT_EQ(parsed.profile.cpus, 4);
+  EXPECT_EQ(parsed.profile.memory, ByteSize::gib(3));
+  EXPECT_EQ(parsed.profile.accel, "tcg");
+}
+
+TEST(Parse, AnEmptyFileIsFine) {
+  EXPECT_EQ(problems_of(""), "");
+  EXPECT_EQ(problems_of("vm:\n"), "");
+}
+
+TEST(Parse, ReportsEveryProblemWithItsPlace) {
+  EXPECT_EQ(problems_of("cpus: -3\nmemry: 4\nvm:\n  acel: kvm\n"),
+            "f:1:7 cpus must be a whole number from 1, not '-3'\n"
+            "f:2:1 unknown key memry; did you mean memory?\n"
+            "f:4:3 unknown key vm.acel; did you mean vm.accel?\n");
+}
+
+TEST(Parse, ARepeatedKeyIsAProblem) { EXPECT_EQ(problems_of("cpus: 1\ncpus: 2\n"), "f:2:1 cpus is given twice\n"); }
+
+TEST(Parse, WrongKindsAreProblemsNotDefaults) {
+  EXPECT_NE(problems_of("cpus: [1]\n"), "");
+  EXPECT_NE(problems_of("vm: qemu\n"), "");
+  EXPECT_NE(problems_of("- a\n- b\n"), "");
+  EXPECT_NE(problems_of("just words"), "");
+  EXPECT_NE(problems_of("cpus:\n"), "");
+  EXPECT_NE(problems_of("[a]: 1\n"), "");
+}
+
+TEST(Parse, BrokenYamlIsAProblemWithItsPlace) { EXPECT_EQ(problems_of("cpus: [1\n").substr(0, 2), "f:"); }
+
+}  // namespace
+}  // namespace cl

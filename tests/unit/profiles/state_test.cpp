@@ -1,0 +1,98 @@
+#include "profiles/state.hpp"
+
+#include <gtest/gtest.h>
+
+#include "profiles/store.hpp"
+#include "src/base/file.hpp"
+#include "tests/support/temp_dir.hpp"
+
+namespace cl {
+namespace {
+
+class StateFile : public ::testing::Test {
+ protected:
+  StateFile() { create_profile(paths_); }
+  void save(const State& state) {
+    const auto lock = FileLock::try_acquire(paths_.lock);
+    ASSERT_TRUE(lock);
+    save_state(*lock, paths_, state);
+  }
+  test::TempDir home_;
+  ProfilePaths paths_ = profile_paths({home_.path(), "/c"}, "default");
+};
+
+TEST_F(StateFile, ComesBackAsItWasSaved) {
+  State state;
+  state.phase = "running";
+  state.since = 1234567890123;
+  state.profile.cpus = 1;
+  state.profile.memory = ByteSize::mib(768);
+  state.accel = "tcg";
+  state.machine_pid = 42;
+  state.previous_context = "desktop";
+  state.docker_environment = {{"DOCKER_CONFIG", "/x"}};
+  save(state);
+  const auto loaded = load_state(paths_);
+  ASSERT_TRUE(loaded);
+  EXPECT_EQ(loaded->phase, "running");
+  EXPECT_EQ(loaded->since, 1234567890123);
+  EXPECT_EQ(loaded->profile, state.profile);
+  EXPECT_EQ(loaded->machine_pid, 42);
+  EXPECT_EQ(loaded->previous_context, "desktop");
+  EXPECT_EQ(loaded->docker_environment, state.docker_environment);
+}
+
+TEST_F(StateFile, AnUnreadableOneIsAnErrorWithARemedy) {
+  for (const char* bytes : {"", "{", "[]", "{\"format\":1}", "{\"format\":2}", "\xff"}) {
+    write_atomically(paths_.state, bytes);
+    try {
+      load_state(paths_);
+      ADD_FAILURE() << "accepted " << bytes;
+    } catch (const Error& error) {
+      EXPECT_FALSE(error.remedy().empty());
+    }
+  }
+}
+
+TEST_F(StateFile, NoFileMeansStoppedForTheObserver) {
+  const Observed seen = observe(paths_);
+  EXPECT_TRUE(seen.exists);
+  EXPECT_FALSE(seen.machine_alive);
+  EXPECT_EQ(seen.state.phase, "stopped");
+}
+
+TEST_F(StateFile, ARunningStateWithoutAMachineIsSeenAsStoppedUnexpectedly) {
+  State state;
+  state.phase = "running";
+  save(state);
+  EXPECT_EQ(observe(paths_).state.phase, "stopped");
+  EXPECT_EQ(observe(paths_).state.reason, "the machine ended unexpectedly");
+}
+
+TEST_F(StateFile, AMachineWithoutADaemonIsSeenAsDegraded) {
+  State state;
+  state.phase = "running";
+  save(state);
+  const auto machine = FileLock::try_acquire(paths_.machine_lock);
+  EXPECT_EQ(observe(paths_).state.phase, "degraded");
+}
+
+TEST_F(StateFile, ADaemonAndItsMachineAreSeenAsTheySay) {
+  State state;
+  state.phase = "running";
+  save(state);
+  const auto machine = FileLock::try_acquire(paths_.machine_lock);
+  const auto daemon = FileLock::try_acquire(paths_.lock);
+  EXPECT_EQ(observe(paths_).state.phase, "running");
+}
+
+TEST_F(StateFile, AnInterruptedStartIsSeenAsStopped) {
+  State state;
+  state.phase = "starting";
+  save(state);
+  EXPECT_EQ(observe(paths_).state.phase, "stopped");
+  EXPECT_EQ(observe(paths_).state.reason, "a start was interrupted");
+}
+
+}  // namespace
+}  // namespace cl
