@@ -37,6 +37,9 @@ std::string StepReader::line(std::string_view text) {
   if (text.starts_with("@step ")) {
     current_ = text.substr(6);
     output_.clear();
+    return {};
+  }
+  if (text.starts_with("@doing ")) {
     const Step* step = find_step(current_);
     return std::string(step != nullptr ? step->doing : current_);
   }

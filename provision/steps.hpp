@@ -28,7 +28,7 @@ asio::awaitable<std::vector<StepResult>> provision(Guest& guest, ProvisionPlan p
 /// The pure half: is told the script's stdout line by line.
 class StepReader {
  public:
-  /// The words for a step that begins with this line; empty for any other line.
+  /// The words for a step that has something to do, as this line says; empty for any other line.
   std::string line(std::string_view text);
   const std::vector<StepResult>& finished() const { return finished_; }
   /// Why the script ended with `exit_code`, given its stderr too.

@@ -2,19 +2,22 @@
 # nothing and restarts nothing. The host puts assignments before it:
 #   data_owner=UUID     whose data disk must be mounted
 # and reads these lines from stdout; all other output is a step's own, shown only when the step fails:
-#   @step NAME          a step begins
+#   @step NAME          a step begins to look
+#   @doing NAME         it has something to do
 #   @done NAME STATE    it ended: "unchanged" or "changed"
 # The exit code is 0, or that of the step that failed.
 set -u
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive
 
 step() { echo "@step $1"; }
+doing() { echo "@doing $1"; }
 done_() { echo "@done $1 $2"; }
 
 step data
 if [ -r /proc/self/mountinfo ] && grep -q ' /var/lib/colima-like ' /proc/self/mountinfo; then
   done_ data unchanged
 else
+  doing data
   /usr/lib/colima-like/data-disk "$data_owner" 2>&1 || exit
   done_ data changed
 fi
@@ -23,6 +26,7 @@ step docker-install
 if [ -x /usr/sbin/dockerd ] || [ -x /usr/bin/dockerd ]; then
   done_ docker-install unchanged
 else
+  doing docker-install
   # No recommended packages: they bring a second init script system, apparmor and git.
   apt-get update 2>&1 && apt-get install -y --no-install-recommends docker.io docker-cli iptables ca-certificates 2>&1 || exit
   done_ docker-install changed
@@ -32,6 +36,7 @@ step docker-start
 if systemctl is-active --quiet docker.service; then
   done_ docker-start unchanged
 else
+  doing docker-start
   # At boot this joins the start that is under way; systemd says when it is done, nothing is polled.
   systemctl start docker.service 2>&1 || {
     code=$?

@@ -16,8 +16,10 @@ namespace {
 using ssh::Handle;
 using ssh::Pump;
 
-/// What we offer, best first; libssh2 skips the names it does not know. GCM came with libssh2 1.11.1. With aes128-ctr
-/// the MAC costs more than the cipher: see tests/bench/ssh_pump_bench.cpp for the figures of each.
+/// What we offer, best first; libssh2 skips the names it does not know: GCM came with 1.11.1, and no version has umac.
+/// Measured with openssl speed, 16 KiB: in a guest under TCG (QEMU 10, -cpu max) aes128-ctr 264 MB/s, aes128-gcm 116,
+/// sha256 59, sha512 55, chacha20-poly1305 30; so GCM is twice as fast as CTR with its MAC (48), and chacha is not
+/// offered. On a CPU with SHA instructions sha256 does 2040 MB/s and sha512 1156.
 constexpr struct {
   int kind;
   const char* names;

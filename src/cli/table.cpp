@@ -65,8 +65,9 @@ void define(CLI::App& app, const Verb& command, Invocation& into) {
              std::string(find_key(name)->meaning))
           ->type_name("VALUE");
   if ((options & command_argument) != 0) {
-    app.add_option("COMMAND", into.command, "after --; without one, a login shell")->type_name("");
-    app.prefix_command();
+    app.add_option("COMMAND", into.command)->type_name("");
+    app.positionals_at_end();
+    app.footer("Everything from the first word that is no option is the command; without one, a login shell.");
   }
 }
 
@@ -144,12 +145,6 @@ int run(int argc, char** argv, Backend& backend) {
   try {
     app.parse(argc, argv);
     invocation.home = find_home();
-    if (chosen->options & command_argument) {
-      for (std::string& word : app.get_subcommands().front()->remaining())
-        invocation.command.push_back(std::move(word));
-      if (!invocation.command.empty() && invocation.command.front() == "--")
-        invocation.command.erase(invocation.command.begin());
-    }
     return chosen->run(invocation);
   } catch (const CLI::CallForHelp&) {
     return print_help(app);

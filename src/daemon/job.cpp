@@ -62,8 +62,12 @@ asio::awaitable<std::optional<rpc::Progress>> Job::next(std::size_t& position) {
   co_return std::nullopt;
 }
 
-asio::awaitable<boost::json::object> Job::result() {
+asio::awaitable<void> Job::ended() {
   while (!done_) co_await changed_.wait();
+}
+
+asio::awaitable<boost::json::object> Job::result() {
+  co_await ended();
   if (failure_) std::rethrow_exception(failure_);
   co_return result_;
 }

@@ -38,6 +38,8 @@ class Job : public std::enable_shared_from_this<Job> {
 
   /// For watchers: the progress line at `position`, which is then advanced; nothing once the job has ended.
   asio::awaitable<std::optional<rpc::Progress>> next(std::size_t& position);
+  /// Waits for the end, however it ends.
+  asio::awaitable<void> ended();
   /// Waits for the end; returns the work's result or throws its error.
   asio::awaitable<boost::json::object> result();
 

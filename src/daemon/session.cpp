@@ -21,6 +21,20 @@ constexpr auto client_patience = std::chrono::seconds(30);  // of a connection t
 constexpr std::size_t console_lines = 12;
 constexpr const char* guest_docker_socket = "/var/run/docker.sock";
 
+/// The first line of what went wrong, for a status.
+std::string reason_of(const std::exception_ptr& failure) {
+  try {
+    std::rethrow_exception(failure);
+  } catch (const Error& error) {
+    return error.what();
+  } catch (const boost::system::system_error& error) {
+    if (error.code() == asio::error::operation_aborted) return "it was interrupted";
+    return error.what();
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+}
+
 std::string product_description(const std::string& profile) { return "colima-like, profile " + profile; }
 
 }  // namespace
@@ -101,13 +115,14 @@ asio::awaitable<json::object> Session::do_start(Job& job, StartOrder order) {
 
   // Nothing interrupts the cleaning up: no process, socket or half-written file stays.
   co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+  const std::string why = "the last start failed: " + reason_of(failure);
   if (repair && !ended_) {
-    enter(VmEvent::health_lost, "the last start failed");
+    enter(VmEvent::health_lost, why);
     std::rethrow_exception(failure);
   }
   if (machine_) machine_->kill();
   if (machine_) co_await machine_->exited();
-  co_await tear_down("the last start failed");
+  co_await tear_down(why);
   if (order.is_new && !fs::exists(paths_.data_disk)) fs::remove_all(paths_.directory);
   std::rethrow_exception(failure);
 }
@@ -236,7 +251,12 @@ asio::awaitable<json::object> Session::do_take_over(Job& job) {
   // The machine and its containers are left alone: a stop or another start decides.
   co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
   if (machine_ && vm_state_ == VmState::starting) enter(VmEvent::health_lost, "the machine could not be taken over");
-  if (!machine_) co_await tear_down("the machine could not be taken over");
+  if (!machine_) {
+    const int pid = state_.machine_pid;
+    co_await tear_down("the machine could not be taken over");
+    state_.machine_pid = pid;  // it may still run, and its number is then all that is known
+    save_state(lock_, paths_, state_);
+  }
   std::rethrow_exception(failure);
 }
 
@@ -258,6 +278,9 @@ asio::awaitable<void> Session::tear_down(std::string reason) {
   link_.reset();
   machine_.reset();
   ended_.reset();
+  // A hypervisor that was killed leaves its sockets; ours is still in use.
+  for (const auto& entry : fs::directory_iterator(paths_.run_directory))
+    if (entry.path() != paths_.control_socket) fs::remove(entry.path());
   co_await restore_context();
   state_.machine_pid = 0;
   if (vm_state_ != VmState::stopped) enter(VmEvent::exited, std::move(reason));
@@ -280,8 +303,7 @@ asio::awaitable<json::object> Session::do_stop(Job& job, bool force, std::shared
   if (before) {
     job.begin("interrupt", "interrupting the start");
     before->cancel();
-    std::size_t seen = 0;
-    while (co_await before->next(seen)) continue;
+    co_await before->ended();
     job.end();
   }
   if (machine_) co_await power_off(job, force);
@@ -385,8 +407,11 @@ asio::awaitable<void> Session::remove_context() {
 }
 
 asio::awaitable<std::shared_ptr<Guest>> Session::guest() {
+  // A daemon that was just started for this request may still be taking the machine over.
+  if (const auto job = job_; job && job->kind() == Job::Kind::start) co_await job->ended();
   if (!link_) throw Error(Errc::not_running, "profile '" + paths_.name + "' is not running", "colima-like start");
-  return link_->guest(client_patience);
+  auto reached = co_await link_->guest(client_patience);
+  co_return reached;
 }
 
 asio::awaitable<void> Session::detach() {

@@ -236,7 +236,7 @@ struct Sshd {
 };
 
 UniqueFd connect_loopback(int port) {
-  UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  UniqueFd fd(::socket(AF_INET, SOCK_STREAM, 0));
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -246,7 +246,7 @@ UniqueFd connect_loopback(int port) {
 }
 
 int free_port() {
-  const UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const UniqueFd fd(::socket(AF_INET, SOCK_STREAM, 0));
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -309,13 +309,14 @@ Process start_ssh_l(const Sshd& sshd, const fs::path& directory, const fs::path&
 
 asio::awaitable<SocketForward::Open> open_over_ssh(int port, SshLogin login, std::string engine) {
   std::shared_ptr<SshGuest> guest = co_await connect_ssh(connect_loopback(port), std::move(login));
-  co_return [guest, engine] { return guest->open_unix(engine); };
+  SocketForward::Open open = [guest, engine] { return guest->open_unix(engine); };
+  co_return open;
 }
 
 // ---- the client: blocking calls, nothing of ours in the way ----------------------------------------------------
 
 UniqueFd connect_to(const fs::path& path) {
-  UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM, 0));
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   path.native().copy(address.sun_path, sizeof address.sun_path - 1);
@@ -326,7 +327,7 @@ UniqueFd connect_to(const fs::path& path) {
 
 void send_all(int fd, const char* data, std::size_t size) {
   while (size > 0) {
-    const auto put = ::send(fd, data, size, MSG_NOSIGNAL);
+    const auto put = ::send(fd, data, size, 0);
     if (put < 0) throw io_error("cannot send", errno);
     data += put;
     size -= static_cast<std::size_t>(put);
@@ -407,10 +408,18 @@ struct Arm {
 struct Samples {
   std::vector<double> all;  // in the order taken
   void add(double value) { all.push_back(value); }
-  double at(double part) const {
-    std::vector<double> sorted = all;
-    std::sort(sorted.begin(), sorted.end());
-    return sorted[std::min(sorted.size() - 1, static_cast<std::size_t>(part * static_cast<double>(sorted.size())))];
+  std::vector<double> sorted() const {
+    std::vector<double> values = all;
+    std::sort(values.begin(), values.end());
+    return values;
+  }
+  double median() const {
+    const std::vector<double> values = sorted();
+    return (values[(values.size() - 1) / 2] + values[values.size() / 2]) / 2;
+  }
+  double p99() const {
+    const std::vector<double> values = sorted();
+    return values[std::min(values.size() - 1, values.size() * 99 / 100)];
   }
 };
 
@@ -423,7 +432,7 @@ void print(const std::string& title, const std::vector<Arm>& arms, std::map<std:
     const Samples& samples = of[arm.name];
     auto show = [&](double value) { return inverse ? scale / value : value * scale; };
     std::printf("%-12s %10.1f %10.1f %10.1f %9.2fx\n", arm.name.c_str(), show(samples.all.front()),
-                show(samples.at(0.5)), show(samples.at(0.99)), samples.at(0.5) / of[arms[0].name].at(0.5));
+                show(samples.median()), show(samples.p99()), samples.median() / of[arms[0].name].median());
   }
   std::fflush(stdout);
 }
@@ -543,7 +552,8 @@ int main_of_bench(int argc, char** argv) {
   arms.push_back(Arm{"direct", engine, -1});
 
   const MakeOpen direct = [engine]() -> asio::awaitable<SocketForward::Open> {
-    co_return [engine] { return connect_unix(engine); };
+    SocketForward::Open open = [engine] { return connect_unix(engine); };
+    co_return open;
   };
   const fs::path ours = directory.path() / "ours.sock";
   add("ours", ours, fork_forward("ours", ours, direct));

@@ -148,6 +148,7 @@ class Dockerd {
         io_.run_for(20s);
       }
     }
+#ifdef __linux__
     std::ifstream mounts("/proc/self/mounts");
     std::string line;
     while (std::getline(mounts, line)) {
@@ -156,6 +157,7 @@ class Dockerd {
       words >> device >> where;
       if (where.starts_with(dir_.path().string() + "/")) ::umount2(where.c_str(), MNT_DETACH);
     }
+#endif
   }
 
   asio::awaitable<void> remove_containers() {

@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/write.hpp>
 #include <random>
@@ -93,6 +95,20 @@ SocketPair socket_pair() {
   return SocketPair{UniqueFd(ends[0]), UniqueFd(ends[1])};
 }
 
+SocketPair tcp_pair() {
+  asio::io_context io(1);
+  asio::ip::tcp::acceptor acceptor(io, asio::ip::tcp::endpoint(asio::ip::address_v4::loopback(), 0));
+  asio::ip::tcp::socket ours(io);
+  ours.connect(acceptor.local_endpoint());
+  asio::ip::tcp::socket theirs = acceptor.accept();
+  SocketPair pair{UniqueFd(ours.release()), UniqueFd(theirs.release())};
+  for (const int fd : {pair.ours.get(), pair.theirs.get()}) {
+    ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+    ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+  }
+  return pair;
+}
+
 SshLab::SshLab(asio::any_io_executor executor) : executor_(executor), tasks_(executor) {}
 
 SshLab::~SshLab() { kill_servers(); }
@@ -109,7 +125,7 @@ asio::awaitable<void> SshLab::set_up(std::string extra) {
 }
 
 UniqueFd SshLab::serve(Transport how) {
-  SocketPair pair = socket_pair();
+  SocketPair pair = how == Transport::tcp ? tcp_pair() : socket_pair();
   UniqueFd log(::open((directory_.path() / "sshd.log").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
   if (how == Transport::tiny)
     for (const int fd : {pair.ours.get(), pair.theirs.get()}) shrink_buffers(fd);

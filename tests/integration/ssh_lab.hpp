@@ -20,7 +20,8 @@ namespace cl::test {
 enum class Transport {
   whole,  ///< as they come
   split,  ///< in pieces of 1 to 7 bytes, both ways, by a fixed seed
-  tiny    ///< with the smallest socket buffers that the kernel gives
+  tiny,   ///< with the smallest socket buffers that the kernel gives
+  tcp     ///< over a TCP connection on loopback
 };
 
 struct SocketPair {
@@ -28,6 +29,8 @@ struct SocketPair {
 };
 /// A connected pair of stream sockets, close-on-exec.
 SocketPair socket_pair();
+/// The same over TCP.
+SocketPair tcp_pair();
 
 class SshLab {
  public:

@@ -109,6 +109,8 @@ TEST(Streams, FiftyMegabytesEachWaySurviveTinySocketBuffers) {
   EXPECT_EQ(run(echo_everything(Transport::tiny, "", 1, 50'000'000), 100s), "");
 }
 
+TEST(Streams, WorkOverTcpToo) { EXPECT_EQ(run(echo_everything(Transport::tcp, "", 10, 300'000), 60s), ""); }
+
 TEST(Streams, ShareTinySocketBuffers) { EXPECT_EQ(run(echo_everything(Transport::tiny, "", 20, 500'000), 60s), ""); }
 
 TEST(Streams, SurviveNewKeysInTheMiddle) {

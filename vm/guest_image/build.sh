@@ -35,6 +35,7 @@ run() { setsid "$@" & child=$!; rc=0; wait $child || rc=$?; child=; return $rc; 
 finish() {
     rc=$?
     trap - EXIT; trap '' INT TERM HUP
+    cd /                            # find wants to come back to where it was, and a subordinate uid may not
     if [ -n "$child" ]; then
         kill -TERM -- -$child 2>/dev/null || :
         for _ in 1 2 3 4 5 6 7 8 9 10; do kill -0 -- -$child 2>/dev/null || break; sleep 0.5; done

@@ -264,7 +264,7 @@ TEST(SocketForward, LeavesAForeignFileAlone) {
 }
 
 UniqueFd bound_socket(const fs::path& path, bool listening) {
-  UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM, 0));
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   path.native().copy(address.sun_path, sizeof address.sun_path - 1);
