@@ -35,7 +35,7 @@ ImageKey image_key(const std::string& variant, const std::string& arch) {
   return key;
 }
 
-asio::awaitable<json::object> Images::build_image(std::string variant, std::string arch, OnProgress on_progress) {
+asio::awaitable<json::object> build_image(std::string variant, std::string arch, OnImageProgress on_progress) {
   const Home home = find_home();
   make_private_directory(home.cache);
   ImageCache cache = image_cache(home);
@@ -56,7 +56,7 @@ asio::awaitable<json::object> Images::build_image(std::string variant, std::stri
   co_return result;
 }
 
-json::array Images::list_images() {
+json::array list_images() {
   const Home home = find_home();
   const auto used = digests_in_use(home);
   json::array list;
@@ -72,7 +72,7 @@ json::array Images::list_images() {
   return list;
 }
 
-json::object Images::prune_images() {
+json::object prune_images() {
   const Home home = find_home();
   const auto names = [](const std::vector<ImageEntry>& entries) {
     std::set<std::string> set;
