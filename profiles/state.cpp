@@ -28,6 +28,7 @@ json::object to_json(const State& state) {
                       {"image", state.image},
                       {"image_digest", state.image_digest},
                       {"data_owner", state.data_owner},
+                      {"data_ready", state.data_ready},
                       {"machine_pid", state.machine_pid},
                       {"docker_version", state.docker_version},
                       {"context", state.context},
@@ -54,6 +55,7 @@ State from_json(const json::object& object) {
   text("image", state.image);
   text("image_digest", state.image_digest);
   text("data_owner", state.data_owner);
+  state.data_ready = object.at("data_ready").as_bool();
   state.machine_pid = object.at("machine_pid").to_number<int>();
   text("docker_version", state.docker_version);
   text("context", state.context);

@@ -24,7 +24,8 @@ struct State {
   std::string driver, accel, accel_reason;
   std::string image;         ///< name of the image that the root disk stands on
   std::string image_digest;  ///< and its content
-  std::string data_owner;  ///< UUID written in the data disk's header
+  std::string data_owner;    ///< UUID written in the data disk's header
+  bool data_ready = false;   ///< the guest has mounted the data disk once: from then on it holds data
   int machine_pid = 0;
   std::string docker_version;
   std::string context;           ///< Docker context we made, empty without a docker CLI

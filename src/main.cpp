@@ -1,3 +1,5 @@
+#include <signal.h>
+
 #include <cstdlib>
 #include <string_view>
 
@@ -23,6 +25,8 @@ class ImageBackend : public cl::cli::Backend {
 /// `colima-like daemon PROFILE FD` is the background process (src/cli/launch.cpp starts it); anything else is a user.
 int main(int argc, char** argv) {
   if (argc == 4 && std::string_view(argv[1]) == "daemon") return cl::run_daemon(argv[2], std::atoi(argv[3]));
+  // A broken pipe is an error of that write; the daemon's sockets and our children's pipes must not end us.
+  ::signal(SIGPIPE, SIG_IGN);
   ImageBackend images;
   return cl::cli::run(argc, argv, images);
 }

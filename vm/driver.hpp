@@ -58,6 +58,9 @@ class Machine {
   virtual pid_t pid() const noexcept = 0;
   /// Unix sockets on the host whose far ends are SSH servers in the guest; one SSH connection at a time each.
   virtual std::vector<std::filesystem::path> ssh_sockets() const = 0;
+  /// Until this is called a reboot of the guest ends the machine: one that panics while it boots would go round
+  /// for ever. To be called when the guest was reached; then its reboots are its own business.
+  virtual asio::awaitable<void> allow_reboot() = 0;
   /// Presses the power button. Returns once that is said, not once it happened.
   virtual asio::awaitable<void> power_off() = 0;
   /// Ends the hypervisor now (SIGKILL). Safe to call twice.

@@ -59,8 +59,8 @@ asio::awaitable<T> with_timeout(std::chrono::milliseconds limit, std::string doi
 template <class T>
 asio::awaitable<T> uninterrupted(asio::awaitable<T> op) {
   auto executor = co_await asio::this_coro::executor;
-  co_return co_await asio::co_spawn(
-      executor, std::move(op), asio::bind_cancellation_slot(asio::cancellation_slot(), asio::use_awaitable));
+  co_return co_await asio::co_spawn(executor, std::move(op),
+                                    asio::bind_cancellation_slot(asio::cancellation_slot(), asio::use_awaitable));
 }
 
 /// A latch for one thread: wait() returns once set() was called, at once if that was before.

@@ -1,4 +1,4 @@
-#include <fcntl.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -19,6 +19,7 @@ int run_logs(const Invocation& call) {
   // tail waits for changes by inotify or kqueue, survives rotation, and is on every system we run on.
   const auto tail = find_program("tail");
   if (!tail) throw Error(Errc::host_requirement, "the program 'tail' is missing");
+  ::signal(SIGPIPE, SIG_DFL);  // inherited through exec if ignored
   const std::string lines = std::to_string(call.lines);
   const char* follow = call.follow ? "-F" : "-q";
   ::execl(tail->c_str(), "tail", "-n", lines.c_str(), follow, file.c_str(), static_cast<char*>(nullptr));

@@ -22,7 +22,7 @@ json::object docker_environment() {
 asio::awaitable<int> start(const Invocation& call) {
   const ProfilePaths paths = profile_paths(call.home, call.profile);
   load_profile(paths, call.settings);  // a wrong flag or file is told before anything is created
-  const bool is_new = !fs::exists(paths.config);
+  const bool is_new = !fs::exists(paths.directory);
   rpc::Connection daemon = co_await reach_daemon(paths, true);
   json::object settings;
   for (const auto& [name, text] : call.settings) settings[name] = text;

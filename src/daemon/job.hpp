@@ -25,6 +25,7 @@ class Job : public std::enable_shared_from_this<Job> {
 
   Kind kind() const noexcept { return kind_; }
   bool done() const noexcept { return done_; }
+  bool cancelled() const noexcept { return cancelled_; }
 
   // For the work: phases do not overlap; begin() ends an open one with its own text.
   void begin(std::string phase, std::string text);

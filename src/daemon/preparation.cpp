@@ -55,6 +55,9 @@ asio::awaitable<Accel> prepare_accel(const Home& home, const Image& image, State
 }
 
 asio::awaitable<void> prepare_disks(const ProfilePaths& paths, const Image& image, State& state, Job& job) {
+  // A machine that was killed while the guest made the file system leaves a disk that it would refuse for ever. We made
+  // that disk, and it was never mounted: there is nothing on it.
+  if (!state.data_owner.empty() && !state.data_ready) fs::remove(paths.data_disk);
   const DataDisk data = inspect_data_disk(paths.data_disk);
   if (data.kind == DataDiskKind::foreign)
     throw Error(Errc::io, "the data disk of profile '" + paths.name + "' is not one of ours",
@@ -65,7 +68,10 @@ asio::awaitable<void> prepare_disks(const ProfilePaths& paths, const Image& imag
     throw Error(Errc::io, "the data disk of profile '" + paths.name + "' belongs to another profile",
                 "put the right file at " + paths.data_disk.string() + "; it was not touched")
         .because("its owner is " + data.owner + " and not " + state.data_owner);
-  if (mine) state.data_owner = data.owner;
+  if (mine && state.data_owner.empty()) {
+    state.data_owner = data.owner;
+    state.data_ready = true;  // it comes from before a delete
+  }
   if (state.data_owner.empty()) state.data_owner = to_string(boost::uuids::random_generator()());
   // It has grown in an earlier run and cannot shrink.
   if (mine && data.size > state.profile.disk) state.profile.disk = data.size;
@@ -112,7 +118,10 @@ asio::awaitable<BootPlan> prepare_boot(const Home& home, const ProfilePaths& pat
   plan.memory = state.profile.memory;
   plan.kernel = image.kernel;
   plan.initrd = image.initrd;
-  plan.kernel_arguments = image.kernel_arguments;
+  // Its own for ever, like the data: without one the first boot of each root disk would make another.
+  std::string machine_id = state.data_owner;
+  std::erase(machine_id, '-');
+  plan.kernel_arguments = image.kernel_arguments + " systemd.machine_id=" + machine_id;
   plan.root_disk = paths.root_disk;
   plan.data_disk = paths.data_disk;
   plan.credentials = {{"colima-like.hostkey", keys.host_private_key},

@@ -65,32 +65,54 @@ void Session::enter(VmEvent event, std::string reason) {
 }
 
 std::shared_ptr<Job> Session::run(Job::Kind kind, Job::Work work) {
-  auto watched = [work](Job& job) -> asio::awaitable<json::object> { return work(job); };
-  job_ = Job::run(executor_, kind, watched);
+  job_ = Job::run(executor_, kind, [this, work](Job& job) { return finish(job, work); });
   auto tell_when_idle = [](Session& session, std::shared_ptr<Job> job) -> asio::awaitable<void> {
     try {
       co_await job->result();
     } catch (const Error& error) {
       log::info("ended with: {}", one_line(error));
     }
-    if (session.machine_ && session.ended_) co_await session.tear_down(session.ended_->text);
     if (session.idle() && session.on_idle_) session.on_idle_();
   };
   tasks_.spawn("job", tell_when_idle(*this, job_));
   return job_;
 }
 
+/// The work, and then the tear-down of a machine that ended meanwhile: part of the job, so that nothing else begins
+/// before it is over.
+asio::awaitable<json::object> Session::finish(Job& job, Job::Work work) {
+  std::exception_ptr failure;
+  json::object result;
+  try {
+    result = co_await work(job);
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+  if (machine_ && ended_) co_await tear_down(ended_->clean ? std::string() : ended_->text);
+  if (failure) std::rethrow_exception(failure);
+  co_return result;
+}
+
 // --- start -----------------------------------------------------------------------------------------------------
 
 std::shared_ptr<Job> Session::start(StartOrder order) {
+  std::shared_ptr<Job> before;
   if (job_ && !job_->done()) {
     if (job_->kind() == Job::Kind::start) return job_;
-    throw Error(Errc::busy, "profile '" + paths_.name + "' is being stopped", "wait for that to end and start again");
+    if (job_->kind() == Job::Kind::remove)
+      throw Error(Errc::busy, "profile '" + paths_.name + "' is being deleted", "wait for that to end and start again");
+    before = job_;
   }
-  return run(Job::Kind::start, [this, order](Job& job) { return do_start(job, order); });
+  return run(Job::Kind::start, [this, order, before](Job& job) { return do_start(job, order, before); });
 }
 
-asio::awaitable<json::object> Session::do_start(Job& job, StartOrder order) {
+asio::awaitable<json::object> Session::do_start(Job& job, StartOrder order, std::shared_ptr<Job> before) {
+  if (before) {
+    job.begin("wait", "waiting for the stop that is under way");
+    co_await before->ended();
+    job.end("the stop that was under way is over");
+  }
   notes_.clear();
   const Profile wanted = load_profile(paths_, order.settings);
   if (vm_state_ == VmState::running) {
@@ -123,7 +145,8 @@ asio::awaitable<json::object> Session::do_start(Job& job, StartOrder order) {
   if (machine_) machine_->kill();
   if (machine_) co_await machine_->exited();
   co_await tear_down(why);
-  if (order.is_new && !fs::exists(paths_.data_disk)) fs::remove_all(paths_.directory);
+  // Interrupted before it ever ran: as if it had not been asked for. After a failure the logs are wanted.
+  if (order.is_new && job.cancelled()) fs::remove_all(paths_.directory);
   std::rethrow_exception(failure);
 }
 
@@ -170,12 +193,14 @@ asio::awaitable<void> Session::make_ready(Job& job) {
   if (unreachable)
     throw unreachable->with_remedy("the whole console is in " + paths_.console_log.string())
         .because("the console's last lines are\n" + tail_lines(paths_.console_log, console_lines));
+  co_await machine_->allow_reboot();
   job.end("the guest's SSH server answers");
 
   job.begin("provision", "setting the guest up");
   ProvisionPlan plan{state_.data_owner};
   auto say = [&job](std::string_view doing) { job.say(std::string(doing)); };
   const auto steps = co_await provision(*reached, std::move(plan), say);
+  state_.data_ready = true;
   std::string changed;
   for (const StepResult& step : steps)
     if (step.changed) changed += (changed.empty() ? "" : ", ") + step.name;
@@ -266,9 +291,9 @@ asio::awaitable<void> Session::watch_machine() {
   log::info("the machine ended: {}", reason.text);
   if (link_) link_->give_up(Error(Errc::guest_failed, "the machine ended", "colima-like start").because(reason.text));
   ended_ = reason;
-  if (job_ && !job_->done()) co_return;  // the job under way sees the end, or is followed by the tear-down
-  co_await tear_down(reason.clean ? std::string() : reason.text);
-  if (idle() && on_idle_) on_idle_();
+  if (job_ && !job_->done()) co_return;  // the job under way sees the end, or finishes with the tear-down
+  auto nothing = [](Job&) -> asio::awaitable<json::object> { co_return json::object{}; };
+  run(Job::Kind::stop, nothing);
 }
 
 asio::awaitable<void> Session::tear_down(std::string reason) {

@@ -33,7 +33,7 @@ class Session {
   Session(asio::any_io_executor executor, Home home, ProfilePaths paths, FileLock lock, std::unique_ptr<Driver> driver);
 
   /// The job that starts the machine (or the one that already does). For a machine that runs, it ends at once.
-  /// Throws Error{busy} while a stop or delete is under way.
+  /// Waits for a stop that is under way. Throws Error{busy} during a delete.
   std::shared_ptr<Job> start(StartOrder order);
   /// Powers off; a start under way is interrupted first. `force` does not wait for the guest.
   std::shared_ptr<Job> stop(bool force);
@@ -57,7 +57,8 @@ class Session {
   using json_object = boost::json::object;
 
   std::shared_ptr<Job> run(Job::Kind kind, Job::Work work);
-  asio::awaitable<json_object> do_start(Job& job, StartOrder order);
+  asio::awaitable<json_object> finish(Job& job, Job::Work work);
+  asio::awaitable<json_object> do_start(Job& job, StartOrder order, std::shared_ptr<Job> before);
   asio::awaitable<json_object> do_take_over(Job& job);
   asio::awaitable<json_object> do_stop(Job& job, bool force, std::shared_ptr<Job> before);
   asio::awaitable<json_object> do_remove(Job& job, bool data, std::shared_ptr<Job> before);

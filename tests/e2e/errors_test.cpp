@@ -242,13 +242,15 @@ TEST_F(Errors, NoSpaceForTheProfile) {
 }
 
 TEST_F(Errors, ADamagedImageIsNeverUsed) {
-  ASSERT_OK(box.cl({"image", "build"}, {}, 1800s));  // there already, unless this test runs alone
+  Result built = box.cl({"image", "build"}, {}, 1800s);  // there already, unless this test runs alone
+  ASSERT_OK(built);
+  const std::string image_name = built.out.substr(0, built.out.find('\n'));
   const fs::path from = Sandbox::shared_cache() / "images";
   const fs::path to = box.use_private_cache() / "images";
   make_private_directory(to);
   fs::path image;
   for (const auto& entry : fs::directory_iterator(from)) {
-    if (!entry.is_directory() || entry.path().string().find("-docker-") == std::string::npos) continue;
+    if (entry.path().filename() != image_name) continue;
     image = to / entry.path().filename();
     fs::create_directory(image);
     for (const auto& file : fs::directory_iterator(entry.path()))

@@ -88,7 +88,10 @@ Sandbox::Sandbox() {
 
 Sandbox::~Sandbox() {
   for (auto action = exits_.rbegin(); action != exits_.rend(); ++action) (*action)();
-  if (testing::Test::HasFailure() || testing::UnitTest::GetInstance()->failed_test_count() > 0) show_logs();
+  // A sandbox is one test's, or a whole suite's when it goes with the suite.
+  const auto& tests = *testing::UnitTest::GetInstance();
+  const auto* suite = tests.current_test_info() == nullptr ? tests.current_test_suite() : nullptr;
+  if (testing::Test::HasFailure() || (suite != nullptr && suite->Failed())) show_logs();
   expect_no_sanitizer_report();
   if (fs::exists(home()))
     for (const auto& entry : fs::directory_iterator(home()))

@@ -37,6 +37,11 @@ class FakeMachine : public Machine {
   pid_t pid() const noexcept override { return process_->pid; }
   std::vector<std::filesystem::path> ssh_sockets() const override { return driver_.ssh_sockets; }
 
+  asio::awaitable<void> allow_reboot() override {
+    driver_.calls.push_back("allow_reboot");
+    co_return;
+  }
+
   asio::awaitable<void> power_off() override {
     driver_.calls.push_back("power_off");
     if (driver_.behaviour.power_off_fails || process_->gone)

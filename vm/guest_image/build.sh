@@ -37,9 +37,9 @@ finish() {
     trap - EXIT; trap '' INT TERM HUP
     cd /                            # find wants to come back to where it was, and a subordinate uid may not
     if [ -n "$child" ]; then
-        kill -TERM -- -$child 2>/dev/null || :
-        for _ in 1 2 3 4 5 6 7 8 9 10; do kill -0 -- -$child 2>/dev/null || break; sleep 0.5; done
-        kill -KILL -- -$child 2>/dev/null || :
+        kill -TERM -$child 2>/dev/null || :
+        for _ in 1 2 3 4 5 6 7 8 9 10; do kill -0 -$child 2>/dev/null || break; sleep 0.5; done
+        kill -KILL -$child 2>/dev/null || :
     fi
     # mmdebstrap's mounts live in its own mount namespace and are gone with it.
     if [ -n "$work" ]; then $as_root find "$work/root" -xdev -mindepth 1 -delete || :; rm -rf "$work"; fi

@@ -83,6 +83,8 @@ ExitReason qemu_exit_reason(std::string_view reason, std::optional<ExitStatus> s
   if (reason == "guest-shutdown") return {true, "the guest powered off"};
   if (reason == "host-qmp-quit") return {true, "QEMU was told to quit"};
   if (reason == "host-signal") return {false, "QEMU was ended by a signal from the host"};
+  // Ends the machine only before Machine::allow_reboot(): the kernel panicked, most likely.
+  if (reason == "guest-reset") return {false, "the guest rebooted before it was up; its console says why"};
   if (reason == "guest-panic") return {false, "the guest's kernel panicked"};
   if (!reason.empty()) return {false, fmt::format("QEMU ended ({})", reason)};
   return {false, "QEMU is gone without a word: it was killed, or it crashed"};

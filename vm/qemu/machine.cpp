@@ -118,6 +118,11 @@ pid_t QemuMachine::pid() const noexcept { return state_->pid; }
 
 std::vector<std::filesystem::path> QemuMachine::ssh_sockets() const { return cl::ssh_sockets(state_->run_directory); }
 
+asio::awaitable<void> QemuMachine::allow_reboot() {
+  json::object action{{"reboot", "reset"}};
+  co_await state_->control->execute("set-action", std::move(action));
+}
+
 asio::awaitable<void> QemuMachine::power_off() { co_await state_->control->execute("system_powerdown"); }
 
 void QemuMachine::kill() noexcept {

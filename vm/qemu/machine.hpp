@@ -29,6 +29,7 @@ class QemuMachine : public Machine {
 
   pid_t pid() const noexcept override;
   std::vector<std::filesystem::path> ssh_sockets() const override;
+  asio::awaitable<void> allow_reboot() override;
   asio::awaitable<void> power_off() override;
   void kill() noexcept override;
   asio::awaitable<ExitReason> exited() override;

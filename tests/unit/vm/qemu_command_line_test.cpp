@@ -59,10 +59,11 @@ TEST(QemuCommandLine, BootsAnEmulatedPc) {
 -m 2048M
 -global ICH9-LPC.disable_s3=1
 -global ICH9-LPC.disable_s4=1
+-action reboot=shutdown
 -device vmgenid,guid=auto
 -kernel /img/kernel
 -initrd /img/initrd
--append root=/dev/vda rw console=ttyS0 mitigations=off no5lvl
+-append root=/dev/vda rw console=ttyS0 mitigations=off no5lvl no_timer_check
 -object iothread,id=disks
 -blockdev driver=file,node-name=root-file,discard=unmap,filename=/p/root.qcow2
 -blockdev driver=qcow2,node-name=root,file=root-file,discard=unmap,detect-zeroes=unmap
