@@ -38,7 +38,10 @@ json::object to_json(const State& state) {
 
 State from_json(const json::object& object) {
   State state;
-  auto text = [&](std::string_view name, std::string& into) { into = object.at(name).as_string(); };
+  // A key that an older program did not write yet has its default.
+  auto text = [&](std::string_view name, std::string& into) {
+    if (const json::value* value = object.if_contains(name)) into = value->as_string();
+  };
   if (object.at("format").to_number<int>() != format)
     throw std::runtime_error("written by another version of colima-like");
   text("phase", state.phase);
@@ -55,7 +58,8 @@ State from_json(const json::object& object) {
   text("image", state.image);
   text("image_digest", state.image_digest);
   text("data_owner", state.data_owner);
-  state.data_ready = object.at("data_ready").as_bool();
+  const json::value* ready = object.if_contains("data_ready");
+  state.data_ready = ready != nullptr ? ready->as_bool() : !state.data_owner.empty();
   state.machine_pid = object.at("machine_pid").to_number<int>();
   text("docker_version", state.docker_version);
   text("context", state.context);

@@ -33,16 +33,22 @@ else
 fi
 
 step docker-start
-if systemctl is-active --quiet docker.service; then
-  done_ docker-start unchanged
-else
-  doing docker-start
-  # At boot this joins the start that is under way; systemd says when it is done, nothing is polled.
-  systemctl start docker.service 2>&1 || {
-    code=$?
-    systemctl --no-pager --full status docker.service 2>&1 | head -n 5
-    journalctl --no-pager -o cat -n 15 -u docker.service 2>&1
-    exit "$code"
-  }
-  done_ docker-start changed
-fi
+# "Job" is the start that the boot has under way: waiting for that changes nothing.
+facts=$(systemctl show -p ActiveState -p Job docker.service)
+case $facts in
+  *ActiveState=active*) ;;
+  *)
+    doing docker-start
+    # Joins a start that is under way; systemd says when it is done, nothing is polled.
+    systemctl start docker.service 2>&1 || {
+      code=$?
+      systemctl --no-pager --full status docker.service 2>&1 | head -n 5
+      journalctl --no-pager -o cat -n 15 -u docker.service 2>&1
+      exit "$code"
+    }
+    ;;
+esac
+case $facts in
+  *ActiveState=active* | *ActiveState=activating* | *Job=[1-9]*) done_ docker-start unchanged ;;
+  *) done_ docker-start changed ;;
+esac

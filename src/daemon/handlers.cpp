@@ -2,6 +2,7 @@
 
 #include <cstdlib>
 
+#include "src/base/log.hpp"
 #include "src/base/task_group.hpp"
 
 namespace cl {
@@ -112,8 +113,12 @@ asio::awaitable<void> exec(Session& session, rpc::Connection& connection, const 
   }
   co_await input.stop();
   process->io().close();
-  connection.close();  // the answer was given; an error now can only be told by the end of the connection
-  if (failure) std::rethrow_exception(failure);
+  connection.close();  // the answer was given: a failure now can only be told by the end of the connection
+  try {
+    if (failure) std::rethrow_exception(failure);
+  } catch (const Error& error) {
+    log::info("a command in the guest ended early: {}", one_line(error));
+  }
 }
 
 }  // namespace

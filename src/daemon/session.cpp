@@ -109,9 +109,10 @@ std::shared_ptr<Job> Session::start(StartOrder order) {
 
 asio::awaitable<json::object> Session::do_start(Job& job, StartOrder order, std::shared_ptr<Job> before) {
   if (before) {
-    job.begin("wait", "waiting for the stop that is under way");
+    const bool attach = before->kind() == Job::Kind::attach;
+    job.begin("wait", attach ? "taking over the running machine" : "waiting for the stop that is under way");
     co_await before->ended();
-    job.end("the stop that was under way is over");
+    job.end();
   }
   notes_.clear();
   const Profile wanted = load_profile(paths_, order.settings);
@@ -246,7 +247,7 @@ void Session::take_over() {
     save_state(lock_, paths_, state_);
     return;
   }
-  run(Job::Kind::start, [this](Job& job) { return do_take_over(job); });
+  run(Job::Kind::attach, [this](Job& job) { return do_take_over(job); });
 }
 
 asio::awaitable<json::object> Session::do_take_over(Job& job) {
@@ -432,8 +433,8 @@ asio::awaitable<void> Session::remove_context() {
 }
 
 asio::awaitable<std::shared_ptr<Guest>> Session::guest() {
-  // A daemon that was just started for this request may still be taking the machine over.
-  if (const auto job = job_; job && job->kind() == Job::Kind::start) co_await job->ended();
+  // A daemon that was just started for this request is still taking the machine over.
+  if (const auto job = job_) co_await job->ended();
   if (!link_) throw Error(Errc::not_running, "profile '" + paths_.name + "' is not running", "colima-like start");
   auto reached = co_await link_->guest(client_patience);
   co_return reached;

@@ -100,5 +100,5 @@ variant=$VARIANT
 arch=$ARCH
 kernel_version=$kver
 docker_version=$docker_version
-cmdline=root=/dev/vda rw panic=1 quiet loglevel=3 lsm= audit=0 nowatchdog systemd.show_status=0 rcupdate.rcu_expedited=1 cgroup_favordynmods=1
+cmdline=root=/dev/vda rw panic=1 lsm= audit=0 nowatchdog systemd.show_status=error rcupdate.rcu_expedited=1 cgroup_favordynmods=1
 MANIFEST

@@ -43,7 +43,7 @@ std::string install_qemu_hint(std::string_view os_release, std::string_view arch
     return "install it with 'dnf install " +
            std::string(arch == "aarch64" ? "qemu-system-aarch64" : "qemu-system-x86") + " qemu-img'";
   if (id == "arch") return "install it with 'pacman -S qemu-base'";
-  return "install QEMU 9 or newer (package " + package + " or similar)";
+  return "install QEMU 8 or newer (package " + package + " or similar)";
 }
 
 bool parse_qemu_version(std::string_view output, QemuBinary& into) {
@@ -81,7 +81,7 @@ asio::awaitable<QemuBinary> find_qemu(std::string arch) {
         .because(answer.status.ok() ? "it does not tell its version" : answer.status.str() + ": " + answer.errors);
   if (found.major < least_qemu_major)
     throw Error(Errc::host_requirement,
-                path->string() + " is QEMU " + found.version + ", but QEMU 9 or newer is needed",
+                path->string() + " is QEMU " + found.version + ", but QEMU 8 or newer is needed",
                 hint_for_this_host(arch));
   co_return found;
 }

@@ -22,7 +22,7 @@ inline constexpr std::string_view sandbox_option =
     "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
 /// Oldest major version that boots our guests: QEMU 7.2 panics them under `-cpu max` and TCG.
-inline constexpr int least_qemu_major = 9;
+inline constexpr int least_qemu_major = 8;
 
 /// The emulator for "x86_64" or "aarch64"; asks it for its version, which takes some 20 ms.
 /// Throws Error{host_requirement} saying what to install when there is none, or an old one.

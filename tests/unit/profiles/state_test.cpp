@@ -54,6 +54,15 @@ TEST_F(StateFile, AnUnreadableOneIsAnErrorWithARemedy) {
   }
 }
 
+TEST_F(StateFile, OneOfAnOlderProgramLacksKeysAndIsReadAllTheSame) {
+  write_atomically(paths_.state,
+                   R"({"format":1,"phase":"stopped","since":7,"settings":{},"machine_pid":0,"docker_environment":{}})");
+  const auto loaded = load_state(paths_);
+  ASSERT_TRUE(loaded);
+  EXPECT_EQ(loaded->since, 7);
+  EXPECT_FALSE(loaded->data_ready);
+}
+
 TEST_F(StateFile, NoFileMeansStoppedForTheObserver) {
   const Observed seen = observe(paths_);
   EXPECT_TRUE(seen.exists);
