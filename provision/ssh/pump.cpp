@@ -123,6 +123,8 @@ asio::awaitable<std::size_t> Pump::read(Handle* channel, int stream, std::span<c
   auto self = shared_from_this();
   if (space.empty()) co_return 0;
   long got = try_read(channel, stream, space.data(), space.size());
+  // A window adjustment, which comes also, and above all, when there is nothing to read: the peer may wait for it.
+  if (wire_.pending() > 0) schedule();
   if (got == LIBSSH2_ERROR_EAGAIN) {
     if (ended_) throw lost_error("the connection to the guest is lost");
     Op op;
@@ -131,8 +133,6 @@ asio::awaitable<std::size_t> Pump::read(Handle* channel, int stream, std::span<c
     op.data = space.data();
     op.size = space.size();
     got = co_await wait_for(readers_, std::move(op));
-  } else if (wire_.pending() > 0) {
-    schedule();  // a window adjustment
   }
   if (got < 0) throw Error(Errc::io, "cannot read from the guest").because("SSH error " + std::to_string(got));
   co_return static_cast<std::size_t>(got);

@@ -55,10 +55,15 @@ asio::awaitable<Accel> prepare_accel(const Home& home, const Image& image, State
 }
 
 asio::awaitable<void> prepare_disks(const ProfilePaths& paths, const Image& image, State& state, Job& job) {
-  // A machine that was killed while the guest made the file system leaves a disk that it would refuse for ever. We made
-  // that disk, and it was never mounted: there is nothing on it.
-  if (!state.data_owner.empty() && !state.data_ready) fs::remove(paths.data_disk);
-  const DataDisk data = inspect_data_disk(paths.data_disk);
+  DataDisk data = inspect_data_disk(paths.data_disk);
+  // A machine that was killed while the guest made the file system leaves a disk without header (mke2fs clears it
+  // first) and without file system, which the guest would refuse for ever. We made it and it was never mounted.
+  const bool half_made = data.kind == DataDiskKind::foreign && !data.formatted;
+  if (half_made && !state.data_owner.empty() && !state.data_ready) {
+    log::warn("the data disk was never finished: making it again");
+    fs::remove(paths.data_disk);
+    data = inspect_data_disk(paths.data_disk);
+  }
   if (data.kind == DataDiskKind::foreign)
     throw Error(Errc::io, "the data disk of profile '" + paths.name + "' is not one of ours",
                 "move " + paths.data_disk.string() + " away; it was not touched");
