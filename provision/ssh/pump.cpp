@@ -151,6 +151,7 @@ asio::awaitable<void> Pump::write(Handle* channel, std::span<const char> bytes) 
     schedule();
   }
   if (result == LIBSSH2_ERROR_EAGAIN) {
+    if (wire_.pending() >= out_limit) cut_short_ = true;  // it waits for room in the buffer, not for the peer
     Op op;
     op.channel = channel;
     op.data = const_cast<char*>(bytes.data());  // only read
@@ -308,9 +309,8 @@ void Pump::serve_readers() {
   }
 }
 
-/// One packet each, in turn, while the outgoing buffer has room. True when anything was sent.
-bool Pump::serve_writers() {
-  bool any = false;
+/// One packet each, in turn, while the outgoing buffer has room.
+void Pump::serve_writers() {
   std::size_t idle = 0;  // so many in a row could send nothing
   while (idle < writers_.size() && wire_.pending() < out_limit) {
     auto op = writers_.begin();
@@ -321,7 +321,6 @@ bool Pump::serve_writers() {
       finish(writers_, op, {}, sent);
       continue;
     } else {
-      any = true;
       idle = 0;
       op->data += sent;
       op->size -= static_cast<std::size_t>(sent);
@@ -332,7 +331,7 @@ bool Pump::serve_writers() {
     }
     writers_.splice(writers_.end(), writers_, op);
   }
-  return any;
+  if (idle < writers_.size()) cut_short_ = true;
 }
 
 // ---- the pump ---------------------------------------------------------------------------------------------------
@@ -397,14 +396,16 @@ void Pump::schedule() {
 void Pump::turn() {
   serving_ = true;
   if (wire_.pending() >= out_limit) flush();
-  const bool sent = !ended_ && serve_writers();
+  cut_short_ = false;
+  if (!ended_) serve_writers();
   do {
     deliver();
     serve_openings();  // also of those who have just gone on
   } while (!ready_.empty());
   serving_ = false;
   flush();
-  if (sent && !writers_.empty() && !waiting_writable_) schedule();
+  // Whoever waits only for room has it now, and nobody else would tell them.
+  if (cut_short_ && !waiting_writable_) schedule();
 }
 
 void Pump::flush() {

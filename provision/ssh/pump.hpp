@@ -123,7 +123,7 @@ class Pump : public std::enable_shared_from_this<Pump> {
   void serve_requests();
   void serve_openings();
   void serve_readers();
-  bool serve_writers();
+  void serve_writers();
 
   void receive();
   void on_received(error_code ec);
@@ -146,6 +146,7 @@ class Pump : public std::enable_shared_from_this<Pump> {
   bool scheduled_ = false;
   bool serving_ = false;  // within pass() or turn(), which end with deliver() and flush()
   bool waiting_writable_ = false;
+  bool cut_short_ = false;  // a writer waits for room in the outgoing buffer
   bool ended_ = false;
   bool refuse_reads_ = false;  // libssh2 shall give up instead of waiting, while it frees things
   std::string reason_;
