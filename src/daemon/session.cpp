@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <ctime>
 
 #include "docker/api.hpp"
@@ -20,6 +21,19 @@ constexpr auto power_off_grace = std::chrono::seconds(60);  // dockerd gives con
 constexpr auto client_patience = std::chrono::seconds(30);  // of a connection to docker.sock while the guest is away
 constexpr std::size_t console_lines = 12;
 constexpr const char* guest_docker_socket = "/var/run/docker.sock";
+
+/// What explains a guest that did not come up: its kernel's panic and what follows, else its last lines.
+std::string console_excerpt(const fs::path& console) {
+  constexpr std::size_t panic_and_its_trace = 60;
+  const std::string text = tail_lines(console, panic_and_its_trace);
+  const auto panic = text.rfind("Kernel panic");
+  if (panic == std::string::npos) return last_lines(text, console_lines);
+  std::size_t end = text.rfind('\n', panic) + 1;  // npos + 1 is the beginning
+  const std::size_t begin = end;
+  for (std::size_t i = 0; i < console_lines && end < text.size(); ++i)
+    end = std::min(text.find('\n', end), text.size() - 1) + 1;
+  return text.substr(begin, end - begin);
+}
 
 /// The first line of what went wrong, for a status.
 std::string reason_of(const std::exception_ptr& failure) {
@@ -193,7 +207,7 @@ asio::awaitable<void> Session::make_ready(Job& job) {
   }
   if (unreachable)
     throw unreachable->with_remedy("the whole console is in " + paths_.console_log.string())
-        .because("the console's last lines are\n" + tail_lines(paths_.console_log, console_lines));
+        .because("the console says\n" + console_excerpt(paths_.console_log));
   co_await machine_->allow_reboot();
   job.end("the guest's SSH server answers");
 

@@ -57,7 +57,7 @@ TEST(GuestFailures, AGuestThatNeverAnswersShowsItsConsolesLastLines) {
     }
   }
   const Result failed = box.cl({"start"}, {}, boot_limit);
-  expect_error(failed, 5, {"console", "nothing-here"});
+  expect_error(failed, 5, {"console", "Kernel panic - not syncing"});
   EXPECT_TRUE(eventually(30s, [&] { return box.processes().empty(); })) << box.process_list();
   EXPECT_EQ(box.state(), "stopped");
 }
