@@ -55,13 +55,14 @@ struct Pump::Opening {
 };
 
 Pump::Pump(const asio::any_io_executor& executor, UniqueFd socket)
-    : executor_(executor), wire_(executor, std::move(socket)), banner_(executor), lost_(executor) {
+    : executor_(executor), wire_(executor, std::move(socket)), nudge_(executor), banner_(executor), lost_(executor) {
   static const int library = libssh2_init(0);
   if (library != 0) throw Error(Errc::internal, "libssh2 cannot be initialised");
   session_ = libssh2_session_init_ex(nullptr, nullptr, nullptr, this);
   if (session_ == nullptr) throw Error(Errc::internal, "libssh2 cannot make a session");
   Callbacks::install(session_);
   libssh2_session_set_blocking(session_, 0);
+  libssh2_keepalive_config(session_, 0, 2);  // the least it knows; sent by nudge() only
 }
 
 Pump::~Pump() {
@@ -343,6 +344,7 @@ void Pump::receive() {
 
 void Pump::on_received(error_code ec) {
   if (ended_) return;
+  nudge_.cancel();
   if (banner_seen_) {
     pass();
     turn();
@@ -408,9 +410,28 @@ void Pump::turn() {
   if (cut_short_ && !waiting_writable_) schedule();
 }
 
+/// Under emulation bytes were seen to stand in the guest's serial port until others followed: about one request in a
+/// hundred waited for ever. So when nothing has come for a while after we sent something, a keep-alive message goes
+/// after it, a few times at growing distances; a session without traffic sends nothing.
+void Pump::nudge(int done) {
+  constexpr int most = 4;
+  if (done == most) return;
+  nudge_.expires_after(std::chrono::milliseconds(2100) * (1 << done));
+  nudge_.async_wait([weak = weak_from_this(), done](error_code ec) {
+    const auto self = weak.lock();
+    if (ec || !self || self->ended_) return;
+    int next = 0;
+    libssh2_keepalive_send(self->session_, &next);
+    self->wire_.flush();
+    self->nudge(done + 1);
+  });
+}
+
 void Pump::flush() {
   if (ended_) return;
+  const bool anything = wire_.pending() > 0;
   const error_code ec = wire_.flush();
+  if (anything && own_channel_ != nullptr) nudge(0);
   if (!ec) return;
   if (ec != asio::error::would_block) return end(ec.message());
   if (waiting_writable_) return;

@@ -132,6 +132,7 @@ class Pump : public std::enable_shared_from_this<Pump> {
   void schedule();
   void turn();
   void flush();
+  void nudge(int done);
   void end(const std::string& reason) noexcept;
   Error lost_error(const char* what) const;
 
@@ -145,6 +146,7 @@ class Pump : public std::enable_shared_from_this<Pump> {
   std::vector<Ready> ready_;
   bool scheduled_ = false;
   bool serving_ = false;  // within pass() or turn(), which end with deliver() and flush()
+  asio::steady_timer nudge_;
   bool waiting_writable_ = false;
   bool cut_short_ = false;  // a writer waits for room in the outgoing buffer
   bool ended_ = false;
