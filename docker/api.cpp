@@ -18,7 +18,10 @@ using Parser = http::response_parser<http::string_body>;
 // Real answers: about 300 bytes of headers, 1.5 KiB of body.
 constexpr std::uint32_t header_limit = 16 * 1024;
 constexpr std::uint64_t body_limit = 1024 * 1024;
+constexpr std::uint64_t list_limit = 64 * 1024 * 1024;  // a container with 10,000 published ports: 2 MiB
 constexpr std::size_t read_size = 4096;
+constexpr std::size_t list_read_size = 64 * 1024;
+constexpr std::size_t event_limit = 1024 * 1024;
 constexpr std::size_t json_depth = 16;
 
 constexpr const char* engine_remedy = "see the engine's log with 'colima-like ssh -- sudo journalctl -u docker'";
@@ -54,12 +57,13 @@ bool may_become_http(std::string_view begin) {
 }
 
 /// Reads one response. Bytes past its end would be a second answer that nobody asked for.
-asio::awaitable<void> read_response(ByteStream& engine, Parser& parser, std::string_view request) {
-  boost::beast::flat_buffer buffer(header_limit + read_size);
+asio::awaitable<void> read_response(ByteStream& engine, Parser& parser, std::string_view request,
+                                    std::size_t at_once = read_size) {
+  boost::beast::flat_buffer buffer(header_limit + at_once);
   bool any = false;
   while (!parser.is_done()) {
     error_code ec;
-    const auto space = buffer.prepare(read_size);
+    const auto space = buffer.prepare(at_once);
     const std::size_t got = co_await engine.read_some({static_cast<char*>(space.data()), space.size()});
     if (got == 0) {
       if (!any)
@@ -86,16 +90,21 @@ asio::awaitable<void> read_response(ByteStream& engine, Parser& parser, std::str
   if (buffer.size() > 0) throw nonsense(request, "more bytes follow it");
 }
 
+std::string head_of(const std::string& request) {
+  return request + " HTTP/1.1\r\nHost: docker\r\nUser-Agent: colima-like\r\nAccept: */*\r\n\r\n";
+}
+
 /// The body of the answer to GET `target`.
-asio::awaitable<std::string> get(ByteStream& engine, std::string_view target) {
+asio::awaitable<std::string> get(ByteStream& engine, std::string_view target, std::uint64_t limit = body_limit,
+                                 std::size_t at_once = read_size) {
   const std::string request = "GET " + std::string(target);
-  const std::string head = request + " HTTP/1.1\r\nHost: docker\r\nUser-Agent: colima-like\r\nAccept: */*\r\n\r\n";
+  const std::string head = head_of(request);
   co_await engine.write(head);
   Parser parser;
   parser.header_limit(header_limit);
-  parser.body_limit(body_limit);
+  parser.body_limit(limit);
   parser.eager(true);
-  co_await read_response(engine, parser, request);
+  co_await read_response(engine, parser, request, at_once);
   const auto& response = parser.get();
   if (response.result_int() != 200)
     throw Error(Errc::guest_failed,
@@ -127,6 +136,108 @@ asio::awaitable<Version> version(ByteStream& engine) {
   const json::object& object = value.get_object();
   Version found{text(object, "Version"), text(object, "ApiVersion"), text(object, "Os"), text(object, "Arch")};
   co_return found;
+}
+
+asio::awaitable<json::array> running_containers(ByteStream& engine) {
+  const std::string body = co_await get(engine, "/containers/json", list_limit, list_read_size);
+  error_code ec;
+  json::value value = parse_json(body, ec);
+  if (ec) throw nonsense("GET /containers/json", ec.message());
+  if (!value.is_array()) throw nonsense("GET /containers/json", "it is no JSON array");
+  co_return std::move(value.get_array());
+}
+
+// ---- events -----------------------------------------------------------------------------------------------------
+
+struct EventStream::State {
+  std::unique_ptr<ByteStream> engine;
+  Parser parser;
+  boost::beast::flat_buffer buffer{header_limit + read_size};
+  std::string lines;  // of the body, not yet handed out
+
+  /// Reads once more and takes in what came; false at the end of the stream.
+  asio::awaitable<bool> read() {
+    constexpr const char* request = "GET /events";
+    const auto space = buffer.prepare(read_size);
+    const std::size_t got = co_await engine->read_some({static_cast<char*>(space.data()), space.size()});
+    if (got == 0) co_return false;
+    buffer.commit(got);
+    const std::string_view unread(static_cast<const char*>(buffer.data().data()), buffer.size());
+    if (!parser.got_some() && !may_become_http(unread)) throw nonsense(request, "it is no HTTP");
+    while (buffer.size() > 0 && !parser.is_done()) {
+      error_code ec;
+      const std::size_t used = parser.put(buffer.data(), ec);
+      buffer.consume(used);
+      if (ec == http::error::need_more) break;
+      if (ec) throw nonsense(request, ec.message());
+      if (used == 0) break;
+    }
+    lines += std::exchange(parser.get().body(), {});
+    if (lines.size() > event_limit) throw nonsense(request, "an event has no end");
+    co_return true;
+  }
+};
+
+EventStream::EventStream(std::unique_ptr<State> state) : state_(std::move(state)) {}
+EventStream::~EventStream() = default;
+
+asio::awaitable<std::unique_ptr<EventStream>> EventStream::open(std::unique_ptr<ByteStream> engine,
+                                                                std::string filters) {
+  std::string escaped;
+  for (const char c : filters) {
+    constexpr char digits[] = "0123456789ABCDEF";
+    const auto byte = static_cast<unsigned char>(c);
+    if ((byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') || (byte >= '0' && byte <= '9')) {
+      escaped += c;
+    } else {
+      escaped += {'%', digits[byte >> 4], digits[byte & 15]};
+    }
+  }
+  auto state = std::make_unique<State>();
+  state->engine = std::move(engine);
+  state->parser.header_limit(header_limit);
+  state->parser.body_limit(boost::none);
+  state->parser.eager(true);
+  const std::string head = head_of("GET /events?filters=" + escaped);
+  co_await state->engine->write(head);
+  // The engine sends its header once it has subscribed us.
+  while (!state->parser.is_header_done())
+    if (!co_await state->read())
+      throw Error(Errc::guest_failed, "the Docker engine closed the connection without an answer to GET /events",
+                  engine_remedy);
+  const unsigned status = state->parser.get().result_int();
+  while (status != 200 && !state->parser.is_done())
+    if (!co_await state->read()) break;
+  if (status != 200)
+    throw Error(Errc::guest_failed, "the Docker engine answered GET /events with status " + std::to_string(status),
+                engine_remedy)
+        .because(message_of(state->lines));
+  co_return std::unique_ptr<EventStream>(new EventStream(std::move(state)));
+}
+
+asio::awaitable<std::optional<Event>> EventStream::next() {
+  for (;;) {
+    const auto end = state_->lines.find('\n');
+    if (end == std::string::npos) {
+      if (state_->parser.is_done() || !co_await state_->read()) co_return std::nullopt;
+      continue;
+    }
+    const std::string line = state_->lines.substr(0, end);
+    state_->lines.erase(0, end + 1);
+    if (line.find_first_not_of("\r ") == std::string::npos) continue;
+    error_code ec;
+    const json::value value = parse_json(line, ec);
+    if (ec || !value.is_object()) throw nonsense("GET /events", "a line is no JSON object");
+    auto word = [](const json::object& object, std::string_view key) {
+      const json::value* found = object.if_contains(key);
+      return found != nullptr && found->is_string() ? std::string(found->get_string()) : std::string();
+    };
+    const json::object& object = value.get_object();
+    Event event{word(object, "Type"), word(object, "Action"), {}};
+    if (const json::value* actor = object.if_contains("Actor"); actor != nullptr && actor->is_object())
+      event.id = word(actor->get_object(), "ID");
+    co_return event;
+  }
 }
 
 }  // namespace cl::docker

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <boost/json/array.hpp>
+#include <memory>
+#include <optional>
 #include <string>
 
 #include "src/base/stream.hpp"
@@ -22,5 +25,31 @@ struct Version {
 
 /// GET /version.
 asio::awaitable<Version> version(ByteStream& engine);
+
+/// GET /containers/json: the running containers, as the engine describes them.
+asio::awaitable<boost::json::array> running_containers(ByteStream& engine);
+
+/// One line of the engine's event stream.
+struct Event {
+  std::string type;    ///< "container", "network", ...
+  std::string action;  ///< "start", "die", ...
+  std::string id;      ///< of the container or network
+};
+
+/// GET /events: what happens from now on, until the engine or the connection ends.
+class EventStream {
+ public:
+  /// `filters` is the API's JSON object of that name. What happens after this has returned is not missed.
+  static asio::awaitable<std::unique_ptr<EventStream>> open(std::unique_ptr<ByteStream> engine, std::string filters);
+  ~EventStream();
+
+  /// The next event; nothing at the stream's end.
+  asio::awaitable<std::optional<Event>> next();
+
+ private:
+  struct State;
+  explicit EventStream(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
 
 }  // namespace cl::docker

@@ -1,20 +1,29 @@
 #include "profiles/keys.hpp"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
 #include <array>
+#include <boost/json.hpp>
 #include <charconv>
 #include <numeric>
 
 namespace cl {
+namespace json = boost::json;
 namespace {
 
 constexpr ByteSize least_memory = ByteSize::mib(512);  // Debian with dockerd idles at about 250 MiB
+constexpr ByteSize most_memory = ByteSize::gib(16 * 1024);
 constexpr ByteSize least_disk = ByteSize::gib(1);
 constexpr ByteSize most_disk = ByteSize::gib(16 * 1024);  // ext4's limit with 4 KiB blocks
+constexpr std::chrono::seconds least_idle = std::chrono::seconds(10);
+constexpr std::chrono::seconds most_idle = std::chrono::hours(24 * 365);
+
+using Wrong = std::optional<std::string>;
 
 std::string quoted(std::string_view text) { return "'" + std::string(text) + "'"; }
 
-std::optional<std::string> set_cpus(Profile& profile, std::string_view text) {
+Wrong set_cpus(Profile& profile, std::string_view text) {
   int number = 0;
   const auto [stop, failure] = std::from_chars(text.data(), text.data() + text.size(), number);
   if (failure != std::errc{} || stop != text.data() + text.size() || number < 1)
@@ -23,7 +32,7 @@ std::optional<std::string> set_cpus(Profile& profile, std::string_view text) {
   return std::nullopt;
 }
 
-std::optional<std::string> set_size(ByteSize& target, std::string_view text, ByteSize least, ByteSize most) {
+Wrong set_size(ByteSize& target, std::string_view text, ByteSize least, ByteSize most) {
   const auto size = ByteSize::parse(text);
   if (!size) return "must be a size such as 4GiB or 512MiB, not " + quoted(text);
   if (*size < least) return "must be at least " + least.str() + ", not " + quoted(text);
@@ -32,9 +41,15 @@ std::optional<std::string> set_size(ByteSize& target, std::string_view text, Byt
   return std::nullopt;
 }
 
+/// ByteSize::str() rounds, for people; this is the same number again when it is read.
+std::string exact(ByteSize size) {
+  for (const auto& [shift, unit] : {std::pair{30, "GiB"}, {20, "MiB"}, {10, "KiB"}})
+    if (size.count() >> shift << shift == size.count()) return std::to_string(size.count() >> shift) + unit;
+  return std::to_string(size.count()) + "B";
+}
+
 template <std::size_t N>
-std::optional<std::string> set_choice(std::string& target, std::string_view text,
-                                      const std::array<std::string_view, N>& choices) {
+Wrong set_choice(std::string& target, std::string_view text, const std::array<std::string_view, N>& choices) {
   if (std::find(choices.begin(), choices.end(), text) != choices.end()) {
     target = text;
     return std::nullopt;
@@ -47,29 +62,268 @@ std::optional<std::string> set_choice(std::string& target, std::string_view text
   return "must be " + list + ", not " + quoted(text);
 }
 
+Wrong set_boolean(bool& target, std::string_view text) {
+  if (text != "true" && text != "false") return "must be true or false, not " + quoted(text);
+  target = text == "true";
+  return std::nullopt;
+}
+
+Wrong set_idle(std::chrono::seconds& target, std::string_view text) {
+  if (text == "off") {
+    target = {};
+    return std::nullopt;
+  }
+  int number = 0;
+  const auto [stop, failure] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const std::string_view unit = text.substr(static_cast<std::size_t>(stop - text.data()));
+  const std::int64_t seconds = unit == "s" ? 1 : unit == "m" ? 60 : unit == "h" ? 3600 : 0;
+  if (failure != std::errc{} || seconds == 0)
+    return "must be a time such as 90s, 15m or 2h, or off, not " + quoted(text);
+  const std::chrono::seconds duration(seconds * number);
+  if (duration < least_idle || duration > most_idle)
+    return "must be from " + duration_text(least_idle) + " to " + duration_text(most_idle) + ", or off, not " +
+           quoted(text);
+  target = duration;
+  return std::nullopt;
+}
+
+Wrong wrong_address(std::string_view text) {
+  std::array<unsigned char, 16> bytes{};
+  const std::string address(text);
+  if (::inet_pton(AF_INET, address.c_str(), bytes.data()) == 1 ||
+      ::inet_pton(AF_INET6, address.c_str(), bytes.data()) == 1)
+    return std::nullopt;
+  return "must be an IP address, not " + quoted(text);
+}
+
+Wrong wrong_share(std::string_view text) {
+  if (text.empty() || (text[0] != '/' && text != "~" && !text.starts_with("~/")))
+    return "must be a path from / or ~ on, such as ~/src or ~/src:/src:ro, not " + quoted(text);
+  return std::nullopt;
+}
+
+/// "a,b", or a JSON array of strings.
+Wrong set_list(std::vector<std::string>& target, std::string_view text, Wrong (*wrong_item)(std::string_view)) {
+  std::vector<std::string> items;
+  if (text.starts_with('[')) {
+    boost::system::error_code ec;
+    const json::value parsed = json::parse(text, ec);
+    if (ec || !parsed.is_array()) return "must be a list such as [a, b], not " + quoted(text);
+    for (const json::value& item : parsed.get_array()) {
+      if (!item.is_string()) return "must be a list of single values";
+      items.emplace_back(item.get_string());
+    }
+  } else {
+    for (std::string_view rest = text; !rest.empty();) {
+      const auto comma = std::min(rest.find(','), rest.size());
+      items.emplace_back(rest.substr(0, comma));
+      rest.remove_prefix(std::min(comma + 1, rest.size()));
+    }
+  }
+  for (const std::string& item : items)
+    if (auto wrong = wrong_item(item)) return wrong;
+  target = std::move(items);
+  return std::nullopt;
+}
+
+/// "name=value,name=value", or a JSON object of strings.
+Wrong set_map(std::map<std::string, std::string>& target, std::string_view text,
+              Wrong (*wrong_entry)(std::string_view name, std::string_view value)) {
+  std::map<std::string, std::string> entries;
+  if (text.starts_with('{')) {
+    boost::system::error_code ec;
+    const json::value parsed = json::parse(text, ec);
+    if (ec || !parsed.is_object()) return "must be names with values, not " + quoted(text);
+    for (const auto& [name, value] : parsed.get_object()) {
+      if (!value.is_string()) return "must be names with single values";
+      entries[name] = value.get_string();
+    }
+  } else {
+    for (std::string_view rest = text; !rest.empty();) {
+      const auto comma = std::min(rest.find(','), rest.size());
+      const std::string_view entry = rest.substr(0, comma);
+      const auto sign = entry.find('=');
+      if (sign == std::string_view::npos) return "must be name=value, not " + quoted(entry);
+      entries[std::string(entry.substr(0, sign))] = entry.substr(sign + 1);
+      rest.remove_prefix(std::min(comma + 1, rest.size()));
+    }
+  }
+  for (const auto& [name, value] : entries)
+    if (auto wrong = wrong_entry(name, value)) return wrong;
+  target = std::move(entries);
+  return std::nullopt;
+}
+
+std::string map_text(const std::map<std::string, std::string>& entries) {
+  json::object object;
+  for (const auto& [name, value] : entries) object[name] = value;
+  return json::serialize(object);
+}
+
+bool only(std::string_view text, std::string_view extra) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), [&](unsigned char c) {
+    return std::isalnum(c) != 0 || extra.find(static_cast<char>(c)) != std::string_view::npos;
+  });
+}
+
+Wrong wrong_url(std::string_view text) {
+  for (const std::string_view scheme : {"http://", "https://"})
+    if (text.starts_with(scheme) && only(text.substr(scheme.size()), ".-_:/[]@%~+")) return std::nullopt;
+  return "must be a URL such as http://proxy:3128, not " + quoted(text);
+}
+
+Wrong wrong_registry(std::string_view text) {
+  if (only(text, ".-:/[]")) return std::nullopt;
+  return "must be a registry such as localhost:5000, or a network such as 10.0.0.0/8, not " + quoted(text);
+}
+
+Wrong wrong_certificate(std::string_view text) {
+  if (text == "host" || text.starts_with('/') || text.starts_with("~/")) return std::nullopt;
+  return "must be a file from / or ~ on, or host, not " + quoted(text);
+}
+
+Wrong wrong_host(std::string_view name, std::string_view address) {
+  if (!only(name, ".-_")) return "has a name that is none: " + quoted(name);
+  return wrong_address(address);
+}
+
+Wrong wrong_variable(std::string_view name, std::string_view value) {
+  if (!only(name, "_") || std::isdigit(static_cast<unsigned char>(name[0])) != 0)
+    return "has a name that is none: " + quoted(name);
+  if (value.find('\n') != std::string_view::npos) return "must be a single line";
+  return std::nullopt;
+}
+
+Wrong set_proxy(std::string& target, std::string_view text) {
+  if (!text.empty())
+    if (auto wrong = wrong_url(text)) return wrong;
+  target = text;
+  return std::nullopt;
+}
+
+/// What would take the engine away from under us, or put its data where it is lost with the machine.
+constexpr std::array<std::string_view, 6> ours{"hosts", "data-root", "exec-root", "pidfile", "containerd", "group"};
+
+Wrong set_docker(Profile& profile, std::string_view text) {
+  boost::system::error_code ec;
+  const json::value parsed = json::parse(text, ec);
+  if (ec || !parsed.is_object()) return "must be the keys of daemon.json, not " + quoted(text);
+  for (const std::string_view key : ours)
+    if (parsed.get_object().contains(key)) return "cannot set " + std::string(key) + ": colima-like does";
+  profile.docker = json::serialize(parsed);
+  return std::nullopt;
+}
+
+std::string list_text(const std::vector<std::string>& items) {
+  return json::serialize(json::array(items.begin(), items.end()));
+}
+
 constexpr std::array<std::string_view, 3> archs{"host", "x86_64", "aarch64"};
 constexpr std::array<std::string_view, 4> accels{"auto", "kvm", "hvf", "tcg"};
 constexpr std::array<std::string_view, 2> images{"docker", "plain"};
+constexpr std::array<std::string_view, 4> runtime_names{"docker", "podman", "containerd", "none"};
+constexpr std::array<std::string_view, 3> forwards{"published", "all", "none"};
+
+constexpr std::string_view size_schema =
+    R"({"type": ["string", "number"], "exclusiveMinimum": 0, "pattern": "^([0-9]+\\.?[0-9]*|\\.[0-9]+) *([Bb]|[KMGTkmgt]([Ii]?[Bb])?)?$"})";
+constexpr std::string_view boolean_schema = R"({"enum": [true, false, "true", "false"]})";
+constexpr std::string_view words_schema = R"({"type": "string"})";
+constexpr std::string_view any_scalar_schema = R"({"type": ["string", "number", "boolean"]})";
+constexpr std::string_view proxy_schema =
+    R"s({"type": "string", "pattern": "^(https?://[A-Za-z0-9._:/@%~+\\[\\]-]+)?$"})s";
+constexpr bool now = true, not_yet = false;
 
 constexpr std::array table{
-    Key{"cpus", "cpus", "CPUs of the machine", &set_cpus, [](const Profile& p) { return std::to_string(p.cpus); }},
-    Key{"memory", "memory", "memory of the machine, e.g. 4GiB",
-        [](Profile& p, std::string_view text) {
-          return set_size(p.memory, text, least_memory, ByteSize::gib(16 * 1024));
-        },
-        [](const Profile& p) { return p.memory.str(); }},
-    Key{"disk", "disk", "size limit of the containers' data, e.g. 100GiB; can grow, never shrink",
+    Key{"cpus", "cpus", "CPUs of the machine", Kind::scalar, Change::restart, "", now,
+        R"({"type": ["integer", "string"], "minimum": 1, "pattern": "^0*[1-9][0-9]*$"})", &set_cpus,
+        [](const Profile& p) { return std::to_string(p.cpus); }},
+    Key{"memory", "memory", "memory of the machine, e.g. 4GiB", Kind::scalar, Change::restart, "", now, size_schema,
+        [](Profile& p, std::string_view text) { return set_size(p.memory, text, least_memory, most_memory); },
+        [](const Profile& p) { return exact(p.memory); }},
+    Key{"disk", "disk", "size limit of the containers' data, e.g. 100GiB; can grow, never shrink", Kind::scalar,
+        Change::restart, "the containers' data", now, size_schema,
         [](Profile& p, std::string_view text) { return set_size(p.disk, text, least_disk, most_disk); },
-        [](const Profile& p) { return p.disk.str(); }},
-    Key{"arch", "arch", "the machine's architecture: host, x86_64 or aarch64",
+        [](const Profile& p) { return exact(p.disk); }},
+    Key{"arch", "arch", "the machine's architecture: host, x86_64 or aarch64", Kind::scalar, Change::recreate,
+        "the machine's root disk with all that was installed in it, and containers built for the old architecture", now,
+        R"({"enum": ["host", "x86_64", "aarch64"]})",
         [](Profile& p, std::string_view text) { return set_choice(p.arch, text, archs); },
         [](const Profile& p) { return p.arch; }},
     Key{"image", "image", "the guest's image: docker, or plain (Docker is then installed at the first start)",
+        Kind::scalar, Change::recreate, "the machine's root disk with all that was installed in it", now,
+        R"({"enum": ["docker", "plain"]})",
         [](Profile& p, std::string_view text) { return set_choice(p.image, text, images); },
         [](const Profile& p) { return p.image; }},
-    Key{"vm.accel", "accel", "what runs the guest's instructions: auto, kvm, hvf or tcg",
+    Key{"idle", "idle", "how long unused until the machine sleeps, e.g. 15m, or off", Kind::scalar, Change::live, "",
+        now, R"s({"type": "string", "pattern": "^(off|0*[1-9][0-9]*[smh])$"})s",
+        [](Profile& p, std::string_view text) { return set_idle(p.idle, text); },
+        [](const Profile& p) { return duration_text(p.idle); }},
+    Key{"runtime", "runtime", "what runs containers: docker, podman, containerd or none; each keeps its own data",
+        Kind::scalar, Change::restart, "", now, R"({"enum": ["docker", "podman", "containerd", "none"]})",
+        [](Profile& p, std::string_view text) { return set_choice(p.runtime, text, runtime_names); },
+        [](const Profile& p) { return p.runtime; }},
+    Key{"env", "", "environment variables of shells and commands in the machine", Kind::map, Change::live, "", now,
+        any_scalar_schema, [](Profile& p, std::string_view text) { return set_map(p.env, text, &wrong_variable); },
+        [](const Profile& p) { return map_text(p.env); }},
+    Key{"docker", "", "keys of dockerd's daemon.json, passed through; a change restarts dockerd", Kind::json,
+        Change::live, "", now, R"({"type": "object"})", &set_docker, [](const Profile& p) { return p.docker; }},
+    Key{"registries.mirrors", "registry-mirror", "mirrors of Docker Hub, URLs", Kind::list, Change::live, "", now,
+        R"({"type": "string", "pattern": "^https?://[A-Za-z0-9._:/@%~+\\[\\]-]+$"})",
+        [](Profile& p, std::string_view text) { return set_list(p.mirrors, text, &wrong_url); },
+        [](const Profile& p) { return list_text(p.mirrors); }},
+    Key{"registries.insecure", "", "registries that speak no TLS, host:port or networks", Kind::list, Change::live, "",
+        now, R"s({"type": ["string", "number", "boolean"], "pattern": "^[A-Za-z0-9.:/\\[\\]-]+$"})s",
+        [](Profile& p, std::string_view text) { return set_list(p.insecure, text, &wrong_registry); },
+        [](const Profile& p) { return list_text(p.insecure); }},
+    Key{"registries.certificates", "", "PEM files of CAs that the machine trusts; host is this host's own store",
+        Kind::list, Change::live, "", now, R"s({"type": "string", "pattern": "^(host$|/|~/)"})s",
+        [](Profile& p, std::string_view text) { return set_list(p.certificates, text, &wrong_certificate); },
+        [](const Profile& p) { return list_text(p.certificates); }},
+    Key{"proxy.http", "", "HTTP proxy of the engine, apt and shells; localhost is this host", Kind::scalar,
+        Change::live, "", now, proxy_schema,
+        [](Profile& p, std::string_view text) { return set_proxy(p.proxy_http, text); },
+        [](const Profile& p) { return p.proxy_http; }},
+    Key{"proxy.https", "", "the same for HTTPS", Kind::scalar, Change::live, "", now, proxy_schema,
+        [](Profile& p, std::string_view text) { return set_proxy(p.proxy_https, text); },
+        [](const Profile& p) { return p.proxy_https; }},
+    Key{"proxy.none", "", "what is reached without a proxy, e.g. .corp,10.0.0.0/8", Kind::scalar, Change::live, "", now,
+        R"s({"type": ["string", "number", "boolean"], "pattern": "^[A-Za-z0-9.,:/*_-]*$"})s",
+        [](Profile& p, std::string_view text) -> Wrong {
+          if (!text.empty() && !only(text, ".,:/*_-"))
+            return "must be names and networks with commas, not " + quoted(text);
+          p.proxy_none = text;
+          return std::nullopt;
+        },
+        [](const Profile& p) { return p.proxy_none; }},
+    Key{"shares", "", "host folders in the machine, each location[:mount point][:ro]", Kind::list, Change::restart, "",
+        not_yet, R"s({"type": "string", "pattern": "^(/|~$|~/)"})s",
+        [](Profile& p, std::string_view text) { return set_list(p.shares, text, &wrong_share); },
+        [](const Profile& p) { return list_text(p.shares); }},
+    Key{"vm.accel", "accel", "what runs the guest's instructions: auto, kvm, hvf or tcg", Kind::scalar, Change::restart,
+        "", now, R"({"enum": ["auto", "kvm", "hvf", "tcg"]})",
         [](Profile& p, std::string_view text) { return set_choice(p.accel, text, accels); },
         [](const Profile& p) { return p.accel; }},
+    Key{"vm.rosetta", "", "amd64 containers by Rosetta, on Apple silicon", Kind::scalar, Change::restart, "", not_yet,
+        boolean_schema, [](Profile& p, std::string_view text) { return set_boolean(p.rosetta, text); },
+        [](const Profile& p) { return std::string(p.rosetta ? "true" : "false"); }},
+    Key{"network.dns", "", "DNS servers of the machine and of containers", Kind::list, Change::live, "", now,
+        words_schema, [](Profile& p, std::string_view text) { return set_list(p.dns, text, &wrong_address); },
+        [](const Profile& p) { return list_text(p.dns); }},
+    Key{"network.hosts", "", "names with IP addresses that the machine knows", Kind::map, Change::live, "", now,
+        words_schema, [](Profile& p, std::string_view text) { return set_map(p.hosts, text, &wrong_host); },
+        [](const Profile& p) { return map_text(p.hosts); }},
+    Key{"network.address", "", "host address of ports that are published without one", Kind::scalar, Change::live, "",
+        not_yet, words_schema,
+        [](Profile& p, std::string_view text) {
+          auto wrong = wrong_address(text);
+          if (!wrong) p.network_address = text;
+          return wrong;
+        },
+        [](const Profile& p) { return p.network_address; }},
+    Key{"network.forward", "", "which of the machine's ports appear on the host: published, all or none", Kind::scalar,
+        Change::live, "", not_yet, R"({"enum": ["published", "all", "none"]})",
+        [](Profile& p, std::string_view text) { return set_choice(p.network_forward, text, forwards); },
+        [](const Profile& p) { return p.network_forward; }},
 };
 
 std::size_t edit_distance(std::string_view a, std::string_view b) {
@@ -89,12 +343,81 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 
 }  // namespace
 
+std::string_view to_string(Change change) {
+  return change == Change::live ? "live" : change == Change::restart ? "restart" : "recreate";
+}
+
+std::string duration_text(std::chrono::seconds duration) {
+  const auto count = duration.count();
+  if (count == 0) return "off";
+  if (count % 3600 == 0) return std::to_string(count / 3600) + "h";
+  return count % 60 == 0 ? std::to_string(count / 60) + "m" : std::to_string(count) + "s";
+}
+
 std::span<const Key> keys() { return table; }
 
 const Key* find_key(std::string_view name) {
   for (const Key& key : table)
     if (key.name == name) return &key;
   return nullptr;
+}
+
+std::string did_you_mean(std::string_view name) {
+  std::vector<std::string_view> names, leaves;
+  for (const Key& key : table) {
+    names.push_back(key.name);
+    leaves.push_back(key.name.substr(key.name.find('.') + 1));  // npos + 1 is the beginning
+  }
+  std::string near = nearest(name, names);
+  // "acel" is far from "vm.accel", though only the group and a letter are missing.
+  if (const std::string leaf = nearest(name, leaves); near.empty() && !leaf.empty())
+    near = names[static_cast<std::size_t>(std::find(leaves.begin(), leaves.end(), leaf) - leaves.begin())];
+  return near.empty() ? near : "; did you mean " + near + "?";
+}
+
+std::string json_schema() {
+  const Profile defaults;
+  json::object properties;
+  for (const Key& key : table) {
+    json::object rule;
+    const json::value one = json::parse(key.schema);
+    switch (key.kind) {
+      case Kind::scalar:
+      case Kind::json: rule = one.as_object(); break;
+      case Kind::list: rule = json::object{{"type", "array"}, {"items", one}}; break;
+      case Kind::map: rule = json::object{{"type", "object"}, {"additionalProperties", one}}; break;
+    }
+    rule["description"] = std::string(key.meaning) + " (change: " + std::string(to_string(key.change)) + ")";
+    const std::string value = key.get(defaults);
+    rule["default"] = key.kind == Kind::scalar ? json::value(value) : json::parse(value);
+    const auto dot = key.name.find('.');
+    if (dot == std::string_view::npos) {
+      properties[key.name] = std::move(rule);
+      continue;
+    }
+    json::value& group = properties[key.name.substr(0, dot)];
+    if (group.is_null())
+      group = json::object{
+          {"type", json::array{"object", "null"}}, {"additionalProperties", false}, {"properties", json::object{}}};
+    group.as_object()["properties"].as_object()[key.name.substr(dot + 1)] = std::move(rule);
+  }
+  json::object schema;
+  schema["$schema"] = "http://json-schema.org/draft-07/schema#";
+  schema["title"] = "profile.yaml of colima-like";
+  schema["type"] = json::array{"object", "null"};
+  schema["additionalProperties"] = false;
+  schema["properties"] = std::move(properties);
+  return json::serialize(schema);
+}
+
+std::vector<Difference> differences(const Profile& from, const Profile& to, const HostFacts& host) {
+  std::vector<Difference> found;
+  for (const Key& key : table) {
+    Difference one{&key, key.get(from), key.get(to)};
+    const bool same_arch = key.name == "arch" && resolved_arch(from, host) == resolved_arch(to, host);
+    if (one.from != one.to && !same_arch) found.push_back(std::move(one));
+  }
+  return found;
 }
 
 std::string resolved_arch(const Profile& profile, const HostFacts& host) {

@@ -57,6 +57,9 @@ ProfilePaths profile_paths(const Home& home, std::string_view name) {
   paths.name = name;
   paths.directory = home.profiles / name;
   paths.config = paths.directory / "profile.yaml";
+  paths.config_lock = paths.directory / "config.lock";
+  paths.user_template = home.profiles / "template.yaml";
+  paths.own_template = paths.directory / "template.yaml";
   paths.state = paths.directory / "state.json";
   paths.lock = paths.directory / "lock";
   paths.machine_lock = paths.directory / "machine.lock";
@@ -70,6 +73,8 @@ ProfilePaths profile_paths(const Home& home, std::string_view name) {
   paths.root_disk = paths.directory / "root.qcow2";
   paths.data_disk = paths.directory / "data.raw";
   paths.keys_directory = paths.directory / "keys";
+  paths.saved_directory = paths.directory / "suspended";
+  paths.saved_marker = paths.saved_directory / "marker.json";
 
   const std::size_t longest = paths.control_socket.string().size();
   if (longest > platform::max_socket_path())

@@ -19,9 +19,13 @@ Home find_home();
 struct ProfilePaths {
   std::string name;
   std::filesystem::path directory, config, state, lock, machine_lock, docker_socket;
+  std::filesystem::path config_lock;    ///< held while profile.yaml is changed
+  std::filesystem::path user_template;  ///< the user's template for new profiles; the same for all
+  std::filesystem::path own_template;   ///< the template as it was when this profile was made
   std::filesystem::path run_directory, control_socket;
   std::filesystem::path log_directory, daemon_log, console_log, driver_log;
   std::filesystem::path root_disk, data_disk, keys_directory;
+  std::filesystem::path saved_directory, saved_marker;  ///< of a suspended machine, see vm/saved_machine.hpp
 };
 
 /// Throws Error{invalid_config} for a name that breaks the rules (1-32 of a-z 0-9 - _, first a letter or

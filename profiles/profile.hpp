@@ -1,6 +1,9 @@
 #pragma once
 
+#include <chrono>
+#include <map>
 #include <string>
+#include <vector>
 
 #include "src/base/byte_size.hpp"
 
@@ -11,10 +14,25 @@ namespace cl {
 struct Profile {
   int cpus = 2;
   ByteSize memory = ByteSize::gib(2);
-  ByteSize disk = ByteSize::gib(60);  ///< the containers' data disk; a sparse file
-  std::string arch = "host";          ///< "host", "x86_64" or "aarch64"
-  std::string accel = "auto";         ///< "auto", "kvm", "hvf" or "tcg"
-  std::string image = "docker";       ///< "docker", or "plain": Docker is then installed over SSH
+  ByteSize disk = ByteSize::gib(60);      ///< the containers' data disk; a sparse file
+  std::string arch = "host";              ///< "host", "x86_64" or "aarch64"
+  std::string image = "docker";           ///< "docker", or "plain": Docker is then installed over SSH
+  std::string runtime = "docker";         ///< "docker", "podman", "containerd" or "none"
+  std::string docker = "{}";              ///< for dockerd's daemon.json: a JSON object
+  std::vector<std::string> mirrors;       ///< registry mirrors, URLs
+  std::vector<std::string> insecure;      ///< registries without TLS, "host[:port]" or a network
+  std::vector<std::string> certificates;  ///< PEM files of the host that the guest trusts; "host" is the host's store
+  std::vector<std::string> dns;
+  std::map<std::string, std::string> hosts;  ///< IP addresses by name
+  std::string proxy_http, proxy_https;       ///< URLs; empty = none
+  std::string proxy_none;                    ///< "a,.b": what is reached directly
+  std::map<std::string, std::string> env;    ///< of shells and commands in the guest
+  std::string accel = "auto";                ///< "auto", "kvm", "hvf" or "tcg"
+  bool rosetta = false;
+  std::chrono::seconds idle = std::chrono::minutes(15);  ///< asleep after so long without use; 0 = never
+  std::string network_address = "0.0.0.0";               ///< of ports that were published without one
+  std::string network_forward = "published";             ///< "published", "all" or "none"
+  std::vector<std::string> shares{"~"};                  ///< "location[:mount point][:ro]"
   bool operator==(const Profile&) const = default;
 };
 

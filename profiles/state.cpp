@@ -16,6 +16,7 @@ json::object to_json(const State& state) {
   for (const Key& key : keys()) settings[key.name] = key.get(state.profile);
   json::object environment;
   for (const auto& [name, value] : state.docker_environment) environment[name] = value;
+  json::array port_problems(state.port_problems.begin(), state.port_problems.end());
   return json::object{{"format", format},
                       {"phase", state.phase},
                       {"since", state.since},
@@ -30,9 +31,13 @@ json::object to_json(const State& state) {
                       {"data_owner", state.data_owner},
                       {"data_ready", state.data_ready},
                       {"machine_pid", state.machine_pid},
-                      {"docker_version", state.docker_version},
+                      {"fingerprint", state.fingerprint},
+                      {"asleep", state.asleep},
+                      {"suspend_refusal", state.suspend_refusal},
+                      {"runtime_version", state.runtime_version},
                       {"context", state.context},
                       {"previous_context", state.previous_context},
+                      {"port_problems", port_problems},
                       {"docker_environment", environment}};
 }
 
@@ -61,9 +66,15 @@ State from_json(const json::object& object) {
   const json::value* ready = object.if_contains("data_ready");
   state.data_ready = ready != nullptr ? ready->as_bool() : !state.data_owner.empty();
   state.machine_pid = object.at("machine_pid").to_number<int>();
-  text("docker_version", state.docker_version);
+  text("fingerprint", state.fingerprint);
+  if (const json::value* asleep = object.if_contains("asleep")) state.asleep = asleep->as_bool();
+  text("suspend_refusal", state.suspend_refusal);
+  text("docker_version", state.runtime_version);  // of an older program
+  text("runtime_version", state.runtime_version);
   text("context", state.context);
   text("previous_context", state.previous_context);
+  if (const json::value* problems = object.if_contains("port_problems"))
+    for (const json::value& line : problems->as_array()) state.port_problems.emplace_back(line.as_string());
   for (const auto& [name, value] : object.at("docker_environment").as_object())
     state.docker_environment[name] = value.as_string();
   return state;
@@ -96,7 +107,12 @@ Observed observe(const ProfilePaths& paths) {
 
   State& state = seen.state;
   const bool should_run = state.phase == "running" || state.phase == "degraded";
-  if (seen.machine_alive && !seen.daemon_alive) {
+  const bool saved = !seen.machine_alive && fs::exists(paths.saved_marker);
+  if (saved) seen.saved_bytes = allocated_bytes(paths.saved_directory / "memory");
+  if (saved && !seen.daemon_alive) {
+    state.phase = "suspended";
+    state.reason.clear();
+  } else if (seen.machine_alive && !seen.daemon_alive) {
     state.phase = "degraded";
     state.reason = "its daemon is gone; the machine and its containers run on, and 'start' brings the daemon back";
   } else if (!seen.machine_alive && should_run) {

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "profiles/paths.hpp"
 #include "profiles/profile.hpp"
@@ -16,7 +17,7 @@ namespace cl {
 /// What the daemon knows of its profile, kept in state.json: `status` reads it and asks nobody.
 /// The format is in docs/files.md.
 struct State {
-  std::string phase = "stopped";  ///< stopped, starting, running, degraded, stopping
+  std::string phase = "stopped";  ///< stopped, starting, running, degraded, stopping, suspending, suspended
   std::int64_t since = 0;         ///< when the phase began, seconds since 1970
   std::string reason;             ///< why it is degraded, or stopped though nobody asked; else empty
   Profile profile;                ///< what this run was started with, flags included
@@ -27,9 +28,13 @@ struct State {
   std::string data_owner;    ///< UUID written in the data disk's header
   bool data_ready = false;   ///< the guest has mounted the data disk once: from then on it holds data
   int machine_pid = 0;
-  std::string docker_version;
-  std::string context;           ///< Docker context we made, empty without a docker CLI
-  std::string previous_context;  ///< the one to go back to at stop, empty when we did not switch
+  std::string fingerprint;      ///< of the hypervisor that runs, see Driver::fingerprint()
+  bool asleep = false;          ///< suspended by itself, for want of use
+  std::string suspend_refusal;  ///< why this machine cannot be suspended; else empty
+  std::string runtime_version;
+  std::string context;                     ///< Docker context we made, empty without a docker CLI
+  std::string previous_context;            ///< the one to go back to at stop, empty when we did not switch
+  std::vector<std::string> port_problems;  ///< one line for each published port that this host does not serve
   std::map<std::string, std::string> docker_environment;  ///< HOME and DOCKER_CONFIG of the user's call
 };
 
@@ -44,6 +49,7 @@ struct Observed {
   bool exists = false;
   bool daemon_alive = false;
   bool machine_alive = false;
+  std::uint64_t saved_bytes = 0;  ///< that a suspended machine takes on disk
   State state;
 };
 Observed observe(const ProfilePaths& paths);

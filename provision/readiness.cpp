@@ -17,7 +17,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-asio::awaitable<UniqueFd> dial_unix(std::filesystem::path path) {
+asio::awaitable<UniqueFd> connect_unix(std::filesystem::path path) {
   if (path.string().size() > platform::max_socket_path())
     throw Error(Errc::invalid_config, "the path " + path.string() + " is too long for a socket");
   asio::local::stream_protocol::socket socket(co_await asio::this_coro::executor);
@@ -29,14 +29,22 @@ asio::awaitable<UniqueFd> dial_unix(std::filesystem::path path) {
   co_return fd;
 }
 
+asio::awaitable<ssh::Transport> dial_unix(std::filesystem::path to_guest, std::filesystem::path from_guest) {
+  // In this order: a guest begins to speak when somebody listens, and must then find all of us there.
+  UniqueFd to = co_await connect_unix(to_guest);
+  if (from_guest == to_guest) co_return ssh::Transport(std::move(to));
+  UniqueFd from = co_await connect_unix(from_guest);
+  co_return ssh::Transport(std::move(from), std::move(to));
+}
+
 /// Whether the same attempt may succeed a little later.
 bool may_pass(const Error& error) {
   return error.code() == Errc::io || error.code() == Errc::timed_out || error.code() == Errc::protocol;
 }
 
 asio::awaitable<std::unique_ptr<SshGuest>> dial_and_log_in(Dial dial, SshLogin login) {
-  UniqueFd socket = co_await dial();
-  co_return co_await connect_ssh(std::move(socket), std::move(login));
+  ssh::Transport transport = co_await dial();
+  co_return co_await connect_ssh(std::move(transport), std::move(login));
 }
 
 milliseconds left_until(Clock::time_point deadline) {
@@ -45,8 +53,8 @@ milliseconds left_until(Clock::time_point deadline) {
 
 }  // namespace
 
-Dial unix_dial(std::filesystem::path socket) {
-  return [socket = std::move(socket)] { return dial_unix(socket); };
+Dial unix_dial(std::filesystem::path to_guest, std::filesystem::path from_guest) {
+  return [to = std::move(to_guest), from = std::move(from_guest)] { return dial_unix(to, from); };
 }
 
 asio::awaitable<std::unique_ptr<SshGuest>> wait_for_ssh(Dial dial, SshLogin login, ReadinessTimings timings) {

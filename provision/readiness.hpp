@@ -8,15 +8,15 @@
 
 #include "provision/ssh/session.hpp"
 #include "src/base/async.hpp"
-#include "src/base/unique_fd.hpp"
 
 namespace cl {
 
 /// Makes a new connection to where the guest's SSH server is or will be. Throws Error when it cannot.
-using Dial = std::function<asio::awaitable<UniqueFd>()>;
+using Dial = std::function<asio::awaitable<ssh::Transport>()>;
 
-/// Dials a unix socket. Error{io} when nobody listens there, Error{invalid_config} when the path is too long for one.
-Dial unix_dial(std::filesystem::path socket);
+/// Dials a unix socket, or two of which one carries each direction where the paths differ. Error{io} when nobody
+/// listens there, Error{invalid_config} when the path is too long for one.
+Dial unix_dial(std::filesystem::path to_guest, std::filesystem::path from_guest);
 
 struct ReadinessTimings {
   std::chrono::milliseconds total{180'000};

@@ -19,6 +19,20 @@ constexpr std::array steps{
          "nothing was formatted. If the disk is not needed any more, 'colima-like delete --data' removes it"},
     Step{"docker-install", "installing Docker in the guest", "Docker could not be installed in the guest",
          "see whether this host reaches the Debian mirror, and start again"},
+    Step{"settings", "applying the profile's settings", "the profile's settings could not be applied in the guest",
+         "see 'colima-like config show --effective', and start again"},
+    Step{"runtime", "switching the runtime", "the guest could not be switched to the runtime",
+         "colima-like restart; 'colima-like config set runtime docker' goes back"},
+    Step{"podman-install", "installing Podman in the guest", "Podman could not be installed in the guest",
+         "see whether this host reaches the Debian mirror, and start again"},
+    Step{"podman-start", "starting Podman", "Podman failed to start in the guest",
+         "the machine was ended again; its console is shown by: colima-like logs --console"},
+    Step{"containerd-install", "installing containerd in the guest", "containerd could not be installed in the guest",
+         "see whether this host reaches the Debian mirror, and start again"},
+    Step{"containerd-start", "starting containerd", "containerd failed to start in the guest",
+         "the machine was ended again; its console is shown by: colima-like logs --console"},
+    Step{"socket-link", "linking the engine's socket", "the link to the engine's socket could not be made",
+         "colima-like restart"},
     Step{"docker-start", "starting Docker", "Docker failed to start in the guest",
          "the machine was ended again; its console is shown by: colima-like logs --console"},
 };
@@ -70,7 +84,9 @@ asio::awaitable<std::vector<StepResult>> provision(Guest& guest, ProvisionPlan p
     const std::string doing = reader.line(text);
     if (!doing.empty() && on_step) on_step(doing);
   };
-  std::string script = "data_owner='" + plan.data_owner + "'\n" + std::string(provision_script);
+  std::string script = "data_owner=" + shell_quoted(plan.data_owner) + "\nruntime=" + shell_quoted(plan.runtime) +
+                       "\nhost_socket=" + shell_quoted(plan.host_socket) + "\n" + settings_script(plan.files) +
+                       std::string(provision_script);
   GuestResult result = co_await run_in_guest(guest, "sh -s", std::move(script), on_line);
   if (result.exit_code != 0) throw reader.failure(result.exit_code, result.errors);
   co_return reader.finished();

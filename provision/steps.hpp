@@ -6,12 +6,16 @@
 #include <vector>
 
 #include "provision/guest.hpp"
+#include "provision/settings.hpp"
 
 namespace cl {
 
 /// What the guest must be given.
 struct ProvisionPlan {
-  std::string data_owner;  ///< UUID in the data disk's header
+  std::string data_owner;   ///< UUID in the data disk's header
+  std::string host_socket;  ///< path of the engine's socket on the host: in the guest a link to the engine's socket
+  std::string runtime;      ///< profiles/runtime.hpp
+  std::vector<GuestFile> files;  ///< what the profile's settings mean there
 };
 
 struct StepResult {

@@ -43,6 +43,7 @@ struct BootPlan {
   std::filesystem::path console_log;    ///< serial console, appended
   std::filesystem::path driver_log;     ///< the hypervisor's own stderr, appended
   int lock_fd = -1;                     ///< inherited by the hypervisor: a kernel lock held as long as it lives
+  bool incoming = false;                ///< does not boot, but waits for Machine::load()
 };
 
 /// Why a machine is gone.
@@ -51,16 +52,30 @@ struct ExitReason {
   std::string text;    ///< "the guest powered off", "QEMU was killed by signal 9", ...
 };
 
+/// Unix sockets on the host whose far end is an SSH server's input and output in the guest: two, or one twice.
+struct SshPort {
+  std::filesystem::path to_guest;
+  std::filesystem::path from_guest;
+};
+
 /// A running machine. Destroying the object leaves the machine running: it outlives the daemon.
 class Machine {
  public:
   virtual ~Machine() = default;
   virtual pid_t pid() const noexcept = 0;
-  /// Unix sockets on the host whose far ends are SSH servers in the guest; one SSH connection at a time each.
-  virtual std::vector<std::filesystem::path> ssh_sockets() const = 0;
+  /// Where SSH servers in the guest are reached; one SSH connection at a time each.
+  virtual std::vector<SshPort> ssh_ports() const = 0;
   /// Until this is called a reboot of the guest ends the machine: one that panics while it boots would go round
   /// for ever. To be called when the guest was reached; then its reboots are its own business.
   virtual asio::awaitable<void> allow_reboot() = 0;
+  /// Stops the guest's CPUs, and lets them go on. Its time stands still meanwhile, its memory stays in use.
+  virtual asio::awaitable<void> pause() = 0;
+  virtual asio::awaitable<void> resume() = 0;
+  /// Writes the paused guest's memory and devices to `file` and ends the hypervisor. Throws Error{io} when it cannot;
+  /// the machine is then still there and can go on.
+  virtual asio::awaitable<void> save(std::filesystem::path file) = 0;
+  /// For a machine booted with `incoming`: becomes what was saved in `file`, paused. Throws Error{io}.
+  virtual asio::awaitable<void> load(std::filesystem::path file) = 0;
   /// Presses the power button. Returns once that is said, not once it happened.
   virtual asio::awaitable<void> power_off() = 0;
   /// Ends the hypervisor now (SIGKILL). Safe to call twice.
@@ -76,7 +91,11 @@ class Driver {
   virtual std::string_view name() const noexcept = 0;
   /// Starts the hypervisor; returns when the machine runs (its CPU, not yet its system).
   virtual asio::awaitable<std::unique_ptr<Machine>> boot(BootPlan plan) = 0;
-  /// Takes over the machine that an earlier daemon booted with this run directory; null when there is none.
+  /// What a memory saved under this plan can be loaded into: equal texts only. Throws Error{host_requirement} as
+  /// boot() does, also when this hypervisor cannot save.
+  virtual asio::awaitable<std::string> fingerprint(BootPlan plan) = 0;
+  /// Takes over the machine that an earlier daemon booted with this run directory; null when there is none. It may
+  /// be paused: resume() lets it go on. One that had not loaded its memory yet is ended.
   virtual asio::awaitable<std::unique_ptr<Machine>> attach(std::filesystem::path run_directory) = 0;
 };
 

@@ -9,11 +9,13 @@
 namespace cl {
 
 enum class VmState {
-  stopped,   ///< no hypervisor process
-  starting,  ///< from the order to start until Docker answers; the phase is a text beside it
-  running,   ///< everything works
-  degraded,  ///< the hypervisor runs, but the guest or a service in it does not answer
-  stopping   ///< from the order to stop until the hypervisor is gone
+  stopped,     ///< no hypervisor process
+  starting,    ///< from the order to start until Docker answers; the phase is a text beside it
+  running,     ///< everything works
+  degraded,    ///< the hypervisor runs, but the guest or a service in it does not answer
+  stopping,    ///< from the order to stop until the hypervisor is gone
+  suspending,  ///< from the order to suspend until memory is saved and the hypervisor gone
+  suspended    ///< no hypervisor process; its memory is on disk, and a start goes on from there
 };
 
 enum class VmEvent {
@@ -22,6 +24,10 @@ enum class VmEvent {
   health_lost,  ///< the guest or Docker stopped answering
   health_back,  ///< it answers again
   stop,         ///< a user asked for it, or a start was interrupted
+  suspend,      ///< a user asked for it, or nobody used the machine for long
+  saved,        ///< memory is on disk and the hypervisor gone
+  kept,         ///< it could not be suspended and runs on
+  discarded,    ///< what was suspended is given up
   exited        ///< the hypervisor is gone, whoever caused it; only from Machine::exited()
 };
 
@@ -45,6 +51,13 @@ inline constexpr std::array edges{
     Edge{VmState::degraded, VmEvent::stop, VmState::stopping},
     Edge{VmState::degraded, VmEvent::exited, VmState::stopped},
     Edge{VmState::stopping, VmEvent::exited, VmState::stopped},
+    Edge{VmState::running, VmEvent::suspend, VmState::suspending},
+    Edge{VmState::suspending, VmEvent::saved, VmState::suspended},
+    Edge{VmState::suspending, VmEvent::kept, VmState::running},
+    Edge{VmState::suspending, VmEvent::exited, VmState::stopped},  // the hypervisor died of it
+    Edge{VmState::suspended, VmEvent::start, VmState::starting},
+    Edge{VmState::starting, VmEvent::saved, VmState::suspended},  // a resume was interrupted before it used anything up
+    Edge{VmState::suspended, VmEvent::discarded, VmState::stopped},
 };
 
 /// The state after `event`, or nothing: an event that is not listed is refused, not ignored.
@@ -62,6 +75,8 @@ constexpr std::string_view to_string(VmState state) noexcept {
     case VmState::running: return "running";
     case VmState::degraded: return "degraded";
     case VmState::stopping: return "stopping";
+    case VmState::suspending: return "suspending";
+    case VmState::suspended: return "suspended";
   }
   return "stopped";
 }
@@ -73,6 +88,10 @@ constexpr std::string_view to_string(VmEvent event) noexcept {
     case VmEvent::health_lost: return "health-lost";
     case VmEvent::health_back: return "health-back";
     case VmEvent::stop: return "stop";
+    case VmEvent::suspend: return "suspend";
+    case VmEvent::saved: return "saved";
+    case VmEvent::kept: return "kept";
+    case VmEvent::discarded: return "discarded";
     case VmEvent::exited: return "exited";
   }
   return "exited";

@@ -1,6 +1,10 @@
 # Runs in the guest, as root, from stdin of one SSH exec. Idempotent: on a guest that is already right it changes
 # nothing and restarts nothing. The host puts assignments before it:
 #   data_owner=UUID     whose data disk must be mounted
+#   runtime=NAME        docker, podman, containerd or none
+#   put_settings()      calls `put READER PATH` with the content on stdin for each file that the settings mean
+#   host_socket=PATH    where the engine's socket is on the host: a link to the engine's, so that what a client mounts by
+#                       the path it knows is the socket (-v $DOCKER_HOST_PATH:/var/run/docker.sock, as Testcontainers do)
 # and reads these lines from stdout; all other output is a step's own, shown only when the step fails:
 #   @step NAME          a step begins to look
 #   @doing NAME         it has something to do
@@ -22,17 +26,166 @@ else
   done_ data changed
 fi
 
-step docker-install
-if [ -x /usr/sbin/dockerd ] || [ -x /usr/bin/dockerd ]; then
-  done_ docker-install unchanged
+# Files that were put are listed, READER PATH, so that each can be taken back; what was in its place is kept beside it.
+step settings
+list=/etc/colima-like/settings
+had= wanted= stale=
+if [ -r $list ]; then had=$(cat $list); fi
+put() {
+  wanted="$wanted$1 $2
+"
+  [ -d "${2%/*}" ] || mkdir -p "${2%/*}"
+  cat > "$2.new" || exit
+  if cmp -s "$2.new" "$2"; then rm "$2.new"; return; fi
+  [ -n "$stale" ] || doing settings
+  stale="$stale $1"
+  case "
+$had
+" in
+    *" $2
+"*) ;;
+    *) if [ -e "$2" ] || [ -L "$2" ]; then mv "$2" "$2.before-colima-like" || exit; fi ;;
+  esac
+  mv "$2.new" "$2" || exit
+}
+put_settings
+if [ -n "$had" ]; then
+  while read -r reader path; do
+    case $wanted in *"$reader $path
+"*) continue ;; esac
+    [ -n "$stale" ] || doing settings
+    stale="$stale $reader"
+    rm -f "$path"
+    if [ -e "$path.before-colima-like" ] || [ -L "$path.before-colima-like" ]; then mv "$path.before-colima-like" "$path"; fi
+  done <<END
+$had
+END
+fi
+if [ -n "$stale" ]; then
+  mkdir -p ${list%/*}
+  printf %s "$wanted" > $list
+fi
+case $stale in
+  *trust*)
+    # As update-ca-certificates would, without the hash links that nothing here reads and that take an emulated CPU a
+    # minute; the certificate stands where that program finds it again.
+    bundle=/etc/ssl/certs/ca-certificates.crt
+    mkdir -p ${bundle%/*}
+    [ -e $bundle ] || : > $bundle
+    [ -e $bundle.before-colima-like ] || cp $bundle $bundle.before-colima-like || exit
+    cat $bundle.before-colima-like > $bundle.new || exit
+    ours=/usr/local/share/ca-certificates/colima-like.crt
+    if [ -e $ours ]; then cat $ours >> $bundle.new || exit; fi
+    mv $bundle.new $bundle || exit
+    ;;
+esac
+if [ -n "$stale" ]; then done_ settings changed; else done_ settings unchanged; fi
+
+
+# The image starts Docker by itself. Another runtime is left on the root disk as the one that boots.
+step runtime
+was=docker
+if [ -r /etc/colima-like/runtime ]; then read -r was < /etc/colima-like/runtime; fi
+if [ "$was" = "$runtime" ]; then
+  done_ runtime unchanged
 else
-  doing docker-install
-  # No recommended packages: they bring a second init script system, apparmor and git.
-  apt-get update 2>&1 && apt-get install -y --no-install-recommends docker.io docker-cli iptables ca-certificates 2>&1 || exit
-  done_ docker-install changed
+  doing runtime
+  case $was in
+    docker)
+      systemctl disable --now docker.socket docker.service containerd.service 2>&1
+      # It ran in this boot, and nobody else's containers could forward a packet.
+      for tables in iptables ip6tables; do "$tables" -P FORWARD ACCEPT 2>&1; done
+      ;;
+    podman) systemctl disable --now podman.socket podman.service 2>&1 ;;
+    containerd) systemctl disable --now containerd.service 2>&1 ;;
+  esac
+  mkdir -p /etc/colima-like
+  echo "$runtime" > /etc/colima-like/runtime || exit
+  done_ runtime changed
+fi
+
+# install NAME PROGRAM PACKAGES: no recommended packages, they bring a second init script system, apparmor and git.
+install() {
+  name=$1 program=$2
+  shift 2
+  step "$name-install"
+  if command -v "$program" > /dev/null; then
+    done_ "$name-install" unchanged
+    return
+  fi
+  doing "$name-install"
+  { apt-get update && apt-get install -y --no-install-recommends "$@"; } 2>&1 || exit
+  done_ "$name-install" changed
+}
+# start NAME UNIT: joins a start that is under way; systemd says when it is done, nothing is polled.
+start() {
+  step "$1-start"
+  case $(systemctl show -p ActiveState "$2") in
+    *=active) if [ -z "$3" ]; then done_ "$1-start" unchanged; return; fi ;;
+  esac
+  doing "$1-start"
+  { systemctl enable "$2" && systemctl ${3:-start} "$2"; } 2>&1 || {
+    code=$?
+    journalctl --no-pager -o cat -n 15 -u "$2" 2>&1
+    exit "$code"
+  }
+  done_ "$1-start" changed
+}
+# keep FOLDER: its content is on the data disk.
+keep() {
+  if grep -q " /var/lib/$1 " /proc/self/mountinfo; then return; fi
+  mkdir -p "/var/lib/colima-like/$1" "/var/lib/$1" && mount --bind "/var/lib/colima-like/$1" "/var/lib/$1" || exit
+}
+again=
+case $stale in *"$runtime"* | *trust*) again=restart ;; esac
+
+case $runtime in
+  podman)
+    install podman podman podman aardvark-dns nftables iptables ca-certificates catatonit
+    keep containers
+    start podman podman.socket ''
+    # It ends by itself when nobody asks; one that runs would keep its old settings.
+    if [ -n "$again" ]; then systemctl try-restart podman.service; fi
+    exit 0
+    ;;
+  containerd)
+    # Debian 13 has no package of nerdctl; what a user puts there keeps its data.
+    install containerd containerd containerd ca-certificates
+    keep nerdctl
+    start containerd containerd.service "$again"
+    exit 0
+    ;;
+  none) exit 0 ;;
+esac
+install docker dockerd docker.io docker-cli iptables ca-certificates
+if [ "$was" != docker ]; then systemctl enable docker.socket docker.service containerd.service 2>&1 || exit; fi
+
+step socket-link
+if [ "$host_socket" -ef /run/docker.sock ] || { [ -e "$host_socket" ] && [ ! -L "$host_socket" ]; }; then
+  done_ socket-link unchanged # there already; or something else is, which is left alone
+else
+  doing socket-link
+  mkdir -p "${host_socket%/*}" 2>&1 && ln -sfn /run/docker.sock "$host_socket" 2>&1 || exit
+  done_ socket-link changed
 fi
 
 step docker-start
+# dockerd reads its settings and the CA certificates once.
+case $stale in
+  *docker* | *trust*)
+    case $(systemctl show -p ActiveState docker.service) in
+      *inactive* | *failed*) ;;
+      *)
+        doing docker-start
+        systemctl restart docker.service 2>&1 || {
+          code=$?
+          journalctl --no-pager -o cat -n 15 -u docker.service 2>&1
+          exit "$code"
+        }
+        ;;
+    esac
+    ;;
+esac
 # "Job" is the start that the boot has under way: waiting for that changes nothing.
 facts=$(systemctl show -p ActiveState -p Job docker.service)
 case $facts in

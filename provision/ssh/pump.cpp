@@ -54,15 +54,18 @@ struct Pump::Opening {
   bool own = false;
 };
 
-Pump::Pump(const asio::any_io_executor& executor, UniqueFd socket)
-    : executor_(executor), wire_(executor, std::move(socket)), nudge_(executor), banner_(executor), lost_(executor) {
+Pump::Pump(const asio::any_io_executor& executor, Transport transport)
+    : executor_(executor),
+      wire_(executor, std::move(transport)),
+      banner_(executor),
+      lost_(executor),
+      unplugged_(executor) {
   static const int library = libssh2_init(0);
   if (library != 0) throw Error(Errc::internal, "libssh2 cannot be initialised");
   session_ = libssh2_session_init_ex(nullptr, nullptr, nullptr, this);
   if (session_ == nullptr) throw Error(Errc::internal, "libssh2 cannot make a session");
   Callbacks::install(session_);
   libssh2_session_set_blocking(session_, 0);
-  libssh2_keepalive_config(session_, 0, 2);  // the least it knows; sent by nudge() only
 }
 
 Pump::~Pump() {
@@ -72,8 +75,8 @@ Pump::~Pump() {
   libssh2_session_free(session_);
 }
 
-std::shared_ptr<Pump> Pump::start(const asio::any_io_executor& executor, UniqueFd socket) {
-  auto pump = std::make_shared<Pump>(executor, std::move(socket));
+std::shared_ptr<Pump> Pump::start(const asio::any_io_executor& executor, Transport transport) {
+  auto pump = std::make_shared<Pump>(executor, std::move(transport));
   pump->receive();
   return pump;
 }
@@ -194,6 +197,42 @@ void Pump::stop() noexcept {
 asio::awaitable<void> Pump::lost() {
   auto self = shared_from_this();
   co_await lost_.wait();
+}
+
+// ---- another transport ------------------------------------------------------------------------------------------
+
+asio::awaitable<void> Pump::park() {
+  auto self = shared_from_this();
+  if (ended_) throw lost_error("the connection to the guest is lost");
+  parked_ = true;
+  // Nobody tells when the peer has read; it is a matter of microseconds.
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(1);
+  for (;;) {
+    if (ended_) throw lost_error("the connection to the guest is lost");
+    if (!plugged_in_ || wire_.undelivered() == 0) co_return;
+    if (std::chrono::steady_clock::now() > deadline) break;
+    co_await sleep_for(std::chrono::milliseconds(1));
+  }
+  unpark();
+  throw Error(Errc::timed_out, "the guest's side of the connection does not read");
+}
+
+asio::awaitable<void> Pump::unplugged() {
+  auto self = shared_from_this();
+  while (plugged_in_ && !ended_) co_await unplugged_.wait();
+}
+
+void Pump::plug(Transport transport) {
+  if (ended_) return;
+  wire_.replace(std::move(transport));
+  plugged_in_ = true;
+  receive();
+}
+
+void Pump::unpark() {
+  parked_ = false;
+  if (!plugged_in_) return end("the guest closed it");
+  turn();
 }
 
 // ---- waiting ----------------------------------------------------------------------------------------------------
@@ -344,7 +383,6 @@ void Pump::receive() {
 
 void Pump::on_received(error_code ec) {
   if (ended_) return;
-  nudge_.cancel();
   if (banner_seen_) {
     pass();
     turn();
@@ -352,6 +390,11 @@ void Pump::on_received(error_code ec) {
     look_for_banner();
   }
   if (ended_) return;
+  if (ec && parked_) {
+    plugged_in_ = false;
+    wire_.close();
+    return unplugged_.notify_all();
+  }
   if (ec) return end(ec == asio::error::eof ? "the guest closed it" : ec.message());
   // Only a session that never got as far as its own channel can leave bytes unread, and then only until its limit.
   if (!wire_.has_room()) return end("it sent more than anybody asked for");
@@ -410,28 +453,9 @@ void Pump::turn() {
   if (cut_short_ && !waiting_writable_) schedule();
 }
 
-/// Under emulation bytes were seen to stand in the guest's serial port until others followed: about one request in a
-/// hundred waited for ever. So when nothing has come for a while after we sent something, a keep-alive message goes
-/// after it, a few times at growing distances; a session without traffic sends nothing.
-void Pump::nudge(int done) {
-  constexpr int most = 4;
-  if (done == most) return;
-  nudge_.expires_after(std::chrono::milliseconds(2100) * (1 << done));
-  nudge_.async_wait([weak = weak_from_this(), done](error_code ec) {
-    const auto self = weak.lock();
-    if (ec || !self || self->ended_) return;
-    int next = 0;
-    libssh2_keepalive_send(self->session_, &next);
-    self->wire_.flush();
-    self->nudge(done + 1);
-  });
-}
-
 void Pump::flush() {
-  if (ended_) return;
-  const bool anything = wire_.pending() > 0;
+  if (ended_ || parked_) return;
   const error_code ec = wire_.flush();
-  if (anything && own_channel_ != nullptr) nudge(0);
   if (!ec) return;
   if (ec != asio::error::would_block) return end(ec.message());
   if (waiting_writable_) return;
@@ -452,6 +476,7 @@ void Pump::end(const std::string& reason) noexcept {
     fail_all(*queue, nullptr, asio::error::connection_reset);
   banner_.set();
   lost_.set();
+  unplugged_.notify_all();
 }
 
 }  // namespace cl::ssh

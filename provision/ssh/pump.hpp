@@ -13,7 +13,6 @@
 #include "provision/ssh/banner.hpp"
 #include "provision/ssh/wire.hpp"
 #include "src/base/async.hpp"
-#include "src/base/unique_fd.hpp"
 
 struct _LIBSSH2_SESSION;
 struct _LIBSSH2_CHANNEL;
@@ -23,7 +22,7 @@ namespace cl::ssh {
 using Session = _LIBSSH2_SESSION;
 using Handle = _LIBSSH2_CHANNEL;  ///< an open channel
 
-/// One libssh2 session over one connected socket, and the only code that calls the library for it.
+/// One libssh2 session over one transport, and the only code that calls the library for it.
 ///
 /// How it works. libssh2 is never asked to wait. What it sends goes to Wire's buffer, always whole, so the only reasons
 /// for its EAGAIN are that the peer has not answered, has no data, or has closed the window: each ends with received
@@ -43,9 +42,9 @@ class Pump : public std::enable_shared_from_this<Pump> {
   /// Writes wait while this much is queued: what a small write has to wait behind, at most.
   static constexpr std::size_t out_limit = 256 * 1024;
 
-  /// Takes over the socket and starts to receive. Sends nothing by itself.
-  static std::shared_ptr<Pump> start(const asio::any_io_executor& executor, UniqueFd socket);
-  Pump(const asio::any_io_executor& executor, UniqueFd socket);
+  /// Takes over the transport and starts to receive. Sends nothing by itself.
+  static std::shared_ptr<Pump> start(const asio::any_io_executor& executor, Transport transport);
+  Pump(const asio::any_io_executor& executor, Transport transport);
   Pump(const Pump&) = delete;
   Pump& operator=(const Pump&) = delete;
   ~Pump();
@@ -87,6 +86,18 @@ class Pump : public std::enable_shared_from_this<Pump> {
   /// Returns when the transport has ended, for whatever reason.
   asio::awaitable<void> lost();
   bool ended() const noexcept { return ended_; }
+
+  // A session outlives its transport when both ends do: the guest's memory is saved and loaded, ours stays.
+  /// Stops sending; returns once the peer has taken in everything sent so far. From then on the transport's end is not
+  /// the session's: callers wait. Throws Error{io} when the transport ends before, Error{timed_out} when the peer
+  /// does not read for a second.
+  asio::awaitable<void> park();
+  /// After park(): returns when the transport has ended, and all that the peer sent over it is received.
+  asio::awaitable<void> unplugged();
+  /// Then: receives over another transport to the same peer.
+  void plug(Transport transport);
+  /// Sends again.
+  void unpark();
 
   Session* session() noexcept { return session_; }
   int fd() { return wire_.fd(); }
@@ -132,7 +143,6 @@ class Pump : public std::enable_shared_from_this<Pump> {
   void schedule();
   void turn();
   void flush();
-  void nudge(int done);
   void end(const std::string& reason) noexcept;
   Error lost_error(const char* what) const;
 
@@ -146,13 +156,15 @@ class Pump : public std::enable_shared_from_this<Pump> {
   std::vector<Ready> ready_;
   bool scheduled_ = false;
   bool serving_ = false;  // within pass() or turn(), which end with deliver() and flush()
-  asio::steady_timer nudge_;
   bool waiting_writable_ = false;
   bool cut_short_ = false;  // a writer waits for room in the outgoing buffer
   bool ended_ = false;
+  bool parked_ = false;        // nothing is sent, and the transport's end is not ours
+  bool plugged_in_ = true;     // there is a transport
   bool refuse_reads_ = false;  // libssh2 shall give up instead of waiting, while it frees things
   std::string reason_;
   Event banner_, lost_;
+  Notifier unplugged_;
 };
 
 }  // namespace cl::ssh

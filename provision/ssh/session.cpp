@@ -177,13 +177,13 @@ asio::awaitable<std::unique_ptr<ByteStream>> SshGuest::open_tcp(std::string host
 
 asio::awaitable<void> SshGuest::lost() { return pump_->lost(); }
 
-asio::awaitable<std::unique_ptr<SshGuest>> connect_ssh(UniqueFd socket, SshLogin login) {
+asio::awaitable<std::unique_ptr<SshGuest>> connect_ssh(ssh::Transport transport, SshLogin login) {
   read_file(login.private_key);  // libssh2 would report a missing file as a refusal
   std::string pinned = key_blob(login.host_key);
   const SshTimings timings = login.timings;
   auto executor = co_await asio::this_coro::executor;
   // Owns the pump from now on: ends the connection if anything below fails.
-  auto guest = std::make_unique<SshGuest>(Pump::start(executor, std::move(socket)));
+  auto guest = std::make_unique<SshGuest>(Pump::start(executor, std::move(transport)));
   auto pump = guest->pump();
   co_await with_timeout(timings.banner, "waiting for the guest's SSH server", pump->wait_banner());
   auto work = log_in(pump, std::move(login), std::move(pinned));

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "provision/guest.hpp"
-#include "src/base/unique_fd.hpp"
+#include "provision/ssh/wire.hpp"
 
 namespace cl {
 namespace ssh {
@@ -42,11 +42,11 @@ class SshGuest : public Guest {
   std::shared_ptr<ssh::Pump> pump_;
 };
 
-/// Logs in over a connected stream socket whose far end is, or soon will be, an SSH server. Sends nothing before the
+/// Logs in over a transport whose far end is, or soon will be, an SSH server. Sends nothing before the
 /// server has spoken. The host key must be the pinned one: there is no trust on first use.
 ///
 /// Errors that trying again cannot mend are Error{guest_failed} (another host key, our key refused) or concern
 /// `private_key` ({not_found}, {io} naming the file). Those that may pass are Error{timed_out}, {protocol} and {io}.
-asio::awaitable<std::unique_ptr<SshGuest>> connect_ssh(UniqueFd socket, SshLogin login);
+asio::awaitable<std::unique_ptr<SshGuest>> connect_ssh(ssh::Transport transport, SshLogin login);
 
 }  // namespace cl

@@ -27,18 +27,30 @@ constexpr int send_flags = MSG_DONTWAIT;  // SO_NOSIGPIPE does it there
 
 }  // namespace
 
-Wire::Wire(const asio::any_io_executor& executor, UniqueFd socket) : socket_(executor), in_(in_capacity) {
-  const int family = family_of(socket.get());
-  tcp_ = family == AF_INET || family == AF_INET6;
+Wire::Wire(const asio::any_io_executor& executor, Transport transport)
+    : receiver_(executor), sender_(executor), in_(in_capacity) {
+  replace(std::move(transport));
+}
+
+void Wire::replace(Transport transport) {
+  tcp_ = adopt(transport.receive, receiver_);
+  if (transport.send) adopt(transport.send, sender_);
+}
+
+/// True when it is TCP.
+bool Wire::adopt(UniqueFd& from, Socket& socket) {
+  const int family = family_of(from.get());
+  const bool tcp = family == AF_INET || family == AF_INET6;
   const int on = 1;
   // Without it each small packet waits for the acknowledgement of the one before it: 40 ms with delayed ACKs.
-  if (tcp_) ::setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+  if (tcp) ::setsockopt(from.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 #ifdef SO_NOSIGPIPE
-  ::setsockopt(socket.get(), SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof(on));
+  ::setsockopt(from.get(), SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof(on));
 #endif
-  socket_.assign(asio::generic::stream_protocol(family, 0), socket.get());
-  (void)socket.release();
-  socket_.non_blocking(true);
+  socket.assign(asio::generic::stream_protocol(family, 0), from.get());
+  (void)from.release();
+  socket.non_blocking(true);
+  return tcp;
 }
 
 std::size_t Wire::take(char* space, std::size_t size) noexcept {
@@ -66,7 +78,7 @@ void Wire::acknowledge_at_once() noexcept {
 
 error_code Wire::flush() {
   while (pending() > 0) {
-    const ssize_t sent = ::send(fd(), out_.data() + out_begin_, pending(), send_flags);
+    const ssize_t sent = ::send(sender().native_handle(), out_.data() + out_begin_, pending(), send_flags);
     if (sent < 0) {
       const int failure = errno;
       if (failure == EINTR) continue;
@@ -90,7 +102,8 @@ error_code Wire::flush() {
 
 void Wire::close() noexcept {
   error_code ignored;
-  socket_.close(ignored);
+  receiver_.close(ignored);
+  sender_.close(ignored);
 }
 
 }  // namespace cl::ssh

@@ -7,11 +7,20 @@
 #include <vector>
 
 #include "src/base/async.hpp"
+#include "src/base/platform.hpp"
 #include "src/base/unique_fd.hpp"
 
 namespace cl::ssh {
 
-/// A connected stream socket with a buffer on each side, between the kernel and libssh2. What libssh2 sends is always
+/// What carries a connection: one connected stream socket, or two of which each carries one direction.
+struct Transport {
+  Transport(UniqueFd both) : receive(std::move(both)) {}  // NOLINT(google-explicit-constructor): the usual case
+  Transport(UniqueFd from, UniqueFd to) : receive(std::move(from)), send(std::move(to)) {}
+  UniqueFd receive;  ///< also sends where `send` is empty
+  UniqueFd send;
+};
+
+/// A transport with a buffer on each side, between the kernel and libssh2. What libssh2 sends is always
 /// taken whole: it never sees a half-sent packet, which is the state in which its versions misbehave each in its own
 /// way. The user of this class bounds the outgoing side by not asking libssh2 for more while pending() is high.
 class Wire {
@@ -19,9 +28,9 @@ class Wire {
   /// Received at once at most. Larger gains nothing measurable.
   static constexpr std::size_t in_capacity = 128 * 1024;
 
-  Wire(const asio::any_io_executor& executor, UniqueFd socket);
+  Wire(const asio::any_io_executor& executor, Transport transport);
 
-  int fd() { return socket_.native_handle(); }
+  int fd() { return receiver_.native_handle(); }
 
   /// Moves up to `size` received bytes out; how many.
   std::size_t take(char* space, std::size_t size) noexcept;
@@ -35,7 +44,7 @@ class Wire {
   void receive(Done done) {
     make_room();
     auto space = asio::buffer(in_.data() + in_end_, in_.size() - in_end_);
-    socket_.async_receive(space, [this, done = std::move(done)](error_code ec, std::size_t got) mutable {
+    receiver_.async_receive(space, [this, done = std::move(done)](error_code ec, std::size_t got) mutable {
       in_end_ += got;
       if (tcp_) acknowledge_at_once();
       done(ec);
@@ -51,18 +60,26 @@ class Wire {
   /// `done(error_code)` once the kernel takes bytes again.
   template <class Done>
   void wait_writable(Done done) {
-    socket_.async_wait(Socket::wait_write, std::move(done));
+    sender().async_wait(Socket::wait_write, std::move(done));
   }
 
-  /// Closes the socket; received bytes stay readable, pending operations end with operation_aborted.
+  /// Bytes that the kernel took and the peer has not read yet.
+  std::size_t undelivered() { return platform::unread_by_peer(sender().native_handle()); }
+
+  /// Goes on over another transport to the same peer; what was received or queued stays. After close().
+  void replace(Transport transport);
+
+  /// Closes the transport; received bytes stay readable, pending operations end with operation_aborted.
   void close() noexcept;
 
  private:
   using Socket = asio::generic::stream_protocol::socket;
+  Socket& sender() noexcept { return sender_.is_open() ? sender_ : receiver_; }
+  static bool adopt(UniqueFd& from, Socket& socket);
   void make_room();
   void acknowledge_at_once() noexcept;
 
-  Socket socket_;
+  Socket receiver_, sender_;
   bool tcp_ = false;
   std::vector<char> in_;
   std::size_t in_begin_ = 0, in_end_ = 0;

@@ -41,6 +41,7 @@ struct Prepare {
   error_code on_exec_setup(bp::posix::default_launcher&, const bp::filesystem::path&, const char* const*, Rest&&...) {
     // The launcher returns success when errno is 0 and an initialiser fails: give it a real errno.
     if (command.new_session && ::setsid() < 0) return {errno, boost::system::system_category()};
+    if (command.small_pages) platform::avoid_huge_pages();
     sigset_t none;
     ::sigemptyset(&none);
     ::sigprocmask(SIG_SETMASK, &none, nullptr);

@@ -25,6 +25,7 @@ struct Command {
   int output = -1;
   int errors = -1;
   std::vector<int> keep;     ///< descriptors the child also inherits, under the same numbers
+  bool small_pages = false;  ///< Linux: no transparent huge pages for it, whatever it asks for
   bool new_session = false;  ///< setsid(): the terminal's Ctrl-C and hang-up do not reach it
 };
 

@@ -24,13 +24,27 @@ std::string boot_id();
 /// The process that called listen() on the far end of a connected unix socket; 0 when unknown.
 pid_t peer_pid(int connected_socket);
 
+/// Physical memory that a process takes; 0 when the system does not tell.
+std::uint64_t resident_bytes(pid_t pid);
+
+/// Bytes sent into a connected unix socket that its far end has not read yet; 0 when the system does not tell.
+std::size_t unread_by_peer(int connected_socket);
+
 /// Returns once the process is gone, whether or not it is our child; at once if it already is.
 /// Does not reap.
 asio::awaitable<void> wait_until_gone(pid_t pid);
 
+/// Returns when this host's wall clock was set, which includes the end of the host's sleep: its monotonic clock, and
+/// with it every guest's, stood still.
+asio::awaitable<void> wall_clock_set();
+
 /// In a forked child before exec: every descriptor from 3 up is closed at exec but those in `keep`.
 /// Async-signal-safe. Returns 0 or an errno.
 int seal_descriptors(const std::vector<int>& keep) noexcept;
+
+/// In a forked child before exec: the program gets no transparent huge pages. Async-signal-safe; does nothing where
+/// there is no such thing.
+void avoid_huge_pages() noexcept;
 
 /// Longest path a unix socket may have, without the final NUL: 107 on Linux, 103 on macOS.
 std::size_t max_socket_path() noexcept;

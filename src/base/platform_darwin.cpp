@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <libproc.h>
 #include <mach-o/dyld.h>
 #include <poll.h>
 #include <sys/event.h>
@@ -10,6 +11,8 @@
 
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <cerrno>
+#include <chrono>
+#include <cmath>
 #include <cstdlib>
 
 #include "src/base/platform.hpp"
@@ -50,6 +53,19 @@ pid_t peer_pid(int connected_socket) {
   return ::getsockopt(connected_socket, SOL_LOCAL, LOCAL_PEERPID, &pid, &size) == 0 ? pid : 0;
 }
 
+std::uint64_t resident_bytes(pid_t pid) {
+  proc_taskinfo facts{};
+  const int got = ::proc_pidinfo(pid, PROC_PIDTASKINFO, 0, &facts, sizeof facts);
+  return got == sizeof facts ? facts.pti_resident_size : 0;
+}
+
+std::size_t unread_by_peer(int connected_socket) {
+  int count = 0;
+  socklen_t size = sizeof count;
+  return ::getsockopt(connected_socket, SOL_SOCKET, SO_NWRITE, &count, &size) == 0 ? static_cast<std::size_t>(count)
+                                                                                   : 0;
+}
+
 asio::awaitable<void> wait_until_gone(pid_t pid) {
   UniqueFd queue(::kqueue());
   if (!queue) throw io_error("cannot create a kernel queue", errno);
@@ -70,6 +86,19 @@ asio::awaitable<void> wait_until_gone(pid_t pid) {
   }
 }
 
+asio::awaitable<void> wall_clock_set() {
+  // IOKit tells of sleep and wake, but on a run loop of its own: a look every ten seconds costs less than that thread.
+  using Difference = std::chrono::duration<double>;
+  auto difference = [] {
+    return Difference(std::chrono::system_clock::now().time_since_epoch()) -
+           Difference(std::chrono::steady_clock::now().time_since_epoch());
+  };
+  const Difference before = difference();
+  do {
+    co_await sleep_for(std::chrono::seconds(10));
+  } while (std::abs((difference() - before).count()) < 0.1);
+}
+
 int seal_descriptors(const std::vector<int>& keep) noexcept {
   const int limit = ::getdtablesize();
   for (int fd = 3; fd < limit; ++fd) ::fcntl(fd, F_SETFD, FD_CLOEXEC);  // EBADF for holes is fine
@@ -77,6 +106,8 @@ int seal_descriptors(const std::vector<int>& keep) noexcept {
     if (::fcntl(fd, F_SETFD, 0) != 0) return errno;
   return 0;
 }
+
+void avoid_huge_pages() noexcept {}
 
 std::size_t max_socket_path() noexcept { return sizeof(sockaddr_un::sun_path) - 1; }
 

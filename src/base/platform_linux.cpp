@@ -1,13 +1,19 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <linux/sockios.h>
 #include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <sys/un.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include <boost/asio/posix/stream_descriptor.hpp>
+#include <cstdlib>
+#include <limits>
 
 #include "src/base/file.hpp"
 #include "src/base/platform.hpp"
@@ -38,6 +44,18 @@ pid_t peer_pid(int connected_socket) {
   return ::getsockopt(connected_socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 ? peer.pid : 0;
 }
 
+std::uint64_t resident_bytes(pid_t pid) {
+  const std::string sizes = read_file_if_exists("/proc/" + std::to_string(pid) + "/statm").value_or("");
+  const auto second = sizes.find(' ');
+  if (second == std::string::npos) return 0;
+  return std::strtoull(sizes.c_str() + second, nullptr, 10) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+}
+
+std::size_t unread_by_peer(int connected_socket) {
+  int count = 0;  // of unix sockets, and it counts the kernel's own bytes too: 0 is what matters
+  return ::ioctl(connected_socket, SIOCOUTQ, &count) == 0 ? static_cast<std::size_t>(count) : 0;
+}
+
 asio::awaitable<void> wait_until_gone(pid_t pid) {
   // A pidfd becomes readable when the process ends, and never means a later process with that number.
   UniqueFd fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
@@ -55,12 +73,29 @@ asio::awaitable<void> wait_until_gone(pid_t pid) {
   }
 }
 
+asio::awaitable<void> wall_clock_set() {
+  // A timer that never comes, but is cancelled when the clock is set or the host resumes (timerfd_create(2)).
+  UniqueFd timer(::timerfd_create(CLOCK_REALTIME, TFD_CLOEXEC | TFD_NONBLOCK));
+  itimerspec never{};
+  never.it_value.tv_sec = std::numeric_limits<std::int32_t>::max();  // 2038, and every timer there is takes it
+  if (!timer || ::timerfd_settime(timer.get(), TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &never, nullptr) != 0)
+    throw io_error("cannot watch the clock", errno);
+  asio::posix::stream_descriptor watched(co_await asio::this_coro::executor, timer.release());
+  for (;;) {
+    co_await watched.async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);
+    std::uint64_t times = 0;
+    if (::read(watched.native_handle(), &times, sizeof times) < 0 && errno == ECANCELED) co_return;
+  }
+}
+
 int seal_descriptors(const std::vector<int>& keep) noexcept {
   if (::syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC) != 0) return errno;
   for (const int fd : keep)
     if (::fcntl(fd, F_SETFD, 0) != 0) return errno;
   return 0;
 }
+
+void avoid_huge_pages() noexcept { ::prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0); }
 
 std::size_t max_socket_path() noexcept { return sizeof(sockaddr_un::sun_path) - 1; }
 

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <boost/json/object.hpp>
+#include <filesystem>
 #include <functional>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -25,6 +27,16 @@ class Backend {
   virtual boost::json::array list_images() = 0;
   /// Removes images that no profile stands on: {"removed": [names], "freed_bytes"}.
   virtual boost::json::object prune_images() = 0;
+  /// Makes the profile's docker context and makes it the current one; its name, or empty without a docker CLI.
+  virtual asio::awaitable<std::string> use_context(ProfilePaths paths) = 0;
+  /// Removes the context of a profile that goes away; nothing without a docker CLI.
+  virtual asio::awaitable<void> remove_context(ProfilePaths paths) = 0;
+  /// A stopped profile's settings and data under another name.
+  virtual void clone_profile(const ProfilePaths& from, const ProfilePaths& to) = 0;
+  /// A stopped profile as one file with a checksum, and back: {"bytes"} written, {"name", "profile_bytes"} read.
+  virtual boost::json::object export_profile(const ProfilePaths& from, const std::filesystem::path& file) = 0;
+  /// `name` empty: as it was called when it was exported.
+  virtual boost::json::object import_profile(const Home& home, std::string name, const std::filesystem::path& file) = 0;
 };
 
 /// A parsed command line: what a verb's function gets.
@@ -32,15 +44,29 @@ struct Invocation {
   Home home;
   Backend* backend = nullptr;
   std::string profile = "default";
-  Settings settings;                 ///< of `start`, by key name
-  std::vector<std::string> command;  ///< of `ssh`
+  Settings settings;                         ///< of `start`, by key name
+  std::vector<std::string> command;          ///< of `ssh`
+  std::map<std::string, std::string> words;  ///< arguments by the name that the verb's row gives them
+  bool effective = false;
+  bool user_template = false;
+  bool install = false;
+  bool uninstall = false;
+  std::string colima;
+  std::string shell;
   bool json = false;
   bool force = false;
   bool data = false;
+  bool cold = false;
   bool follow = false;
   bool console = false;
   bool daemon = false;
   int lines = 50;
+
+  /// An argument that the verb's row names; empty when it is optional and not given.
+  std::string word(const std::string& name) const {
+    const auto found = words.find(name);
+    return found == words.end() ? std::string() : found->second;
+  }
 };
 
 /// Options a verb may take; each is defined once, in table.cpp.
@@ -53,7 +79,15 @@ enum Option : unsigned {
   data_option = 1U << 5U,
   log_options = 1U << 6U,
   command_argument = 1U << 7U,
-  image_options = 1U << 8U
+  image_options = 1U << 8U,
+  effective_option = 1U << 9U,
+  template_option = 1U << 10U,
+  shell_option = 1U << 11U,
+  colima_option = 1U << 12U,
+  install_options = 1U << 13U,
+  hidden_verb = 1U << 14U,  ///< not for people: left out of help and completion
+  cold_option = 1U << 15U,
+  command_verbatim = 1U << 16U  ///< everything that follows, options too
 };
 
 /// One verb. Help, dispatch and "did you mean" read the same table.
@@ -62,8 +96,17 @@ struct Verb {
   std::string_view summary;
   unsigned options;
   int (*run)(const Invocation&);  ///< returns the process exit code; throws Error
+  /// Words that follow, by what they are: KEY, VALUE, NAME (a new profile), PROFILE (an existing one), FILE, SHELL.
+  /// "[FILE]" may be left out.
+  std::string_view arguments{};
 };
 std::span<const Verb> verbs();
+
+/// What can follow on a command line that so far is `words`; the last one is being typed and may be empty. A single
+/// "/" asks for file names.
+std::vector<std::string> completions(const Home& home, const std::vector<std::string>& words);
+/// The manual page, in the language of man(7).
+std::string manual_page();
 
 /// Parses and runs a whole command line; prints errors. Returns the process exit code.
 int run(int argc, char** argv, Backend& backend);
@@ -71,13 +114,39 @@ int run(int argc, char** argv, Backend& backend);
 // The verbs, one file each.
 int run_start(const Invocation&);
 int run_stop(const Invocation&);
+int run_suspend(const Invocation&);
 int run_restart(const Invocation&);
 int run_status(const Invocation&);
 int run_list(const Invocation&);
 int run_delete(const Invocation&);
 int run_ssh(const Invocation&);
+int run_ports(const Invocation&);
 int run_logs(const Invocation&);
 int run_version(const Invocation&);
+int run_apply(const Invocation&);
+int run_config_get(const Invocation&);
+int run_config_set(const Invocation&);
+int run_config_unset(const Invocation&);
+int run_config_show(const Invocation&);
+int run_config_edit(const Invocation&);
+int run_config_check(const Invocation&);
+int run_config_diff(const Invocation&);
+int run_config_schema(const Invocation&);
+int run_use(const Invocation&);
+int run_clone(const Invocation&);
+int run_rename(const Invocation&);
+int run_template_show(const Invocation&);
+int run_template_edit(const Invocation&);
+int run_export(const Invocation&);
+int run_import(const Invocation&);
+int run_env(const Invocation&);
+int run_ssh_config(const Invocation&);
+int run_ssh_server(const Invocation&);
+int run_ctr(const Invocation&);
+int run_nerdctl(const Invocation&);
+int run_completion(const Invocation&);
+int run_complete(const Invocation&);
+int run_manual(const Invocation&);
 int run_image_build(const Invocation&);
 int run_image_list(const Invocation&);
 int run_image_prune(const Invocation&);

@@ -18,6 +18,7 @@ asio::awaitable<int> remove_profile(const Invocation& call) {
   request.arguments["data"] = call.data;
   request.arguments["force"] = call.force;
   const auto result = co_await call_with_progress(daemon, std::move(request));
+  forget_current(call.home, paths.name);
   std::cout << std::string_view(result.at("summary").as_string()) << '\n';
   co_return 0;
 }

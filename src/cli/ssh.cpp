@@ -77,23 +77,15 @@ std::string joined(const std::vector<std::string>& words) {
   return line;
 }
 
-asio::awaitable<int> ssh(const Invocation& call) {
+/// Runs what `request` asks for in the machine, with our stdin and stdout.
+asio::awaitable<int> run_remotely(const Invocation& call, rpc::Request request, std::optional<Size> size) {
   const ProfilePaths paths = profile_paths(call.home, call.profile);
   require_profile(paths);
-  if (const Observed seen = observe(paths); !seen.machine_alive)
+  if (const Observed seen = observe(paths); !seen.machine_alive && seen.state.phase != "suspended")
     throw Error(Errc::not_running, "profile '" + paths.name + "' is not running", "colima-like start " + paths.name);
 
   auto executor = co_await asio::this_coro::executor;
   rpc::Connection daemon = co_await reach_daemon(paths, false);
-  const std::optional<Size> size = call.command.empty() || wants_terminal() ? terminal_size() : std::nullopt;
-  rpc::Request request{"exec", {}};
-  request.arguments["command"] = joined(call.command);
-  if (size) {
-    const char* term = std::getenv("TERM");
-    request.arguments["columns"] = size->columns;
-    request.arguments["rows"] = size->rows;
-    request.arguments["term"] = term != nullptr ? term : "xterm";
-  }
   co_await daemon.write_line(rpc::encode(request));
   co_await rpc::await_answer(daemon, {});
 
@@ -124,6 +116,37 @@ asio::awaitable<int> ssh(const Invocation& call) {
 
 }  // namespace
 
-int run_ssh(const Invocation& call) { return run_async(ssh(call)); }
+int run_ssh(const Invocation& call) {
+  const std::optional<Size> size = call.command.empty() || wants_terminal() ? terminal_size() : std::nullopt;
+  rpc::Request request{"exec", {}};
+  request.arguments["command"] = joined(call.command);
+  if (size) {
+    const char* term = std::getenv("TERM");
+    request.arguments["columns"] = size->columns;
+    request.arguments["rows"] = size->rows;
+    request.arguments["term"] = term != nullptr ? term : "xterm";
+  }
+  return run_async(run_remotely(call, std::move(request), size));
+}
+
+namespace {
+
+/// A program of the machine, as if it were here: arguments, stdin, stdout and the exit code are its own.
+int run_program(const Invocation& call, const std::string& program) {
+  Invocation with_program = call;
+  with_program.command.insert(with_program.command.begin(), program);
+  if (with_program.command.size() == 1) with_program.command.emplace_back("--help");
+  return run_ssh(with_program);
+}
+
+}  // namespace
+
+int run_ctr(const Invocation& call) { return run_program(call, "ctr"); }
+int run_nerdctl(const Invocation& call) { return run_program(call, "nerdctl"); }
+
+int run_ssh_server(const Invocation& call) {
+  rpc::Request request{"ssh_server", {}};
+  return run_async(run_remotely(call, std::move(request), std::nullopt));
+}
 
 }  // namespace cl::cli

@@ -19,25 +19,54 @@ json::object docker_environment() {
   return environment;
 }
 
-asio::awaitable<int> start(const Invocation& call) {
-  const ProfilePaths paths = profile_paths(call.home, call.profile);
-  load_profile(paths, call.settings);  // a wrong flag or file is told before anything is created
-  const bool is_new = !fs::exists(paths.directory);
-  rpc::Connection daemon = co_await reach_daemon(paths, true);
+/// The environment's settings and, over them, the flags.
+json::object settings_of_this_run(const Invocation& call) {
   json::object settings;
+  for (const auto& [name, text] : environment_settings()) settings[name] = text;
   for (const auto& [name, text] : call.settings) settings[name] = text;
-  rpc::Request request{"start", {}};
-  request.arguments["settings"] = settings;
-  request.arguments["environment"] = docker_environment();
-  request.arguments["is_new"] = is_new;
-  const json::object result = co_await call_with_progress(daemon, std::move(request));
+  return settings;
+}
+
+void tell(const json::object& result) {
   for (const json::value& note : result.at("notes").as_array()) print_note(std::string(note.as_string()));
   std::cout << std::string_view(result.at("summary").as_string()) << '\n';
+}
+
+asio::awaitable<int> start(const Invocation& call) {
+  const ProfilePaths paths = profile_paths(call.home, call.profile);
+  // A wrong flag or file is told before anything is created or stopped.
+  const Layered wanted = load_layers(paths, environment_settings(), call.settings);
+  if (const auto state = load_state(paths)) refuse_recreation(paths, state->profile, wanted);
+  const bool is_new = !fs::exists(paths.directory);
+  rpc::Connection daemon = co_await reach_daemon(paths, true);
+  rpc::Request request{"start", {}};
+  request.arguments["settings"] = settings_of_this_run(call);
+  request.arguments["environment"] = docker_environment();
+  request.arguments["cold"] = call.cold;
+  request.arguments["is_new"] = is_new;
+  const json::object result = co_await call_with_progress(daemon, std::move(request));
+  tell(result);
+  co_return 0;
+}
+
+asio::awaitable<int> apply(const Invocation& call) {
+  const ProfilePaths paths = profile_paths(call.home, call.profile);
+  require_profile(paths);
+  load_layers(paths, environment_settings(), {});
+  if (const Observed seen = observe(paths); !seen.machine_alive)
+    throw Error(Errc::not_running, "profile '" + paths.name + "' is not running",
+                "colima-like start " + paths.name + " uses the new settings");
+  rpc::Connection daemon = co_await reach_daemon(paths, false);
+  rpc::Request request{"apply", {}};
+  request.arguments["settings"] = settings_of_this_run(call);
+  const json::object result = co_await call_with_progress(daemon, std::move(request));
+  tell(result);
   co_return 0;
 }
 
 }  // namespace
 
 int run_start(const Invocation& call) { return run_async(start(call)); }
+int run_apply(const Invocation& call) { return run_async(apply(call)); }
 
 }  // namespace cl::cli

@@ -2,6 +2,7 @@
 #include <iostream>
 
 #include "profiles/keys.hpp"
+#include "profiles/runtime.hpp"
 #include "profiles/state.hpp"
 #include "src/cli/command.hpp"
 #include "src/cli/output.hpp"
@@ -28,20 +29,27 @@ json::object describe(const Home& home, const std::string& name) {
   out["state"] = state.phase;
   out["since"] = state.since == 0 ? json::value(nullptr) : json::value(state.since);
   out["arch"] = state.arch.empty() ? resolved_arch(state.profile, host_facts()) : state.arch;
+  out["runtime"] = state.profile.runtime;
   out["cpus"] = state.profile.cpus;
   out["memory"] = state.profile.memory.count();
   out["disk"] = state.profile.disk.count();
   if (!state.reason.empty()) out["error"] = state.reason;
-  if (!seen.machine_alive) return out;
+  if (state.phase == "suspended") out["saved_bytes"] = seen.saved_bytes;
+  if (state.phase == "suspended" && state.asleep) out["state"] = "sleeping";
+  if (!seen.machine_alive && state.phase != "suspended") return out;
   out["driver"] = state.driver;
   out["accel"] = state.accel;
   out["accel_reason"] = state.accel_reason;
   out["image"] = state.image;
-  out["pid"] = state.machine_pid;
-  json::object docker{{"socket", paths.docker_socket.string()}};
-  if (!state.docker_version.empty()) docker["version"] = state.docker_version;
-  if (!state.context.empty()) docker["context"] = state.context;
-  out["docker"] = docker;
+  if (seen.machine_alive) out["pid"] = state.machine_pid;
+  if (!state.port_problems.empty())
+    out["port_problems"] = json::array(state.port_problems.begin(), state.port_problems.end());
+  const Runtime& runtime = runtime_of(state.profile);
+  if (runtime.title.empty()) return out;
+  json::object engine{{"socket", host_socket(runtime, paths).string()}};
+  if (!state.runtime_version.empty()) engine["version"] = state.runtime_version;
+  if (runtime.speaks_docker && !state.context.empty()) engine["context"] = state.context;
+  out[runtime.speaks_docker ? "docker" : "containerd"] = engine;  // whose API is spoken there
   return out;
 }
 
@@ -60,6 +68,9 @@ int run_status(const Invocation& call) {
     const bool dated = since != nullptr && since->is_int64();
     line("profile  ", text(status, "name"));
     line("state    ", std::string(state) + (dated ? " for " + ago(since->get_int64()) : ""));
+    if (const json::value* saved = status.if_contains("saved_bytes"))
+      line("saved    ",
+           ByteSize::bytes(saved->to_number<std::uint64_t>()).str() + " on disk; any use of Docker resumes it");
     if (const std::string error = text(status, "error"); !error.empty()) line("because  ", error);
     if (const std::string remedy = text(status, "remedy"); !remedy.empty()) line("try      ", remedy);
     if (const json::value* cpus = status.if_contains("cpus"))
@@ -71,10 +82,16 @@ int run_status(const Invocation& call) {
       const std::string reason = text(status, "accel_reason");
       line("driver   ", driver + ", " + text(status, "accel") + (reason.empty() ? "" : " (" + reason + ")"));
       line("image    ", text(status, "image"));
-      const json::object& docker = status.at("docker").as_object();
-      line("docker   ", text(docker, "version"));
-      line("socket   ", "unix://" + text(docker, "socket"));
-      if (const std::string context = text(docker, "context"); !context.empty()) line("context  ", context);
+      const json::value* found = status.if_contains("docker");
+      if (found == nullptr) found = status.if_contains("containerd");
+      const json::object engine = found != nullptr ? found->as_object() : json::object{};
+      line("runtime  ", text(status, "runtime") + (engine.contains("version") ? " " + text(engine, "version") : ""));
+      if (found != nullptr) line("socket   ", "unix://" + text(engine, "socket"));
+      if (const std::string context = text(engine, "context"); !context.empty()) line("context  ", context);
+      if (const json::value* problems = status.if_contains("port_problems")) {
+        for (const json::value& problem : problems->as_array()) line("port     ", std::string(problem.as_string()));
+        line("try      ", "colima-like ports");
+      }
     }
   }
   if (state == "broken") return exit_code(Errc::internal);

@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
 #include <cstdlib>
@@ -9,6 +8,7 @@
 #include "profiles/keys.hpp"
 #include "src/cli/command.hpp"
 #include "src/cli/output.hpp"
+#include "src/cli/parser.hpp"
 
 namespace cl::cli {
 namespace {
@@ -16,41 +16,106 @@ namespace {
 constexpr unsigned one_profile = profile_option | profile_argument;
 
 constexpr std::array table{
-    Verb{"start", "Boot the machine and make plain 'docker' use it", one_profile | settings_options, &run_start},
+    Verb{"start", "Boot the machine and make plain 'docker' use it", one_profile | settings_options | cold_option,
+         &run_start},
+    Verb{"suspend", "Save the machine to disk; a start, or any use of Docker, resumes it", one_profile, &run_suspend},
+    Verb{"apply", "Make a running machine use its profile's changed settings", one_profile, &run_apply},
     Verb{"stop", "Power the machine off", one_profile | force_option, &run_stop},
     Verb{"restart", "Stop and start", one_profile | force_option, &run_restart},
     Verb{"status", "Show what a profile is doing; asks neither daemon nor guest", one_profile | json_option,
          &run_status},
     Verb{"list", "Show all profiles", json_option, &run_list},
+    Verb{"use", "Make a profile and its docker context current; '-' is the one before", 0, &run_use, "[NAME]"},
+    Verb{"config show", "Show the profile's file, or with --effective every value and its source",
+         profile_option | json_option | effective_option | template_option, &run_config_show},
+    Verb{"config get", "Show the value of a key", profile_option, &run_config_get, "KEY"},
+    Verb{"config set", "Change a key in the file; comments and order stay", profile_option | template_option,
+         &run_config_set, "KEY VALUE"},
+    Verb{"config unset", "Take a key out of the file", profile_option | template_option, &run_config_unset, "KEY"},
+    Verb{"config edit", "Open the file in $VISUAL or $EDITOR; only a valid one is taken",
+         profile_option | template_option, &run_config_edit},
+    Verb{"config check", "Check the profile's file, or another one", profile_option | template_option,
+         &run_config_check, "[FILE]"},
+    Verb{"config diff", "Show what the machine has and the profile wants otherwise", profile_option | json_option,
+         &run_config_diff},
+    Verb{"config schema", "Print the JSON Schema of the file", 0, &run_config_schema},
+    Verb{"template show", "Show what new profiles start from", 0, &run_template_show},
+    Verb{"template edit", "Change what new profiles start from", 0, &run_template_edit},
+    Verb{"clone", "Make a new profile with the settings and data of a stopped one", 0, &run_clone, "PROFILE NAME"},
+    Verb{"rename", "Give a stopped profile another name", 0, &run_rename, "PROFILE NAME"},
+    Verb{"export", "Write a stopped profile with its data into one file", profile_option, &run_export, "FILE"},
+    Verb{"import", "Make a profile of an exported file, or of Colima's settings", profile_option | colima_option,
+         &run_import, "[FILE] [NAME]"},
     Verb{"delete", "Remove the machine; the containers' data stays unless --data",
          one_profile | force_option | data_option, &run_delete},
     Verb{"ssh", "Run a command, or a shell, in the machine", profile_option | command_argument, &run_ssh},
+    Verb{"ctr", "Run containerd's ctr in the machine", profile_option | command_verbatim, &run_ctr},
+    Verb{"nerdctl", "Run nerdctl in the machine", profile_option | command_verbatim, &run_nerdctl},
+    Verb{"ssh-config", "Print what plain ssh needs to reach the machine", one_profile | install_options,
+         &run_ssh_config},
+    Verb{"env", "Print what makes a shell's docker and Testcontainers use the machine", one_profile | shell_option,
+         &run_env},
+    Verb{"ports", "Show the ports that containers publish on this host", one_profile | json_option, &run_ports},
     Verb{"logs", "Show the logs of the daemon or the machine's console", one_profile | log_options, &run_logs},
     Verb{"version", "Show the version", json_option, &run_version},
     Verb{"image build", "Build the guest image, unless it is already there", image_options, &run_image_build},
     Verb{"image list", "Show the cached guest images", json_option, &run_image_list},
     Verb{"image prune", "Remove guest images that no profile uses", json_option, &run_image_prune},
+    Verb{"completion", "Print the completion script of a shell", 0, &run_completion, "SHELL"},
+    Verb{"complete", "Answer a completion script", hidden_verb | command_argument, &run_complete},
+    Verb{"manual", "Print the manual page", hidden_verb, &run_manual},
+    Verb{"ssh-server", "Speak to an SSH server in the machine, on stdin and stdout", hidden_verb | profile_option,
+         &run_ssh_server},
 };
 
-constexpr std::array groups{std::pair{"image", "Guest images"}};
+constexpr std::array groups{std::pair{"config", "Settings of a profile"},
+                            std::pair{"template", "Settings that new profiles start from"},
+                            std::pair{"image", "Guest images"}};
 
 /// Adds the options that a row asks for; they write into `into`.
 void define(CLI::App& app, const Verb& command, Invocation& into) {
   const unsigned options = command.options;
   if ((options & profile_option) != 0) {
-    auto* flag = app.add_option("-p,--profile", into.profile, "profile (default: default)")->type_name("NAME");
+    auto* flag = app.add_option("-p,--profile", into.profile, "profile (default: the current one)")->type_name("NAME");
     if ((options & profile_argument) != 0)
       app.add_option("PROFILE", into.profile, "the same")->type_name("")->excludes(flag);
   }
   if ((options & settings_options) != 0)
     for (const Key& key : keys())
-      app.add_option_function<std::string>(
-             "--" + std::string(key.flag),
-             [&into, name = std::string(key.name)](const std::string& text) { into.settings[name] = text; },
-             std::string(key.meaning) + " (for this run)")
-          ->type_name("VALUE");
+      if (!key.flag.empty())
+        app.add_option_function<std::string>(
+               "--" + std::string(key.flag),
+               [&into, name = std::string(key.name)](const std::string& text) { into.settings[name] = text; },
+               std::string(key.meaning) + " (for this run)")
+            ->type_name("VALUE");
+  if ((options & settings_options) != 0)
+    app.add_option_function<std::vector<std::string>>(
+           "--set",
+           [&into](const std::vector<std::string>& all) {
+             for (const std::string& one : all) {
+               const auto sign = one.find('=');
+               into.settings[one.substr(0, sign)] = sign == std::string::npos ? "" : one.substr(sign + 1);
+             }
+           },
+           "any key (for this run)")
+        ->type_name("KEY=VALUE")
+        ->allow_extra_args(false);
+  if ((options & effective_option) != 0)
+    app.add_flag("--effective", into.effective, "every value and where it is from");
+  if ((options & template_option) != 0)
+    app.add_flag("--template", into.user_template, "the template for new profiles, and no profile");
+  if ((options & shell_option) != 0)
+    app.add_option("--shell", into.shell, "bash, zsh, fish or powershell (default: $SHELL)")->type_name("NAME");
+  if ((options & colima_option) != 0)
+    app.add_option("--colima", into.colima, "take the settings of a colima.yaml over")->type_name("FILE");
+  if ((options & install_options) != 0) {
+    auto* install = app.add_flag("--install", into.install, "include it in ~/.ssh/config");
+    app.add_flag("--uninstall", into.uninstall, "take it out again")->excludes(install);
+  }
   if ((options & json_option) != 0) app.add_flag("--json", into.json, "print JSON");
   if ((options & force_option) != 0) app.add_flag("-f,--force", into.force, "do not wait for the guest");
+  if ((options & cold_option) != 0)
+    app.add_flag("--cold", into.cold, "boot, also when a suspended machine could be resumed");
   if ((options & data_option) != 0) app.add_flag("--data", into.data, "also remove containers, images and volumes");
   if ((options & log_options) != 0) {
     auto* console = app.add_flag("--console", into.console, "the machine's serial console");
@@ -64,6 +129,18 @@ void define(CLI::App& app, const Verb& command, Invocation& into) {
              "--" + std::string(name), [&into, name](const std::string& text) { into.settings[name] = text; },
              std::string(find_key(name)->meaning))
           ->type_name("VALUE");
+  for (std::string_view rest = command.arguments; !rest.empty();) {
+    const auto space = std::min(rest.find(' '), rest.size());
+    std::string name(rest.substr(0, space));
+    rest.remove_prefix(std::min(space + 1, rest.size()));
+    const bool required = !name.starts_with('[');
+    if (!required) name = name.substr(1, name.size() - 2);
+    app.add_option_function<std::string>(name, [&into, name](const std::string& word) { into.words[name] = word; })
+        ->type_name("")
+        ->required(required);
+  }
+  if ((options & hidden_verb) != 0) app.group("");
+  if ((options & command_verbatim) != 0) app.prefix_command();
   if ((options & command_argument) != 0) {
     app.add_option("COMMAND", into.command)->type_name("");
     app.positionals_at_end();
@@ -119,17 +196,12 @@ int print_help(const CLI::App& app) {
 
 std::span<const Verb> verbs() { return table; }
 
-int run(int argc, char** argv, Backend& backend) {
-  Invocation invocation;
-  invocation.backend = &backend;
-  if (const char* profile = std::getenv("COLIMA_LIKE_PROFILE"); profile != nullptr && *profile != '\0')
-    invocation.profile = profile;
-
-  CLI::App app("Docker on this computer in a Linux machine of its own: 'colima-like start', then plain 'docker run'.");
+void build_parser(CLI::App& app, Invocation& into, const Verb*& chosen) {
+  app.description(
+      "Docker on this computer in a Linux machine of its own: 'colima-like start', then plain 'docker run'.");
   app.name("colima-like");
   app.require_subcommand(1);
   for (const auto& [name, summary] : groups) app.add_subcommand(name, summary)->require_subcommand(1);
-  const Verb* chosen = nullptr;
   for (const Verb& command : table) {
     std::string_view name = command.name;
     CLI::App* parent = &app;
@@ -138,13 +210,26 @@ int run(int argc, char** argv, Backend& backend) {
       name.remove_prefix(space + 1);
     }
     CLI::App* sub = parent->add_subcommand(std::string(name), std::string(command.summary));
-    define(*sub, command, invocation);
-    sub->callback([&chosen, &command] { chosen = &command; });
+    define(*sub, command, into);
+    sub->callback([&chosen, &command, &into, sub] {
+      chosen = &command;
+      if ((command.options & command_verbatim) != 0) into.command = sub->remaining();
+    });
   }
+}
 
+int run(int argc, char** argv, Backend& backend) {
+  Invocation invocation;
+  invocation.backend = &backend;
+  CLI::App app;
+  const Verb* chosen = nullptr;
+  build_parser(app, invocation, chosen);
   try {
-    app.parse(argc, argv);
+    // -p or an argument goes over the environment, and that over the profile that was made current.
+    const char* profile = std::getenv("COLIMA_LIKE_PROFILE");
     invocation.home = find_home();
+    invocation.profile = profile != nullptr && *profile != '\0' ? profile : current_profile(invocation.home).name;
+    app.parse(argc, argv);
     return chosen->run(invocation);
   } catch (const CLI::CallForHelp&) {
     return print_help(app);

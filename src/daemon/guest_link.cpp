@@ -1,51 +1,60 @@
 #include "src/daemon/guest_link.hpp"
 
 #include "provision/readiness.hpp"
+#include "provision/ssh/pump.hpp"
 #include "src/base/log.hpp"
 
 namespace cl {
 
 GuestLink::GuestLink(asio::any_io_executor executor, Config config)
-    : config_(std::move(config)), changed_(executor), tasks_(executor) {
-  tasks_.spawn("guest link", keep_connected());
+    : config_(std::move(config)), changed_(executor), left_(executor), tasks_(executor) {}
+
+std::shared_ptr<GuestLink> GuestLink::start(asio::any_io_executor executor, Config config) {
+  auto link = std::make_shared<GuestLink>(std::move(executor), std::move(config));
+  link->tasks_.spawn("guest link", keep_connected(link));
+  return link;
 }
 
-asio::awaitable<void> GuestLink::keep_connected() {
+asio::awaitable<void> GuestLink::keep_connected(std::shared_ptr<GuestLink> self) {
   for (;;) {
     ReadinessTimings timings;
-    timings.total = config_.patience;
+    timings.total = self->config_.patience;
     try {
-      guest_ = co_await wait_for_ssh(unix_dial(config_.socket), config_.login, timings);
+      self->guest_ = co_await wait_for_ssh(unix_dial(self->config_.to_guest, self->config_.from_guest),
+                                           self->config_.login, timings);
     } catch (const Error& error) {
-      last_failure_ = error;
+      self->last_failure_ = error;
     }
-    if (!guest_) {
-      log::warn("guest link: {}", one_line(*last_failure_));
-      changed_.notify_all();
+    if (!self->guest_) {
+      log::warn("guest link: {}", one_line(*self->last_failure_));
+      self->changed_.notify_all();
       co_await sleep_for(std::chrono::seconds(1));  // wait_for_ssh has waited long; this only bounds a fast failure
       continue;
     }
     log::info("the guest is reached");
-    last_failure_.reset();
-    changed_.notify_all();
-    if (config_.on_change) config_.on_change(true);
-    co_await guest_->lost();
-    guest_.reset();
+    self->last_failure_.reset();
+    self->changed_.notify_all();
+    if (self->config_.on_change) self->config_.on_change(true);
+    co_await self->guest_->lost();
+    self->clock_.reset();
+    self->guest_.reset();
+    if (self->given_up_) co_return;
     log::warn("the guest is lost; connecting again");
-    if (config_.on_change) config_.on_change(false);
+    if (self->config_.on_change) self->config_.on_change(false);
   }
 }
 
 asio::awaitable<std::shared_ptr<Guest>> GuestLink::wait_for_guest() {
   for (;;) {
     if (given_up_) throw *given_up_;
-    if (guest_) co_return guest_;
+    if (guest_ && !parked_ && !guest_->pump()->ended()) co_return guest_;
     if (last_failure_) throw *last_failure_;
     co_await changed_.wait();
   }
 }
 
 asio::awaitable<std::shared_ptr<Guest>> GuestLink::guest(std::chrono::milliseconds limit) {
+  const Visit visit(*this);
   std::exception_ptr failure;
   try {
     co_return co_await with_timeout(limit, "reaching the guest", wait_for_guest());
@@ -56,6 +65,71 @@ asio::awaitable<std::shared_ptr<Guest>> GuestLink::guest(std::chrono::millisecon
       .because(last_failure_ ? one_line(*last_failure_) : "its SSH server did not answer in time");
 }
 
+asio::awaitable<bool> GuestLink::park() {
+  const auto guest = guest_;
+  if (!guest) co_return false;
+  try {
+    co_await guest->pump()->park();
+  } catch (const Error& error) {
+    log::warn("guest link: {}", one_line(error));
+    co_return false;
+  }
+  parked_ = true;
+  co_return true;
+}
+
+asio::awaitable<void> GuestLink::drained() {
+  const auto guest = guest_;
+  if (guest) co_await guest->pump()->unplugged();
+}
+
+asio::awaitable<void> GuestLink::plug() {
+  const auto guest = guest_;
+  if (!guest) throw Error(Errc::io, "the connection to the guest was lost");
+  ssh::Transport transport = co_await unix_dial(config_.to_guest, config_.from_guest)();
+  guest->pump()->plug(std::move(transport));
+}
+
+void GuestLink::unpark() {
+  parked_ = false;
+  if (guest_) guest_->pump()->unpark();
+  changed_.notify_all();
+}
+
+asio::awaitable<void> GuestLink::set_clock(std::chrono::milliseconds limit) {
+  const Visit visit(*this);
+  const auto reached = co_await guest(limit);
+  if (!clock_) clock_ = co_await GuestClock::start(*reached);
+  const auto clock = clock_;  // which goes when the session is lost meanwhile
+  co_await with_timeout(limit, "setting the guest's clock", clock->set());
+}
+
+asio::awaitable<void> GuestLink::check() {
+  const Visit visit(*this);
+  if (checking_) {
+    while (checking_) co_await changed_.wait();
+    co_return;
+  }
+  const auto asked = guest_;
+  if (!asked) co_return;
+  struct Checking {
+    GuestLink& link;
+    explicit Checking(GuestLink& of) : link(of) { link.checking_ = true; }
+    ~Checking() {
+      link.checking_ = false;
+      link.changed_.notify_all();
+    }
+  };
+  const Checking checking(*this);
+  try {
+    co_await with_timeout(config_.answer, "the guest's answer", run_in_guest(*asked, ":", ""));
+  } catch (const Error& error) {
+    if (parked_) co_return;  // it was asked when the machine was about to be suspended
+    log::warn("the session to the guest does not work any more: {}", one_line(error));
+    asked->pump()->stop();
+  }
+}
+
 void GuestLink::give_up(Error why) {
   given_up_ = std::move(why);
   changed_.notify_all();
@@ -64,7 +138,10 @@ void GuestLink::give_up(Error why) {
 asio::awaitable<void> GuestLink::stop() {
   give_up(Error(Errc::not_running, "the machine is being stopped"));
   co_await tasks_.stop();
+  clock_.reset();
+  if (guest_) guest_->pump()->stop();  // whoever waits for it inside check() goes on
   guest_.reset();
+  while (visitors_ > 0) co_await left_.wait();
 }
 
 }  // namespace cl

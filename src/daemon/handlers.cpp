@@ -81,8 +81,11 @@ asio::awaitable<void> take_input(rpc::Connection& connection, GuestProcess& proc
   process.io().close();
 }
 
-asio::awaitable<void> exec(Session& session, rpc::Connection& connection, const json::object& arguments) {
-  auto executor = co_await asio::this_coro::executor;
+/// An SSH server for one client, on the connection that we have: as many as are asked for, and with the host key that
+/// is pinned. The channel it runs through has no terminal, so it is eight bits clean.
+constexpr const char* ssh_server = "exec /usr/sbin/sshd -i -e -f /usr/lib/colima-like/sshd_config 2>/dev/null";
+
+ExecRequest exec_request(const json::object& arguments) {
   ExecRequest request;
   request.command = arguments.at("command").as_string();
   if (arguments.contains("columns")) {
@@ -92,6 +95,12 @@ asio::awaitable<void> exec(Session& session, rpc::Connection& connection, const 
     request.terminal = size;
     request.terminal_type = arguments.at("term").as_string();
   }
+  return request;
+}
+
+asio::awaitable<void> exec(Session& session, rpc::Connection& connection, ExecRequest request) {
+  auto executor = co_await asio::this_coro::executor;
+  const Session::Use use(session);
   auto guest = co_await session.guest();
   auto process = co_await guest->exec(std::move(request));
   co_await connection.write_line(rpc::encode(rpc::Answer(json::object{})));
@@ -121,6 +130,28 @@ asio::awaitable<void> exec(Session& session, rpc::Connection& connection, const 
   }
 }
 
+json::object describe_ports(const std::vector<PortStatus>& ports) {
+  json::array all;
+  for (const PortStatus& port : ports) {
+    json::object one{{"container", port.container},
+                     {"container_id", port.container_id},
+                     {"address", port.at.address.to_string()},
+                     {"port", port.at.port},
+                     {"protocol", to_string(port.at.protocol)},
+                     {"state", port.problem.empty() ? "open" : "failed"},
+                     {"connections", port.connections},
+                     {"bytes_in", port.to_container},
+                     {"bytes_out", port.from_container},
+                     {"since", port.since}};
+    if (!port.problem.empty()) one["problem"] = port.problem;
+    if (!port.remedy.empty()) one["remedy"] = port.remedy;
+    all.push_back(std::move(one));
+  }
+  json::object result;
+  result["ports"] = std::move(all);
+  return result;
+}
+
 }  // namespace
 
 asio::awaitable<void> handle(Session& session, rpc::Connection& connection, rpc::Request request) {
@@ -129,17 +160,29 @@ asio::awaitable<void> handle(Session& session, rpc::Connection& connection, rpc:
     StartOrder order;
     order.settings = text_map(arguments, "settings");
     order.environment = text_map(arguments, "environment");
+    order.cold = arguments.at("cold").as_bool();
     order.is_new = arguments.at("is_new").as_bool();
     co_await attend(connection, session.start(std::move(order)));
   } else if (request.verb == "stop") {
     co_await attend(connection, session.stop(arguments.at("force").as_bool()));
+  } else if (request.verb == "suspend") {
+    co_await attend(connection, session.suspend());
   } else if (request.verb == "delete") {
     co_await attend(connection, session.remove(arguments.at("data").as_bool()));
+  } else if (request.verb == "ports") {
+    const std::vector<PortStatus> ports = co_await session.ports();
+    co_await connection.write_line(rpc::encode(rpc::Answer(describe_ports(ports))));
   } else if (request.verb == "exec") {
-    co_await exec(session, connection, arguments);
+    co_await exec(session, connection, exec_request(arguments));
+  } else if (request.verb == "ssh_server") {
+    ExecRequest server;
+    server.command = ssh_server;
+    co_await exec(session, connection, std::move(server));
+  } else if (request.verb == "apply") {
+    co_await attend(connection, session.apply(text_map(arguments, "settings")));
   } else {
     throw Error(Errc::protocol, "the daemon does not know '" + request.verb + "'",
-                "it may be of another version: run 'colima-like restart'");
+                "it may be of another version: run 'colima-like stop' and 'colima-like start'");
   }
 }
 

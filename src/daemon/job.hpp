@@ -14,11 +14,11 @@
 namespace cl {
 
 /// Something long that the daemon does once while any number of commands watch: a start, the takeover of a running
-/// machine, a stop, a delete.
+/// machine, a suspend, a stop, a delete.
 /// Its phases are kept, so that a command which joins late is told everything.
 class Job : public std::enable_shared_from_this<Job> {
  public:
-  enum class Kind { start, attach, stop, remove };
+  enum class Kind { start, attach, apply, suspend, stop, remove };
   using Work = std::function<asio::awaitable<boost::json::object>(Job&)>;
 
   /// Starts `work` at once.

@@ -7,6 +7,7 @@
 
 #include "docker/api.hpp"
 #include "docker/context.hpp"
+#include "profiles/runtime.hpp"
 #include "provision/steps.hpp"
 #include "src/base/file.hpp"
 #include "src/base/log.hpp"
@@ -16,11 +17,9 @@ namespace cl {
 namespace json = boost::json;
 namespace {
 
-constexpr auto guest_patience = std::chrono::minutes(5);    // a first boot under TCG on a loaded host
 constexpr auto power_off_grace = std::chrono::seconds(60);  // dockerd gives containers 10 s, under TCG more
-constexpr auto client_patience = std::chrono::seconds(30);  // of a connection to docker.sock while the guest is away
 constexpr std::size_t console_lines = 12;
-constexpr const char* guest_docker_socket = "/var/run/docker.sock";
+constexpr const char* host_from_guest = "10.0.2.2";  // in QEMU's user network
 
 /// What explains a guest that did not come up: its kernel's panic and what follows, else its last lines.
 std::string console_excerpt(const fs::path& console) {
@@ -49,8 +48,6 @@ std::string reason_of(const std::exception_ptr& failure) {
   }
 }
 
-std::string product_description(const std::string& profile) { return "colima-like, profile " + profile; }
-
 }  // namespace
 
 Session::Session(asio::any_io_executor executor, Home home, ProfilePaths paths, FileLock lock,
@@ -60,11 +57,17 @@ Session::Session(asio::any_io_executor executor, Home home, ProfilePaths paths, 
       paths_(std::move(paths)),
       lock_(std::move(lock)),
       driver_(std::move(driver)),
+      saved_(paths_.saved_directory),
+      idle_timer_(executor),
       tasks_(executor) {
   if (auto saved = load_state(paths_)) state_ = std::move(*saved);
+  tasks_.spawn("sleep when idle", sleep_when_idle());
+  tasks_.spawn("clock", follow_clock());
 }
 
-bool Session::idle() const noexcept { return machine_ == nullptr && (job_ == nullptr || job_->done()); }
+bool Session::idle() const noexcept {
+  return machine_ == nullptr && forward_ == nullptr && (job_ == nullptr || job_->done());
+}
 
 void Session::enter(VmEvent event, std::string reason) {
   const auto to = next(vm_state_, event);
@@ -75,7 +78,9 @@ void Session::enter(VmEvent event, std::string reason) {
   state_.phase = to_string(*to);
   state_.since = std::time(nullptr);
   state_.reason = std::move(reason);
+  if (*to != VmState::suspended) state_.asleep = false;
   save_state(lock_, paths_, state_);
+  idle_timer_.cancel();
 }
 
 std::shared_ptr<Job> Session::run(Job::Kind kind, Job::Work work) {
@@ -124,31 +129,54 @@ std::shared_ptr<Job> Session::start(StartOrder order) {
 asio::awaitable<json::object> Session::do_start(Job& job, StartOrder order, std::shared_ptr<Job> before) {
   if (before) {
     const bool attach = before->kind() == Job::Kind::attach;
-    job.begin("wait", attach ? "taking over the running machine" : "waiting for the stop that is under way");
+    const bool suspends = before->kind() == Job::Kind::suspend;
+    job.begin("wait", attach     ? "taking over the running machine"
+                      : suspends ? "waiting for the suspend that is under way"
+                                 : "waiting for the stop that is under way");
     co_await before->ended();
     job.end();
   }
   notes_.clear();
-  const Profile wanted = load_profile(paths_, order.settings);
+  Profile wanted = state_.profile;
+  if (!order.wake) {  // a client of a suspended machine must not wait for a file to be mended
+    const Layered layers = load_layers(paths_, {}, order.settings);
+    wanted = layers.profile;
+    refuse_recreation(paths_, state_.profile, layers);
+    for (std::string& line : not_in_effect(wanted)) notes_.push_back(std::move(line));
+  }
   if (vm_state_ == VmState::running) {
-    if (wanted != state_.profile && !order.settings.empty())
-      notes_.push_back("the machine runs with other settings; 'colima-like restart' applies new ones");
-    co_await switch_context(job, order);
-    co_return started("already runs");
+    if (order.wake) co_return started("already runs");
+    co_await notice_death();
+    if (!ended_) {
+      const bool anew = apply_live(wanted);
+      if (anew) co_await make_ready(job);
+      co_await switch_context(job, order);
+      co_return started("already runs");
+    }
+    // It was killed a moment ago: whoever asks for a start gets a machine.
+    const std::string why = ended_->text;
+    co_await tear_down(why);
   }
   const bool repair = machine_ != nullptr;  // degraded: its containers must not suffer from a failing repair
-  if (!repair) state_.profile = wanted;
+  if (!repair && order.cold) saved_.discard();
+  const bool saved = !repair && saved_.exists();
   enter(VmEvent::start);
   std::exception_ptr failure;
+  bool resumed = false;
   try {
-    if (!repair) co_await boot(job);
-    co_await make_ready(job);
-    co_await switch_context(job, order);
+    if (saved) resumed = co_await resume(job);
+    if (!repair && !resumed) {
+      state_.profile = wanted;
+      co_await boot(job);
+    }
+    const bool anew = resumed && !order.wake && apply_live(wanted);
+    if (!resumed || anew) co_await make_ready(job);
+    if (!order.wake) co_await switch_context(job, order);
     enter(VmEvent::ready);
   } catch (...) {
     failure = std::current_exception();
   }
-  if (!failure) co_return started("is running");
+  if (!failure) co_return started(resumed ? "is resumed" : "is running");
 
   // Nothing interrupts the cleaning up: no process, socket or half-written file stays.
   co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
@@ -165,25 +193,89 @@ asio::awaitable<json::object> Session::do_start(Job& job, StartOrder order, std:
   std::rethrow_exception(failure);
 }
 
+/// A hypervisor that was killed a moment ago may still be giving its memory back: then it answers no more, and its end,
+/// which is near, is waited for.
+asio::awaitable<void> Session::notice_death() {
+  constexpr auto patience = std::chrono::seconds(5);
+  try {
+    co_await with_timeout(patience, "the hypervisor's answer", machine_->resume());
+    co_return;
+  } catch (const Error& error) {
+    log::warn("{}", one_line(error));
+  }
+  const auto machine = machine_;
+  auto end = [](std::shared_ptr<Machine> dying) -> asio::awaitable<void> { co_await dying->exited(); };
+  try {
+    co_await with_timeout(patience, "the hypervisor's end", end(machine));
+    if (!ended_) ended_ = co_await machine->exited();
+  } catch (const Error& error) {
+    log::warn("{}", one_line(error));
+  }
+}
+
+/// The rule of profiles/keys.hpp for a machine that runs: live keys are taken over, the others are noted. Whether the
+/// guest must be set up anew.
+bool Session::apply_live(const Profile& wanted) {
+  std::string waiting;
+  bool changed = false;
+  for (const Difference& one : differences(state_.profile, wanted, host_facts())) {
+    if (one.key->change == Change::live) {
+      one.key->set(state_.profile, one.to);
+      changed = true;
+      log::info("{} is now {}", one.key->name, one.to);
+    } else {
+      waiting += fmt::format("{}{} is {} and not {}", waiting.empty() ? "" : ", ", one.key->name, one.from, one.to);
+    }
+  }
+  save_state(lock_, paths_, state_);
+  idle_timer_.cancel();
+  if (!waiting.empty())
+    notes_.push_back(fmt::format("the machine runs with other settings: {}; 'colima-like restart {}' changes that",
+                                 waiting, paths_.name));
+  return changed;
+}
+
+std::shared_ptr<Job> Session::apply(Settings settings) {
+  std::shared_ptr<Job> before = job_ && !job_->done() ? job_ : nullptr;
+  return run(Job::Kind::apply, [this, settings, before](Job& job) { return do_apply(job, settings, before); });
+}
+
+asio::awaitable<json::object> Session::do_apply(Job& job, Settings settings, std::shared_ptr<Job> before) {
+  if (before) {
+    job.begin("wait", "waiting for what is under way");
+    co_await before->ended();
+    job.end();
+  }
+  if (vm_state_ != VmState::running)
+    throw Error(Errc::not_running, "profile '" + paths_.name + "' is not running",
+                "colima-like start " + paths_.name + " uses the new settings");
+  notes_.clear();
+  const Layered layers = load_layers(paths_, {}, settings);
+  refuse_recreation(paths_, state_.profile, layers);
+  const bool anew = apply_live(layers.profile);
+  if (anew) co_await make_ready(job);
+  co_return started("has its live settings applied");
+}
+
 asio::awaitable<void> Session::boot(Job& job) {
   auto machine_lock = FileLock::try_acquire(paths_.machine_lock);
   if (!machine_lock)
     throw Error(Errc::busy, "a machine of profile '" + paths_.name + "' runs but does not answer",
                 fmt::format("end it with 'kill {}' and start again", state_.machine_pid));
+  saved_.discard();
   // First the socket: a foreign file at its path is told before anything boots, and a client that comes early waits.
-  auto open = [this]() -> asio::awaitable<std::unique_ptr<ByteStream>> {
-    auto reached = co_await link_->guest(vm_state_ == VmState::starting ? guest_patience : client_patience);
-    co_return co_await reached->open_unix(guest_docker_socket);
-  };
-  auto open_when_linked = [this, open]() -> asio::awaitable<std::unique_ptr<ByteStream>> {
-    if (!link_) throw Error(Errc::not_running, "the machine is not up yet", "wait for 'colima-like start'");
-    return open();
-  };
-  forward_ = std::make_unique<SocketForward>(executor_, paths_.docker_socket, open_when_linked);
+  open_forward();
 
   BootPlan plan = co_await prepare_boot(home_, paths_, state_, job);
   SshLogin login = co_await prepare_login(paths_);
   plan.lock_fd = machine_lock->fd();
+  state_.fingerprint.clear();
+  state_.suspend_refusal.clear();
+  try {
+    state_.fingerprint = co_await driver_->fingerprint(plan);
+  } catch (const Error& error) {
+    state_.suspend_refusal = one_line(error);
+  }
   job.begin("boot", "starting the machine");
   fs::remove(paths_.console_log);
   machine_ = co_await driver_->boot(std::move(plan));
@@ -191,9 +283,15 @@ asio::awaitable<void> Session::boot(Job& job) {
   state_.machine_pid = machine_->pid();
   save_state(lock_, paths_, state_);
   tasks_.spawn("machine", watch_machine());
-  connect_guest(std::move(login), machine_->ssh_sockets().front());
+  connect_guest(std::move(login));
+  open_ports();
   job.end(fmt::format("the machine is started: {}, {} CPUs, {} memory, {}", state_.arch, state_.profile.cpus,
                       state_.profile.memory.str(), state_.accel));
+}
+
+ProvisionPlan Session::provision_plan() const {
+  HostSide host{host_from_guest, read_certificates(state_.profile.certificates)};
+  return {state_.data_owner, paths_.docker_socket, state_.profile.runtime, guest_files(state_.profile, host)};
 }
 
 asio::awaitable<void> Session::make_ready(Job& job) {
@@ -212,7 +310,7 @@ asio::awaitable<void> Session::make_ready(Job& job) {
   job.end("the guest's SSH server answers");
 
   job.begin("provision", "setting the guest up");
-  ProvisionPlan plan{state_.data_owner};
+  ProvisionPlan plan = provision_plan();
   auto say = [&job](std::string_view doing) { job.say(std::string(doing)); };
   const auto steps = co_await provision(*reached, std::move(plan), say);
   state_.data_ready = true;
@@ -221,43 +319,70 @@ asio::awaitable<void> Session::make_ready(Job& job) {
     if (step.changed) changed += (changed.empty() ? "" : ", ") + step.name;
   job.end(changed.empty() ? "the guest is set up; nothing had to change" : "the guest is set up (" + changed + ")");
 
-  job.begin("docker", "asking Docker for its version");
-  auto stream = co_await reached->open_unix(guest_docker_socket);
-  const docker::Version version = co_await docker::version(*stream);
-  state_.docker_version = version.version;
-  job.end("Docker " + version.version + " answers");
+  const Runtime& runtime = runtime_of(state_.profile);
+  state_.runtime_version.clear();
+  if (ports_) co_await ports_->settled();  // of containers that came back by themselves
+  connect_ports();                         // only now: a second handshake would slow the boot down
+  if (runtime.title.empty()) co_return;
+  job.begin("runtime", fmt::format("asking {} for its version", runtime.title));
+  if (runtime.speaks_docker) {
+    std::string path(runtime.guest_socket);
+    auto stream = co_await reached->open_unix(std::move(path));
+    const docker::Version version = co_await docker::version(*stream);
+    state_.runtime_version = version.version;
+  } else {
+    // "containerd github.com/containerd/containerd 1.7.24 ..."
+    const GuestResult said = co_await run_in_guest(*reached, "set -- $(containerd --version) && echo \"$3\"", "");
+    if (said.exit_code != 0)
+      throw Error(Errc::guest_failed, "containerd does not answer in the guest", "colima-like restart")
+          .because(said.errors);
+    state_.runtime_version = last_lines(said.output, 1);
+  }
+  job.end(fmt::format("{} {} answers", runtime.title, state_.runtime_version));
 }
 
 json::object Session::started(std::string summary) {
   json::array notes;
   for (const std::string& note : notes_) notes.emplace_back(note);
   json::object result;
-  result["summary"] = fmt::format("profile '{}' {}: Docker {} at unix://{}", paths_.name, summary,
-                                  state_.docker_version, paths_.docker_socket.string());
+  const Runtime& runtime = runtime_of(state_.profile);
+  result["summary"] = runtime.title.empty()
+                          ? fmt::format("profile '{}' {}, without a container runtime", paths_.name, summary)
+                          : fmt::format("profile '{}' {}: {} {} at unix://{}", paths_.name, summary, runtime.title,
+                                        state_.runtime_version, host_socket(runtime, paths_).string());
   result["notes"] = std::move(notes);
   return result;
 }
 
-void Session::connect_guest(SshLogin login, const std::filesystem::path& socket) {
-  GuestLink::Config config;
-  config.socket = socket;
-  config.login = std::move(login);
-  config.on_change = [this](bool reached) {
+void Session::connect_guest(SshLogin login) {
+  login_ = std::move(login);
+  auto on_change = [this](bool reached) {
     if (!reached && vm_state_ == VmState::running) enter(VmEvent::health_lost, "the guest does not answer");
     if (reached && vm_state_ == VmState::degraded) enter(VmEvent::health_back);
   };
-  link_ = std::make_unique<GuestLink>(executor_, std::move(config));
+  link_ = link_to(machine_->ssh_ports().front(), on_change);
+}
+
+std::shared_ptr<GuestLink> Session::link_to(const SshPort& port, std::function<void(bool)> on_change) {
+  GuestLink::Config config;
+  config.to_guest = port.to_guest;
+  config.from_guest = port.from_guest;
+  config.login = login_;
+  config.on_change = std::move(on_change);
+  return GuestLink::start(executor_, std::move(config));
 }
 
 // --- a machine that is already there -----------------------------------------------------------------------------
 
 void Session::take_over() {
   if (!FileLock::is_held(paths_.machine_lock)) {
-    if (state_.phase == "stopped") return;
+    const bool suspended = saved_.exists();
+    if (suspended) vm_state_ = VmState::suspended;
+    if (state_.phase == to_string(vm_state_)) return;
     // The last daemon did not live to see its machine end.
     const Observed seen = observe(paths_);
-    state_.phase = "stopped";
-    state_.reason = seen.state.reason;
+    state_.phase = to_string(vm_state_);
+    state_.reason = suspended ? "" : seen.state.reason;
     save_state(lock_, paths_, state_);
     return;
   }
@@ -270,17 +395,19 @@ asio::awaitable<json::object> Session::do_take_over(Job& job) {
   std::exception_ptr failure;
   try {
     machine_ = co_await driver_->attach(paths_.run_directory);
+    if (!machine_ && !FileLock::is_held(paths_.machine_lock))
+      throw Error(Errc::not_running, "the machine could not go on and was ended", "colima-like start");
     if (!machine_)
       throw Error(Errc::busy, "the machine of profile '" + paths_.name + "' runs but does not answer",
                   fmt::format("end it with 'kill {}' and start again", state_.machine_pid));
     tasks_.spawn("machine", watch_machine());
+    // A daemon may have been killed while it suspended or resumed the machine: whatever it saved is void now.
+    saved_.discard();
+    co_await machine_->resume();
     SshLogin login = co_await prepare_login(paths_);
-    connect_guest(std::move(login), machine_->ssh_sockets().front());
-    auto open = [this]() -> asio::awaitable<std::unique_ptr<ByteStream>> {
-      auto reached = co_await link_->guest(client_patience);
-      co_return co_await reached->open_unix(guest_docker_socket);
-    };
-    forward_ = std::make_unique<SocketForward>(executor_, paths_.docker_socket, open);
+    connect_guest(std::move(login));
+    open_forward();
+    open_ports();
     job.end("took over the running machine");
     co_await make_ready(job);
     enter(VmEvent::ready);
@@ -303,6 +430,8 @@ asio::awaitable<json::object> Session::do_take_over(Job& job) {
 asio::awaitable<void> Session::watch_machine() {
   auto machine = machine_;
   const ExitReason reason = co_await machine->exited();
+  const bool expected = vm_state_ == VmState::suspending && reason.clean;
+  if (machine_ != machine || expected) co_return;
   log::info("the machine ended: {}", reason.text);
   if (link_) link_->give_up(Error(Errc::guest_failed, "the machine ended", "colima-like start").because(reason.text));
   ended_ = reason;
@@ -312,10 +441,11 @@ asio::awaitable<void> Session::watch_machine() {
 }
 
 asio::awaitable<void> Session::tear_down(std::string reason) {
-  if (forward_) co_await forward_->stop();
-  forward_.reset();
+  co_await close_forwards();
   if (link_) co_await link_->stop();
   link_.reset();
+  if (ports_link_) co_await ports_link_->stop();
+  ports_link_.reset();
   machine_.reset();
   ended_.reset();
   // A hypervisor that was killed leaves its sockets; ours is still in use.
@@ -323,7 +453,10 @@ asio::awaitable<void> Session::tear_down(std::string reason) {
     if (entry.path() != paths_.control_socket) fs::remove(entry.path());
   co_await restore_context();
   state_.machine_pid = 0;
-  if (vm_state_ != VmState::stopped) enter(VmEvent::exited, std::move(reason));
+  if (vm_state_ == VmState::stopped) co_return;
+  if (vm_state_ == VmState::suspended) co_return enter(VmEvent::discarded);
+  // Interrupted while it resumed: what is saved was not used and still stands.
+  enter(saved_.exists() ? VmEvent::saved : VmEvent::exited, std::move(reason));
 }
 
 // --- stop and delete ---------------------------------------------------------------------------------------------
@@ -341,12 +474,19 @@ std::shared_ptr<Job> Session::stop(bool force) {
 
 asio::awaitable<json::object> Session::do_stop(Job& job, bool force, std::shared_ptr<Job> before) {
   if (before) {
-    job.begin("interrupt", "interrupting the start");
+    job.begin("interrupt", before->kind() == Job::Kind::suspend ? "waiting for the suspend that is under way"
+                                                                : "interrupting the start");
     before->cancel();
     co_await before->ended();
     job.end();
   }
   if (machine_) co_await power_off(job, force);
+  if (vm_state_ == VmState::suspended) {
+    job.begin("discard", "giving up the suspended machine");
+    saved_.discard();
+    co_await tear_down({});
+    job.end("the suspended machine is given up; containers' data stays");
+  }
   co_return json::object{};
 }
 
@@ -354,7 +494,7 @@ asio::awaitable<void> Session::power_off(Job& job, bool force) {
   // A stop that was begun is finished: half a stop helps nobody.
   co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
   if (vm_state_ != VmState::stopping) enter(VmEvent::stop);
-  if (forward_) co_await forward_->stop();
+  co_await close_forwards();
   job.begin("stop",
             force ? "ending the machine" : fmt::format("powering off (ended after {} s)", power_off_grace.count()));
   const bool by_itself = co_await stop_machine(*machine_, force ? std::chrono::seconds(0) : power_off_grace);
@@ -389,66 +529,12 @@ asio::awaitable<json::object> Session::do_remove(Job& job, bool data, std::share
   co_return result;
 }
 
-// --- Docker context ------------------------------------------------------------------------------------------------
-
-docker::Cli Session::docker_cli() const {
-  docker::Cli cli;
-  for (const auto& [name, value] : state_.docker_environment) cli.environment.push_back(name + "=" + value);
-  return cli;
-}
-
-asio::awaitable<void> Session::switch_context(Job& job, const StartOrder& order) {
-  const std::string name = docker::context_name(paths_.name);
-  std::vector<std::string> environment;
-  state_.docker_environment.clear();
-  for (const auto& [variable, value] : order.environment) {
-    environment.push_back(variable + "=" + value);
-    if (variable == "HOME" || variable == "DOCKER_CONFIG") state_.docker_environment[variable] = value;
-  }
-  if (const auto hidden = docker::hidden_by(environment, name, paths_.docker_socket)) notes_.push_back(*hidden);
-
-  const std::string hint = "export DOCKER_HOST=unix://" + paths_.docker_socket.string();
-  job.begin("context", "switching the docker context");
-  std::optional<docker::Activated> activated;
-  std::string failure;
-  try {
-    activated = co_await docker::activate(docker_cli(), name, product_description(paths_.name), paths_.docker_socket);
-  } catch (const Error& error) {
-    failure = one_line(error);  // the machine works all the same: no reason to fail a start
-  }
-  if (activated) {
-    state_.context = name;
-    if (activated->previous != name) state_.previous_context = activated->previous;
-    job.end("docker uses the context '" + name + "'");
-  } else {
-    notes_.push_back((failure.empty() ? "there is no docker command here" : failure) + "; use: " + hint);
-    job.end("docker's context is not switched");
-  }
-  save_state(lock_, paths_, state_);
-}
-
-asio::awaitable<void> Session::restore_context() {
-  if (state_.previous_context.empty()) co_return;
-  try {
-    co_await docker::restore(docker_cli(), state_.context, state_.previous_context);
-    state_.previous_context.clear();
-  } catch (const Error& error) {
-    log::warn("the docker context could not be restored: {}", one_line(error));
-  }
-}
-
-asio::awaitable<void> Session::remove_context() {
-  if (state_.context.empty()) co_return;
-  try {
-    co_await docker::remove(docker_cli(), state_.context);
-  } catch (const Error& error) {
-    log::warn("the docker context could not be removed: {}", one_line(error));
-  }
-}
+// --- for the daemon ------------------------------------------------------------------------------------------------
 
 asio::awaitable<std::shared_ptr<Guest>> Session::guest() {
   // A daemon that was just started for this request is still taking the machine over.
   if (const auto job = job_) co_await job->ended();
+  co_await wake();
   if (!link_) throw Error(Errc::not_running, "profile '" + paths_.name + "' is not running", "colima-like start");
   auto reached = co_await link_->guest(client_patience);
   co_return reached;
@@ -456,8 +542,9 @@ asio::awaitable<std::shared_ptr<Guest>> Session::guest() {
 
 asio::awaitable<void> Session::detach() {
   if (job_ && !job_->done()) job_->cancel();
-  if (forward_) co_await forward_->stop();
+  co_await close_forwards();
   if (link_) co_await link_->stop();
+  if (ports_link_) co_await ports_link_->stop();
   co_await tasks_.stop();
 }
 

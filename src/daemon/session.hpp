@@ -7,15 +7,19 @@
 #include <string>
 
 #include "docker/context.hpp"
+#include "docker/gated_stream.hpp"
+#include "docker/port_forward.hpp"
 #include "docker/socket_forward.hpp"
 #include "profiles/state.hpp"
 #include "profiles/store.hpp"
+#include "provision/steps.hpp"
 #include "src/base/file_lock.hpp"
 #include "src/base/task_group.hpp"
 #include "src/daemon/guest_link.hpp"
 #include "src/daemon/job.hpp"
 #include "vm/driver.hpp"
 #include "vm/lifecycle.hpp"
+#include "vm/saved_machine.hpp"
 
 namespace cl {
 
@@ -23,6 +27,8 @@ namespace cl {
 struct StartOrder {
   Settings settings;                               ///< flags of this run
   std::map<std::string, std::string> environment;  ///< the caller's HOME and DOCKER_*
+  bool cold = false;                               ///< boots, also when a suspended machine could be resumed
+  bool wake = false;    ///< nobody's command, but a client of a suspended machine: Docker's context stays as it is
   bool is_new = false;  ///< the caller has just made the profile: an interrupted start removes it again
 };
 
@@ -35,17 +41,41 @@ class Session {
   /// The job that starts the machine (or the one that already does). For a machine that runs, it ends at once.
   /// Waits for a stop that is under way. Throws Error{busy} during a delete.
   std::shared_ptr<Job> start(StartOrder order);
+  /// Applies what changed in the profile's file to the running machine as far as that can be done; the result's notes
+  /// tell the rest. Throws Error{invalid_config} for changes that would need another machine.
+  std::shared_ptr<Job> apply(Settings settings);
   /// Powers off; a start under way is interrupted first. `force` does not wait for the guest.
   std::shared_ptr<Job> stop(bool force);
+  /// Saves the machine to disk and ends it; the socket stays, and whoever connects resumes it. It is not interrupted.
+  std::shared_ptr<Job> suspend() { return suspend(false); }
   /// Stops, then removes everything but the containers' data, which `data` removes too.
   std::shared_ptr<Job> remove(bool data);
 
-  /// The guest once it is reached, for commands in it. Throws Error{not_running} when no machine runs.
+  /// The guest once it is reached, for commands in it; a suspended machine is resumed first. Throws Error{not_running}
+  /// when no machine runs.
   asio::awaitable<std::shared_ptr<Guest>> guest();
+
+  /// The published ports. Throws Error{not_running} when no machine runs.
+  asio::awaitable<std::vector<PortStatus>> ports();
+
+  /// Held by whoever uses the machine in a way that Docker does not show: it does not fall asleep meanwhile.
+  class Use {
+   public:
+    explicit Use(Session& session) : session_(session) { ++session_.uses_; }
+    Use(const Use&) = delete;
+    Use& operator=(const Use&) = delete;
+    ~Use() {
+      --session_.uses_;
+      session_.last_use_ = Clock::now();
+    }
+
+   private:
+    Session& session_;
+  };
 
   /// A machine that an earlier daemon left running is taken over; does nothing when there is none.
   void take_over();
-  /// No machine and nothing under way: the daemon may end.
+  /// No machine, no socket to wake one by, and nothing under way: the daemon may end.
   bool idle() const noexcept;
   void on_idle(std::function<void()> callback) { on_idle_ = std::move(callback); }
   /// Leaves the machine running and ends everything else; before destruction.
@@ -55,14 +85,35 @@ class Session {
 
  private:
   using json_object = boost::json::object;
+  using Clock = std::chrono::steady_clock;
+  static constexpr auto guest_patience = std::chrono::minutes(5);  ///< a first boot under TCG on a loaded host
+  static constexpr auto client_patience =
+      std::chrono::seconds(5);  ///< of docker.sock's clients while the guest is away
 
   std::shared_ptr<Job> run(Job::Kind kind, Job::Work work);
   asio::awaitable<json_object> finish(Job& job, Job::Work work);
   asio::awaitable<json_object> do_start(Job& job, StartOrder order, std::shared_ptr<Job> before);
   asio::awaitable<json_object> do_take_over(Job& job);
+  asio::awaitable<json_object> do_apply(Job& job, Settings settings, std::shared_ptr<Job> before);
+  bool apply_live(const Profile& wanted);
+  ProvisionPlan provision_plan() const;
   asio::awaitable<json_object> do_stop(Job& job, bool force, std::shared_ptr<Job> before);
   asio::awaitable<json_object> do_remove(Job& job, bool data, std::shared_ptr<Job> before);
+  std::shared_ptr<Job> suspend(bool by_itself);
+  asio::awaitable<json_object> do_suspend(Job& job, std::shared_ptr<Job> before, bool by_itself);
+  asio::awaitable<void> notice_death();
+  asio::awaitable<void> sleep_when_idle();
+  asio::awaitable<void> follow_clock();
+  asio::awaitable<void> wait_idle(Clock::time_point until);
+  asio::awaitable<bool> containers_run();
+  Clock::time_point last_use() const;
   asio::awaitable<void> boot(Job& job);
+  asio::awaitable<bool> resume(Job& job);
+  asio::awaitable<void> load_saved(Job& job);
+  asio::awaitable<void> wake();
+  SavedFacts saved_facts() const;
+  void open_forward();
+  asio::awaitable<std::unique_ptr<ByteStream>> open_engine();
   asio::awaitable<void> make_ready(Job& job);
   asio::awaitable<void> power_off(Job& job, bool force);
   asio::awaitable<void> switch_context(Job& job, const StartOrder& order);
@@ -72,7 +123,13 @@ class Session {
 
   asio::awaitable<void> watch_machine();
   asio::awaitable<void> tear_down(std::string reason);
-  void connect_guest(SshLogin login, const std::filesystem::path& socket);
+  void connect_guest(SshLogin login);
+  std::shared_ptr<GuestLink> link_to(const SshPort& port, std::function<void(bool)> on_change);
+  std::chrono::milliseconds patience() const noexcept;
+  asio::awaitable<std::shared_ptr<Guest>> reach_guest();
+  void open_ports();
+  void connect_ports();
+  asio::awaitable<void> close_forwards();
   void enter(VmEvent event, std::string reason = {});
   json_object started(std::string summary);
 
@@ -83,13 +140,20 @@ class Session {
   std::unique_ptr<Driver> driver_;
   VmState vm_state_ = VmState::stopped;
   State state_;
+  SavedMachine saved_;
   std::vector<std::string> notes_;
   std::shared_ptr<Job> job_;
   std::shared_ptr<Machine> machine_;
   std::optional<ExitReason> ended_;  ///< why machine_ is gone, until it is torn down
-  std::unique_ptr<GuestLink> link_;
+  SshLogin login_;
+  std::shared_ptr<GuestLink> link_;
+  std::shared_ptr<GuestLink> ports_link_;  ///< a session of its own for what published ports carry
   std::unique_ptr<SocketForward> forward_;
+  std::unique_ptr<PortForward> ports_;
   std::function<void()> on_idle_;
+  int uses_ = 0;
+  Clock::time_point last_use_{};
+  asio::steady_timer idle_timer_;  ///< of sleep_when_idle(); cancelled when it has to look again
   TaskGroup tasks_;
 };
 

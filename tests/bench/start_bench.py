@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -62,6 +63,60 @@ def daemon_pid(lock):
     sys.exit("no daemon holds the lock")
 
 
+def ping(socket_path):
+    """Seconds until /_ping is answered with 200 over a new connection."""
+    began = time.monotonic()
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(socket_path)
+        client.sendall(b"GET /_ping HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n")
+        answer = b""
+        while chunk := client.recv(65536):
+            answer += chunk
+    if b" 200 " not in answer.split(b"\r\n", 1)[0]:
+        sys.exit(f"/_ping was answered with {answer[:200]}")
+    return time.monotonic() - began
+
+
+def resident(pid):
+    """MiB of memory and number of file descriptors of a process."""
+    with open(f"/proc/{pid}/smaps_rollup") as rollup:
+        pss = int(re.search(r"^Pss:\s+(\d+)", rollup.read(), re.M)[1]) / 1024
+    return pss, len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def suspend_and_resume(options, env, profile):
+    """Suspends, and resumes by each way that a user has; the socket's first answer ends the time."""
+    engine = f"{profile}/docker.sock"
+    suspends, resumes, wakes = [], [], []
+    before = resident(daemon_pid(f"{profile}/lock"))
+    for _ in range(options.runs):
+        suspends.append(run([options.program, "suspend"], env)[0])
+        time.sleep(2)
+        began = time.monotonic()
+        starting = subprocess.Popen([options.program, "start"], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        ping(engine)
+        resumes.append(time.monotonic() - began)
+        starting.wait()
+        time.sleep(2)
+        run([options.program, "suspend"], env)
+        time.sleep(2)
+        wakes.append(run(["docker", "version"], env)[0])
+        time.sleep(2)
+    after = resident(daemon_pid(f"{profile}/lock"))
+    report("suspend", suspends)
+    report("resume: start to the first /_ping", resumes)
+    report("wake: docker version", wakes)
+    print(f"daemon before and after {2 * options.runs} cycles: {before[0]:.1f} and {after[0]:.1f} MiB PSS, "
+          f"{before[1]} and {after[1]} descriptors")
+    run([options.program, "suspend"], env)
+    time.sleep(5)
+    cpu, wakeups, pss = idle_cost(daemon_pid(f"{profile}/lock"), options.idle_seconds)
+    saved = json.loads(run([options.program, "status", "--json"], env)[1])["saved_bytes"]
+    print(f"suspended: {cpu:.2f} ms CPU per second, {wakeups:.2f} wake-ups per second, {pss:.1f} MiB PSS, "
+          f"{saved / 2**20:.0f} MiB on disk")
+    run([options.program, "start"], env)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("program")
@@ -93,6 +148,7 @@ def main():
         time.sleep(5)
         cpu, wakeups, pss = idle_cost(daemon_pid(f"{home}/h/default/lock"), options.idle_seconds)
         print(f"idle daemon over {options.idle_seconds} s: {cpu:.2f} ms CPU per second, {wakeups:.2f} wake-ups per second, {pss:.1f} MiB PSS")
+        suspend_and_resume(options, env, f"{home}/h/default")
         status = json.loads(run([options.program, "status", "--json"], env)[1])
         print(f"machine: {status['arch']}, {status['cpus']} CPUs, accel {status['accel']}")
         print("phases of the last start, from the daemon's log:")

@@ -1,10 +1,14 @@
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/un.h>
 
 #include <boost/json.hpp>
 #include <random>
 #include <regex>
 
 #include "src/base/file.hpp"
+#include "src/base/unique_fd.hpp"
 #include "tests/e2e/sandbox.hpp"
 
 // One machine, booted once: the plain docker CLI does through it what it does with a local engine.
@@ -222,6 +226,31 @@ TEST_F(Engine, ServesFiftyClientsAtOnce) {
     EXPECT_OK(result);
     EXPECT_EQ(result.out.rfind("CONTAINER ID", 0), 0u) << result;
   }
+}
+
+/// The engine's answer to one /_ping over a connection of its own; "" when none came within `limit`.
+std::string ping(const fs::path& socket, std::chrono::seconds limit) {
+  const UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const timeval most{limit.count(), 0};
+  ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &most, sizeof(most));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  socket.string().copy(address.sun_path, sizeof(address.sun_path) - 1);
+  if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) return "";
+  constexpr std::string_view request = "GET /_ping HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n";
+  if (::send(fd.get(), request.data(), request.size(), MSG_NOSIGNAL) < 0) return "";
+  std::string answer;
+  char space[4096];
+  for (ssize_t got = 0; (got = ::recv(fd.get(), space, sizeof(space), 0)) != 0;) {
+    if (got < 0) return "";
+    answer.append(space, static_cast<std::size_t>(got));
+  }
+  return answer;
+}
+
+// With one serial port for both directions one request in some 300 never got its answer (docs/protocols.md).
+TEST_F(Engine, LetsNoneOfTwoThousandRequestsStandStill) {
+  for (int i = 0; i < 2000; ++i) ASSERT_TRUE(ping(box->docker_socket(), 60s).ends_with("OK")) << "request " << i;
 }
 
 TEST_F(Engine, SshPassesOnExitCodesAndBothOutputs) {

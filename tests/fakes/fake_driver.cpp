@@ -3,6 +3,8 @@
 #include <set>
 #include <utility>
 
+#include "src/base/file.hpp"
+
 namespace cl::test {
 
 /// Holds nothing of Asio's: the driver may outlive the io_context that its machines ran on.
@@ -35,10 +37,32 @@ class FakeMachine : public Machine {
   FakeMachine(FakeDriver& driver, std::shared_ptr<Process> process) : driver_(driver), process_(std::move(process)) {}
 
   pid_t pid() const noexcept override { return process_->pid; }
-  std::vector<std::filesystem::path> ssh_sockets() const override { return driver_.ssh_sockets; }
+  std::vector<SshPort> ssh_ports() const override { return driver_.ssh_ports; }
 
   asio::awaitable<void> allow_reboot() override {
     driver_.calls.push_back("allow_reboot");
+    co_return;
+  }
+
+  asio::awaitable<void> pause() override {
+    driver_.calls.push_back("pause");
+    co_return;
+  }
+  asio::awaitable<void> resume() override {
+    driver_.calls.push_back("resume");
+    co_return;
+  }
+  asio::awaitable<void> save(std::filesystem::path file) override {
+    driver_.calls.push_back("save");
+    if (driver_.behaviour.save_failure) throw *driver_.behaviour.save_failure;
+    write_atomically(file, "memory");
+    process_->end({true, "QEMU was told to quit"});
+    co_return;
+  }
+  asio::awaitable<void> load(std::filesystem::path file) override {
+    driver_.calls.push_back("load");
+    if (driver_.behaviour.load_failure) throw *driver_.behaviour.load_failure;
+    if (read_file(file) != "memory") throw Error(Errc::io, "this was not saved by the fake hypervisor");
     co_return;
   }
 
@@ -90,6 +114,8 @@ asio::awaitable<std::unique_ptr<Machine>> FakeDriver::boot(BootPlan plan) {
   processes_.push_back(process);
   co_return std::make_unique<FakeMachine<Process>>(*this, std::move(process));
 }
+
+asio::awaitable<std::string> FakeDriver::fingerprint(BootPlan plan) { co_return "fake " + plan.name; }
 
 asio::awaitable<std::unique_ptr<Machine>> FakeDriver::attach(std::filesystem::path run_directory) {
   calls.push_back("attach");

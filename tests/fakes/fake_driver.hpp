@@ -16,6 +16,7 @@ struct FakeBehaviour {
   bool ignores_power_off = false;  ///< the guest never reacts to its power button
   bool power_off_fails = false;    ///< the hypervisor does not answer
   std::chrono::milliseconds power_off_time{0};
+  std::optional<Error> save_failure, load_failure;
 };
 
 /// A hypervisor in memory. Machines live on in the driver when their Machine object goes, as real ones do,
@@ -29,6 +30,7 @@ class FakeDriver : public Driver {
 
   std::string_view name() const noexcept override { return "fake"; }
   asio::awaitable<std::unique_ptr<Machine>> boot(BootPlan plan) override;
+  asio::awaitable<std::string> fingerprint(BootPlan plan) override;
   asio::awaitable<std::unique_ptr<Machine>> attach(std::filesystem::path run_directory) override;
 
   /// Ends the machine with this run directory as a crash would; does nothing when there is none.
@@ -36,9 +38,9 @@ class FakeDriver : public Driver {
   bool is_running(const std::filesystem::path& run_directory) const;
 
   FakeBehaviour behaviour;
-  std::vector<std::string> calls;                  ///< "boot NAME", "attach", "power_off", "kill", in order
-  std::vector<BootPlan> plans;                     ///< of every boot() that began
-  std::vector<std::filesystem::path> ssh_sockets;  ///< what machines offer
+  std::vector<std::string> calls;  ///< "boot NAME", "attach", "power_off", "kill", "pause", "save", ..., in order
+  std::vector<BootPlan> plans;     ///< of every boot() that began
+  std::vector<SshPort> ssh_ports;  ///< what machines offer
 
  private:
   std::shared_ptr<Process> find(const std::filesystem::path& run_directory) const;

@@ -36,8 +36,13 @@ inline std::string no_dockerd() {
 
 class Dockerd {
  public:
+  enum class Network {
+    none,          ///< containers have none
+    own_namespace  ///< a bridge, and iptables, in a network name space of the engine's own, like that of a guest
+  };
+
   /// Starts it and waits until it serves. Throws Error with the end of its log when it does not.
-  Dockerd() {
+  explicit Dockerd(Network network = Network::none) {
     std::ofstream(dir_ / "daemon.json") << "{}\n";
     std::ofstream(log()).flush();
     UniqueFd log_file(::open(log().c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
@@ -54,11 +59,14 @@ class Dockerd {
                     "--host",
                     "unix://" + socket().string(),
                     "--storage-driver",
-                    "vfs",
-                    "--bridge=none",
-                    "--iptables=false",
-                    "--ip6tables=false",
-                    "--ip-forward=false"};
+                    "vfs"};
+    if (network == Network::none) {
+      for (const char* no : {"--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false"})
+        command.argv.emplace_back(no);
+    } else {
+      const std::vector<std::string> enter{"unshare", "--net", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"};
+      command.argv.insert(command.argv.begin(), enter.begin(), enter.end());
+    }
     command.environment = {"NOTIFY_SOCKET=" + (dir_ / "notify").string(), "DOCKER_TMPDIR", "DOCKER_HOST"};
     command.output = command.errors = log_file.get();
     command.new_session = true;
@@ -92,6 +100,8 @@ class Dockerd {
   std::filesystem::path log() const { return dir_ / "dockerd.log"; }
   const TempDir& directory() const { return dir_; }
   void kill(int signal) { child_->kill(signal); }
+  /// Of dockerd; with its own name space, `nsenter --net --target PID` gets there.
+  pid_t pid() const { return child_->pid(); }
 
   /// The docker CLI with a configuration of its own, towards `at`.
   Command cli(const std::filesystem::path& at, const std::vector<std::string>& arguments) const {
@@ -103,25 +113,40 @@ class Dockerd {
     return command;
   }
 
-  /// Makes the image `busybox-test` (static busybox and 4 MiB that do not compress). Throws when there is no busybox.
+  /// Makes the image `busybox-test` (static busybox, this host's perl and 4 MiB that do not compress). Throws when
+  /// there is no busybox.
   asio::awaitable<void> import_image() {
     const auto busybox = find_program("busybox");
     if (!busybox) throw Error(Errc::host_requirement, "busybox is not installed");
     std::filesystem::create_directories(dir_ / "root/bin");
     std::filesystem::copy_file(*busybox, dir_ / "root/bin/busybox", std::filesystem::copy_options::overwrite_existing);
-    for (const char* name : {"sh", "cat", "echo", "sleep"}) {
+    for (const char* name : {"sh", "cat", "echo", "sleep", "nc"}) {
       std::error_code exists_already;
       std::filesystem::create_symlink("busybox", dir_ / ("root/bin/" + std::string(name)), exists_already);
     }
     std::string noise(4 << 20, '\0');
     std::ifstream("/dev/urandom").read(noise.data(), static_cast<std::streamsize>(noise.size()));
     std::ofstream(dir_ / "root/noise") << noise;
+    Command copy;
+    copy.argv = {"sh", "-c",
+                 "cp -L --parents $(ldd /usr/bin/perl | grep -o '/[^ ]*') /usr/bin/perl " + (dir_ / "root").string()};
+    co_await cl::run(std::move(copy), "", 30s);
     Command tar;
     tar.argv = {"tar", "-C", (dir_ / "root").string(), "-c", "."};
     const Finished packed = co_await cl::run(std::move(tar), "", 30s);
     std::vector<std::string> arguments{"import", "-", "busybox-test"};
     const Finished imported = co_await cl::run(cli(socket(), arguments), packed.output, 60s);
     if (!imported.status.ok()) throw Error(Errc::host_requirement, "docker import failed").because(imported.errors);
+  }
+
+  /// All of them, running or not.
+  asio::awaitable<void> remove_containers() {
+    std::vector<std::string> list{"ps", "--all", "--quiet"};
+    const Finished found = co_await cl::run(cli(socket(), list), "", 20s);
+    std::vector<std::string> arguments{"rm", "--force", "--volumes"};
+    std::istringstream ids(found.output);
+    for (std::string id; ids >> id;) arguments.push_back(id);
+    if (arguments.size() > 3) co_await cl::run(cli(socket(), arguments), "", 40s);
   }
 
  private:
@@ -158,15 +183,6 @@ class Dockerd {
       if (where.starts_with(dir_.path().string() + "/")) ::umount2(where.c_str(), MNT_DETACH);
     }
 #endif
-  }
-
-  asio::awaitable<void> remove_containers() {
-    std::vector<std::string> list{"ps", "--all", "--quiet"};
-    const Finished found = co_await cl::run(cli(socket(), list), "", 20s);
-    std::vector<std::string> arguments{"rm", "--force", "--volumes"};
-    std::istringstream ids(found.output);
-    for (std::string id; ids >> id;) arguments.push_back(id);
-    if (arguments.size() > 3) co_await cl::run(cli(socket(), arguments), "", 40s);
   }
 
   TempDir dir_;

@@ -105,10 +105,12 @@ class QemuMachines : public ::testing::Test {
 TEST_F(QemuMachines, RunWithSocketsOfTheirOwnAndKeepTheProfilesLock) {
   auto work = [&]() -> asio::awaitable<ExitReason> {
     auto machine = co_await boot();
-    EXPECT_EQ(machine->ssh_sockets().size(), 4U);
-    for (const auto& path : machine->ssh_sockets()) {
-      asio::local::stream_protocol::socket socket(co_await asio::this_coro::executor);
-      co_await socket.async_connect(asio::local::stream_protocol::endpoint(path.string()), asio::use_awaitable);
+    EXPECT_EQ(machine->ssh_ports().size(), 4U);
+    for (const SshPort& port : machine->ssh_ports()) {
+      for (const auto& path : {port.to_guest, port.from_guest}) {
+        asio::local::stream_protocol::socket socket(co_await asio::this_coro::executor);
+        co_await socket.async_connect(asio::local::stream_protocol::endpoint(path.string()), asio::use_awaitable);
+      }
     }
     lock_.reset();
     EXPECT_TRUE(FileLock::is_held(home_ / "lock"));
@@ -167,6 +169,7 @@ TEST_F(QemuMachines, GoOnWhenTakenOverWhilePaused) {
     co_await qmp->execute("stop");
     qmp.reset();
     auto again = co_await driver_.attach(run_directory());
+    co_await again->resume();
     again.reset();
     qmp = co_await QmpClient::connect(socket, 5s, none);
     const auto reply = co_await qmp->execute("query-status");

@@ -124,19 +124,24 @@ asio::awaitable<void> SshLab::set_up(std::string extra) {
   write_atomically(directory_.path() / "sshd_config", config);
 }
 
-UniqueFd SshLab::serve(Transport how) {
-  SocketPair pair = how == Transport::tcp ? tcp_pair() : socket_pair();
+void SshLab::start_server(int socket) {
   UniqueFd log(::open((directory_.path() / "sshd.log").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
-  if (how == Transport::tiny)
-    for (const int fd : {pair.ours.get(), pair.theirs.get()}) shrink_buffers(fd);
   Command command;
   command.argv = {"sshd", "-i", "-e", "-f", (directory_.path() / "sshd_config").string()};
   command.argv[0] = find_program("sshd").value_or("/usr/sbin/sshd").string();  // it insists on an absolute path
-  command.input = pair.theirs.get();
-  command.output = pair.theirs.get();
+  command.argv.insert(command.argv.begin(), prefix_.begin(), prefix_.end());
+  command.input = socket;
+  command.output = socket;
   command.errors = log.get();
   command.new_session = true;
   servers_.push_back(Child::start(executor_, command));
+}
+
+UniqueFd SshLab::serve(Transport how) {
+  SocketPair pair = how == Transport::tcp ? tcp_pair() : socket_pair();
+  if (how == Transport::tiny)
+    for (const int fd : {pair.ours.get(), pair.theirs.get()}) shrink_buffers(fd);
+  start_server(pair.theirs.get());
   if (how != Transport::split) return std::move(pair.ours);
 
   SocketPair front = socket_pair();
@@ -159,9 +164,11 @@ asio::awaitable<std::unique_ptr<SshGuest>> SshLab::connect(Transport how) {
   co_return co_await connect_ssh(serve(how), login());
 }
 
-void SshLab::kill_servers() {
-  for (Child& server : servers_) ::kill(-server.pid(), SIGKILL);
+void SshLab::signal_servers(int signal) {
+  for (Child& server : servers_) ::kill(-server.pid(), signal);
 }
+
+void SshLab::kill_servers() { signal_servers(SIGKILL); }
 
 asio::awaitable<void> SshLab::stop() {
   kill_servers();
@@ -175,6 +182,16 @@ std::string SshLab::listen(std::string name, std::function<asio::awaitable<void>
   asio::local::stream_protocol::acceptor acceptor(executor_, asio::local::stream_protocol::endpoint(path));
   tasks_.spawn(name, accept_all(std::move(acceptor), tasks_, std::move(handle)));
   return path;
+}
+
+std::string SshLab::server_socket() {
+  auto serve_one = [this](int fd) -> asio::awaitable<void> {
+    const UniqueFd socket(fd);
+    ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+    start_server(fd);
+    co_return;
+  };
+  return listen("server", serve_one);
 }
 
 std::string SshLab::echo_socket() { return listen("echo", echo); }

@@ -41,10 +41,17 @@ class SshLab {
   asio::awaitable<void> set_up(std::string extra = {});
   /// Starts a server; our end of the connection to it.
   UniqueFd serve(Transport how = Transport::whole);
+  /// A unix socket at which each connection gets a server of its own.
+  std::string server_socket();
   /// A login that the servers accept.
   SshLogin login() const;
   asio::awaitable<std::unique_ptr<SshGuest>> connect(Transport how = Transport::whole);
 
+  /// Words before each server's command line, such as nsenter's.
+  void set_prefix(std::vector<std::string> words) { prefix_ = std::move(words); }
+
+  /// Sends a signal to the servers started so far and to what they run.
+  void signal_servers(int signal);
   /// Kills the servers started so far.
   void kill_servers();
   /// Waits for the servers' ends, killing those that still run. Await it last.
@@ -64,12 +71,14 @@ class SshLab {
   std::string log() const;
 
  private:
+  void start_server(int socket);
   std::string listen(std::string name, std::function<asio::awaitable<void>(int)> handle);
 
   asio::any_io_executor executor_;
   TempDir directory_;
   KeySet keys_;
   std::list<Child> servers_;
+  std::vector<std::string> prefix_;
   int sockets_ = 0;
   TaskGroup tasks_;
 };

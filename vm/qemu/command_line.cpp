@@ -82,13 +82,23 @@ void add_disks(Words& words, const BootPlan& plan) {
 
 void add_channels(Words& words, const BootPlan& plan) {
   // Port 0 of a virtio-serial device is kept for a console.
-  words.add("-device", fmt::format("virtio-serial-pci,id=channels,max_ports={}", ssh_port_count + 1));
-  int number = 0;
-  for (const fs::path& socket : ssh_sockets(plan.run_directory)) {
-    words.add("-chardev", fmt::format("socket,id=ssh{},path={},server=on,wait=off", number, path_value(socket)));
-    words.add("-device", fmt::format("virtserialport,bus=channels.0,nr={0},chardev=ssh{1},name=colima-like.ssh.{1}",
-                                     number + 1, number));
-    ++number;
+  words.add("-device", fmt::format("virtio-serial-pci,id=channels,max_ports={}", 2 * ssh_port_count + 1));
+  int number = 0;  // of the virtio port before
+  int server = 0;
+  auto add = [&](const char* direction, const fs::path& socket) {
+    const std::string id = fmt::format("ssh{}-{}", server, direction);
+    words.add("-chardev", fmt::format("socket,id={},path={},server=on,wait=off", id, path_value(socket)));
+    words.add("-device", fmt::format("virtserialport,bus=channels.0,nr={},chardev={},name=colima-like.ssh.{}.{}",
+                                     ++number, id, server, direction));
+  };
+  // A port for each direction. When one process polls a port by two descriptors (sshd does, for its input and its
+  // output), Linux may forget to wake it: bytes that come between the looks at the two are taken from the ring by the
+  // second look, which reports them to nobody, and the interrupt then finds the ring empty (virtio_console's
+  // port_fops_poll() and vring_interrupt()). Seen once in some 300 requests, each of which then stood still for ever.
+  for (const SshPort& port : ssh_ports(plan.run_directory)) {
+    add("in", port.to_guest);
+    add("out", port.from_guest);
+    ++server;
   }
   words.add("-chardev", fmt::format("file,id=console,append=on,path={}", path_value(plan.console_log)), "-serial",
             "chardev:console");
@@ -112,7 +122,7 @@ void check(const BootPlan& plan) {
   if (plan.arch != "x86_64" && plan.arch != "aarch64")
     throw Error(Errc::invalid_config, "QEMU machines of architecture '" + plan.arch + "' are not supported",
                 "use x86_64 or aarch64");
-  const fs::path longest = ssh_sockets(plan.run_directory).front();
+  const fs::path longest = ssh_ports(plan.run_directory).front().from_guest;
   if (longest.native().size() > platform::max_socket_path())
     throw Error(Errc::invalid_config,
                 fmt::format("the path {} is too long for a unix socket, which may have {} bytes", longest.string(),
@@ -124,10 +134,12 @@ void check(const BootPlan& plan) {
 
 fs::path qmp_socket(const fs::path& run_directory) { return run_directory / "qmp.sock"; }
 
-std::vector<fs::path> ssh_sockets(const fs::path& run_directory) {
-  std::vector<fs::path> sockets;
-  for (int i = 0; i < ssh_port_count; ++i) sockets.push_back(run_directory / fmt::format("ssh{}.sock", i));
-  return sockets;
+std::vector<SshPort> ssh_ports(const fs::path& run_directory) {
+  std::vector<SshPort> ports;
+  for (int i = 0; i < ssh_port_count; ++i)
+    ports.push_back(
+        {run_directory / fmt::format("ssh{}-in.sock", i), run_directory / fmt::format("ssh{}-out.sock", i)});
+  return ports;
 }
 
 std::string escape_option(std::string_view text) {
@@ -162,6 +174,7 @@ std::vector<std::string> qemu_command_line(const BootPlan& plan, const QemuHost&
   words.add("-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile=,mac=" + mac_address(plan.name));
   add_channels(words, plan);
   add_credentials(words, plan);
+  if (plan.incoming) words.add("-incoming", "defer");
   return words.take();
 }
 

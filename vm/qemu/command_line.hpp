@@ -16,17 +16,17 @@ struct QemuHost {
   std::string machine_type;  ///< "pc-q35-10.0"; empty = the newest of the architecture ("q35", "virt")
 };
 
-/// How many SSH servers the guest offers, each on a virtio-serial port of its own.
+/// How many SSH servers the guest offers, each on a pair of virtio-serial ports of its own.
 inline constexpr int ssh_port_count = 4;
 
 /// The driver's files in a machine's run directory.
 std::filesystem::path qmp_socket(const std::filesystem::path& run_directory);
-std::vector<std::filesystem::path> ssh_sockets(const std::filesystem::path& run_directory);
+std::vector<SshPort> ssh_ports(const std::filesystem::path& run_directory);
 
 /// The whole argv. Pure: the same plan gives the same words.
 ///
 /// What the guest finds: /dev/vda the root, /dev/vdb with serial colima-like-data, ports
-/// /dev/virtio-ports/colima-like.ssh.N, credentials by fw_cfg, one network card behind QEMU's own NAT.
+/// colima-like.ssh.N.in and .out, credentials by fw_cfg, one network card behind QEMU's own NAT.
 /// What the host gets: unix sockets in the run directory, and no listener on IP.
 /// Throws Error{invalid_config} when a path or a name does not fit.
 std::vector<std::string> qemu_command_line(const BootPlan& plan, const QemuHost& host);

@@ -31,8 +31,10 @@ class QemuDriver : public Driver {
   /// when it ends or hangs before the machine runs. A failed or cancelled boot leaves no process.
   asio::awaitable<std::unique_ptr<Machine>> boot(BootPlan plan) override;
 
-  /// A machine that was paused, or stopped for want of disk space, goes on. One whose CPUs can never run
-  /// again is ended, and null returned. Throws Error{busy} when QEMU is there but does not answer.
+  asio::awaitable<std::string> fingerprint(BootPlan plan) override;
+
+  /// One whose CPUs can never run again is ended, and null returned. Throws Error{busy} when QEMU is there but does not
+  /// answer.
   asio::awaitable<std::unique_ptr<Machine>> attach(std::filesystem::path run_directory) override;
 
  private:

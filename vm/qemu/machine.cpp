@@ -36,6 +36,10 @@ QmpClient::OnEvent record_news(std::shared_ptr<QemuNews> news) {
     log::debug("QEMU: {} {}", name, json::serialize(data));
     const json::value* by_guest = data.if_contains("guest");
     if (name == "RESET" && by_guest != nullptr && *by_guest == true) log::info("the guest reboots");
+    if (name == "MIGRATION") {
+      news->migration = data.at("status").as_string();
+      news->changed.notify_all();
+    }
     if (name != "SHUTDOWN") return;
     const json::value* reason = data.if_contains("reason");
     news->shutdown_reason =
@@ -78,6 +82,7 @@ asio::awaitable<void> watch(std::shared_ptr<State> state) {
   state->reason = qemu_exit_reason(state->news->shutdown_reason, status);
   log::info("{}", state->reason.text);
   state->gone.set();
+  state->news->changed.notify_all();
 }
 
 }  // namespace
@@ -116,11 +121,58 @@ QemuMachine::~QemuMachine() {
 
 pid_t QemuMachine::pid() const noexcept { return state_->pid; }
 
-std::vector<std::filesystem::path> QemuMachine::ssh_sockets() const { return cl::ssh_sockets(state_->run_directory); }
+std::vector<SshPort> QemuMachine::ssh_ports() const { return cl::ssh_ports(state_->run_directory); }
 
 asio::awaitable<void> QemuMachine::allow_reboot() {
   json::object action{{"reboot", "reset"}};
   co_await state_->control->execute("set-action", std::move(action));
+}
+
+asio::awaitable<void> QemuMachine::pause() { co_await state_->control->execute("stop"); }
+
+asio::awaitable<void> QemuMachine::resume() { co_await state_->control->execute("cont"); }
+
+/// mapped-ram gives each page a fixed place in the file: zero pages stay holes, and several threads write and read at
+/// once (0.3 s instead of 0.4 s for 350 MB here). QEMU has it since 9.0.
+asio::awaitable<void> QemuMachine::set_up_migration() {
+  json::array capabilities;
+  for (const char* name : {"events", "mapped-ram", "multifd"})
+    capabilities.push_back(json::object{{"capability", name}, {"state", true}});
+  json::object arguments{{"capabilities", std::move(capabilities)}};
+  co_await state_->control->execute("migrate-set-capabilities", std::move(arguments));
+  json::object parameters{{"multifd-channels", 2}, {"max-bandwidth", std::int64_t{1} << 40}};
+  co_await state_->control->execute("migrate-set-parameters", std::move(parameters));
+}
+
+/// Runs "migrate" or "migrate-incoming" with a file to its end.
+asio::awaitable<void> QemuMachine::migrate(std::string command, std::filesystem::path file) {
+  auto state = state_;
+  co_await set_up_migration();
+  state->news->migration.clear();
+  const json::object address{{"transport", "file"}, {"filename", file.string()}, {"offset", 0}};
+  const json::object channel{{"channel-type", "main"}, {"addr", address}};
+  json::object arguments{{"channels", json::array{channel}}};
+  co_await state->control->execute(std::move(command), std::move(arguments));
+  while (state->news->migration != "completed") {
+    if (state->gone.is_set()) throw Error(Errc::io, "QEMU ended meanwhile").because(state->reason.text);
+    if (state->news->migration == "failed") {
+      const json::value told = co_await state->control->execute("query-migrate");
+      const json::value* why = told.as_object().if_contains("error-desc");
+      throw Error(Errc::io, why != nullptr ? std::string(why->as_string()) : std::string("QEMU does not say why"));
+    }
+    co_await state->news->changed.wait();
+  }
+}
+
+asio::awaitable<void> QemuMachine::save(std::filesystem::path file) {
+  auto state = state_;
+  co_await migrate("migrate", std::move(file));
+  co_await state->control->execute("quit");
+  co_await state->gone.wait();
+}
+
+asio::awaitable<void> QemuMachine::load(std::filesystem::path file) {
+  return migrate("migrate-incoming", std::move(file));
 }
 
 asio::awaitable<void> QemuMachine::power_off() { co_await state_->control->execute("system_powerdown"); }

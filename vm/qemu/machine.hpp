@@ -13,7 +13,10 @@ namespace cl {
 
 /// What QEMU's events told since the connection was made.
 struct QemuNews {
+  explicit QemuNews(const asio::any_io_executor& executor) : changed(executor) {}
   std::string shutdown_reason;  ///< of the SHUTDOWN event; empty until it came
+  std::string migration;        ///< status of the last MIGRATION event: what QEMU calls saving and loading
+  Notifier changed;             ///< of `migration`, and when the process is gone
 };
 
 /// The event handler that fills `news`.
@@ -28,13 +31,20 @@ class QemuMachine : public Machine {
   ~QemuMachine() override;
 
   pid_t pid() const noexcept override;
-  std::vector<std::filesystem::path> ssh_sockets() const override;
+  std::vector<SshPort> ssh_ports() const override;
   asio::awaitable<void> allow_reboot() override;
+  asio::awaitable<void> pause() override;
+  asio::awaitable<void> resume() override;
+  asio::awaitable<void> save(std::filesystem::path file) override;
+  asio::awaitable<void> load(std::filesystem::path file) override;
   asio::awaitable<void> power_off() override;
   void kill() noexcept override;
   asio::awaitable<ExitReason> exited() override;
 
  private:
+  asio::awaitable<void> set_up_migration();
+  asio::awaitable<void> migrate(std::string command, std::filesystem::path file);
+
   struct State;
   std::shared_ptr<State> state_;  ///< shared with the task that watches the process
 };

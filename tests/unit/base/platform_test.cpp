@@ -3,10 +3,12 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "src/base/child.hpp"
 #include "src/base/host.hpp"
+#include "src/base/task_group.hpp"
 #include "src/base/unique_fd.hpp"
 #include "tests/support/run.hpp"
 #include "tests/support/temp_dir.hpp"
@@ -20,6 +22,30 @@ TEST(HostFacts, AreThoseOfThisHost) {
   EXPECT_GT(facts.memory, ByteSize::mib(128));
   EXPECT_TRUE(facts.os == "linux" || facts.os == "macos") << facts.os;
   EXPECT_NE(facts.arch, "arm64") << "one name per architecture: aarch64";
+}
+
+TEST(Platform, TellsWhenTheWallClockIsSet) {
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  if (::clock_settime(CLOCK_REALTIME, &now) != 0) GTEST_SKIP() << "only root may set the clock";
+  auto work = []() -> asio::awaitable<bool> {
+    Event told(co_await asio::this_coro::executor);
+    auto wait = [](Event& event) -> asio::awaitable<void> {
+      co_await platform::wall_clock_set();
+      event.set();
+    };
+    TaskGroup tasks(co_await asio::this_coro::executor);
+    tasks.spawn("clock", wait(told));
+    co_await sleep_for(std::chrono::milliseconds(20));
+    const bool early = told.is_set();
+    timespec time{};
+    ::clock_gettime(CLOCK_REALTIME, &time);
+    ::clock_settime(CLOCK_REALTIME, &time);
+    co_await with_timeout(std::chrono::seconds(20), "the news", told.wait());
+    co_await tasks.stop();
+    co_return early;
+  };
+  EXPECT_FALSE(test::run(work(), std::chrono::seconds(30))) << "told before anything happened";
 }
 
 TEST(Platform, KnowsItsProgramKernelAndBoot) {

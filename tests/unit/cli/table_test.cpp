@@ -1,57 +1,22 @@
 #include <gtest/gtest.h>
 
 #include <boost/json/array.hpp>
-#include <cstdlib>
 #include <set>
 
 #include "src/base/file.hpp"
 #include "src/cli/command.hpp"
-#include "tests/support/temp_dir.hpp"
+#include "tests/unit/cli/command_line.hpp"
 
 namespace cl::cli {
 namespace {
-
-class NoImages : public Backend {
- public:
-  asio::awaitable<boost::json::object> build_image(std::string, std::string, OnProgress) override {
-    co_return boost::json::object{{"name", "n"}};
-  }
-  boost::json::array list_images() override { return {}; }
-  boost::json::object prune_images() override { return {{"removed", boost::json::array{}}, {"freed_bytes", 0}}; }
-};
-
-struct Said {
-  int code;
-  std::string output, errors;
-};
-
-/// Runs a command line in a home of its own, as if it were another process's.
-class CommandLine : public ::testing::Test {
- protected:
-  CommandLine() {
-    ::setenv("COLIMA_LIKE_HOME", home_.path().c_str(), 1);
-    ::setenv("COLIMA_LIKE_CACHE", home_.path().c_str(), 1);
-    ::unsetenv("COLIMA_LIKE_PROFILE");
-  }
-  Said say(std::vector<std::string> words) {
-    words.insert(words.begin(), "colima-like");
-    std::vector<char*> argv;
-    for (std::string& word : words) argv.push_back(word.data());
-    ::testing::internal::CaptureStdout();
-    ::testing::internal::CaptureStderr();
-    NoImages backend;
-    const int code = run(static_cast<int>(argv.size()), argv.data(), backend);
-    std::string output = ::testing::internal::GetCapturedStdout();
-    return {code, output, ::testing::internal::GetCapturedStderr()};
-  }
-  test::TempDir home_;
-};
 
 TEST_F(CommandLine, HelpNamesEveryVerbAndEndsWell) {
   const Said said = say({"--help"});
   EXPECT_EQ(said.code, 0);
   for (const Verb& verb : verbs())
-    EXPECT_NE(said.output.find(verb.name.substr(0, verb.name.find(' '))), std::string::npos) << verb.name;
+    EXPECT_EQ(said.output.find("\n  " + std::string(verb.name.substr(0, verb.name.find(' ')))) == std::string::npos,
+              (verb.options & hidden_verb) != 0)
+        << verb.name;
   EXPECT_NE(say({"start", "--help"}).output.find("--cpus"), std::string::npos);
   EXPECT_EQ(say({"image", "build", "--help"}).code, 0);
 }

@@ -1,5 +1,6 @@
 #include "docker/api.hpp"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "tests/fakes/choppy_stream.hpp"
@@ -54,6 +55,49 @@ std::string ok(const std::string& body) {
 const std::string version_json =
     R"({"Platform":{"Name":""},"Version":"20.10.24+dfsg1","ApiVersion":"1.41","MinAPIVersion":"1.12","Os":"linux","Arch":"amd64"})"
     "\n";
+
+asio::awaitable<std::string> events_of(std::string answer, std::optional<test::Chop> chop) {
+  auto ends = MemoryStream::pair(co_await asio::this_coro::executor, 4 << 20);
+  std::unique_ptr<ByteStream> ours = std::move(ends.first);
+  if (chop) ours = test::choppy(std::move(ours), *chop);
+  co_await ends.second->write(answer);
+  co_await ends.second->shutdown_write();
+  std::string all;
+  try {
+    auto events = co_await EventStream::open(std::move(ours), R"({"type":["network"]})");
+    while (const auto event = co_await events->next())
+      all += event->type + " " + event->action + " " + event->id + "\n";
+  } catch (const Error& error) {
+    all += one_line(error);
+  }
+  co_return all;
+}
+
+std::string events(const std::string& answer) {
+  const std::string whole = test::run(events_of(answer, {}));
+  EXPECT_EQ(whole, test::run(events_of(answer, test::Chop{1, 1}))) << "it depends on how the stream is cut into pieces";
+  return whole;
+}
+
+std::string chunk(const std::string& text) { return fmt::format("{:x}\r\n{}\r\n", text.size(), text); }
+
+TEST(Api, ReadsEventsAcrossAndWithinChunks) {
+  const std::string head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+  const std::string start = R"({"Type":"container","Action":"start","Actor":{"ID":"abc","Attributes":{}},"time":1})"
+                            "\n";
+  const std::string die = R"({"Type":"container","Action":"die","Actor":{"ID":"abc"}})"
+                          "\n";
+  EXPECT_EQ(events(head + chunk(start + die.substr(0, 9)) + chunk(die.substr(9)) + chunk("{}\n") + "0\r\n\r\n"),
+            "container start abc\ncontainer die abc\n  \n");
+  EXPECT_EQ(events(head + chunk(start)), "container start abc\n");  // the engine was killed
+}
+
+TEST(Api, TellsWhyThereAreNoEvents) {
+  EXPECT_EQ(events("HTTP/1.1 400 Bad Request\r\nContent-Length: 20\r\n\r\n{\"message\":\"oh, no\"}"),
+            "the Docker engine answered GET /events with status 400: oh, no");
+  EXPECT_EQ(events("SSH-2.0-x"), "the answer to GET /events is not a Docker engine's: it is no HTTP");
+  EXPECT_EQ(events(""), "the Docker engine closed the connection without an answer to GET /events");
+}
 
 TEST(Api, AsksAsHttpDoes) {
   EXPECT_EQ(test::run(talk(Kind::ping, ok("OK"), After::stays_open, {})).request,

@@ -66,6 +66,76 @@ TEST(Check, AnAcceleratorRunsOnlyTheHostsArchitecture) {
   EXPECT_TRUE(check(profile, host).empty());
 }
 
+TEST(Keys, SizesComeBackExactlyAsTheyWere) {
+  for (const char* text : {"1500MiB", "3GiB", "1048577KiB", "1073741825B"}) {
+    Profile profile;
+    EXPECT_EQ(set(profile, "memory", text), "");
+    EXPECT_EQ(find_key("memory")->get(profile), text);
+  }
+}
+
+TEST(Keys, IdleIsATimeOrOff) {
+  Profile profile;
+  EXPECT_EQ(set(profile, "idle", "off"), "");
+  EXPECT_EQ(profile.idle.count(), 0);
+  EXPECT_EQ(set(profile, "idle", "90s"), "");
+  EXPECT_EQ(find_key("idle")->get(profile), "90s");
+  for (const char* text : {"15", "9s", "0m", "-5m", "99999999h", "soon", "m", ""})
+    EXPECT_NE(set(profile, "idle", text), "") << text;
+}
+
+TEST(Keys, AListIsWordsOrJson) {
+  Profile profile;
+  EXPECT_EQ(set(profile, "shares", "~/a,/b:ro"), "");
+  EXPECT_EQ(profile.shares, (std::vector<std::string>{"~/a", "/b:ro"}));
+  EXPECT_EQ(set(profile, "shares", R"(["/a,b"])"), "");
+  EXPECT_EQ(profile.shares, std::vector<std::string>{"/a,b"});
+  EXPECT_EQ(set(profile, "shares", ""), "");
+  EXPECT_TRUE(profile.shares.empty());
+  for (const char* text : {"[", "[1]", "a", "~/a,b"}) EXPECT_NE(set(profile, "shares", text), "") << text;
+}
+
+TEST(Keys, MapsAreWordsOrJsonAndTheirEntriesAreChecked) {
+  Profile profile;
+  EXPECT_EQ(set(profile, "network.hosts", "a=1.2.3.4,b.c=::1"), "");
+  EXPECT_EQ(profile.hosts, (std::map<std::string, std::string>{{"a", "1.2.3.4"}, {"b.c", "::1"}}));
+  for (const char* text : {"a", "a=b", "a b=1.2.3.4", R"({"a": 1})", R"({"a\nb": "1.2.3.4"})", "{"})
+    EXPECT_NE(set(profile, "network.hosts", text), "") << text;
+  EXPECT_EQ(set(profile, "env", "A=it's,B="), "");
+  for (const char* text : {"1A=x", "A B=x", "A$(x)=y", R"({"A": "x\ny"})"})
+    EXPECT_NE(set(profile, "env", text), "") << text;
+}
+
+TEST(Keys, DaemonJsonCannotTakeTheEngineAway) {
+  Profile profile;
+  EXPECT_EQ(set(profile, "docker", R"({"debug": true, "log-opts": {"max-size": "1m"}})"), "");
+  for (const char* text : {R"({"hosts": ["tcp://0.0.0.0:2375"]})", R"({"data-root": "/x"})", "[]", "x"})
+    EXPECT_NE(set(profile, "docker", text), "") << text;
+}
+
+TEST(Keys, ProxiesAndRegistriesAreChecked) {
+  Profile profile;
+  EXPECT_EQ(set(profile, "proxy.http", "http://u:p@proxy:3128/"), "");
+  EXPECT_EQ(set(profile, "proxy.http", ""), "");
+  for (const char* text : {"proxy:3128", "socks5://x", "http://", "http://a b", "http://a\"b", "http://a'b"})
+    EXPECT_NE(set(profile, "proxy.http", text), "") << text;
+  EXPECT_NE(set(profile, "registries.insecure", "a\nb"), "");
+  EXPECT_NE(set(profile, "registries.certificates", "ca.pem"), "");
+}
+
+TEST(Differences, KnowTheHostsArchitecture) {
+  Profile from, to;
+  to.arch = "x86_64";
+  EXPECT_TRUE(differences(from, to, host).empty());
+  to.arch = "aarch64";
+  to.cpus = 3;
+  const auto found = differences(from, to, host);
+  ASSERT_EQ(found.size(), 2U);
+  EXPECT_EQ(found[0].key->name, "cpus");
+  EXPECT_EQ(found[0].to, "3");
+  EXPECT_EQ(found[1].key->name, "arch");
+}
+
 TEST(Nearest, OffersWhatIsNearAndNothingElse) {
   const std::array<std::string_view, 3> words{"start", "status", "stop"};
   EXPECT_EQ(nearest("strat", words), "start");

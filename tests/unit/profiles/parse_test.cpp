@@ -67,6 +67,36 @@ TEST(Parse, WrongKindsAreProblemsNotDefaults) {
   EXPECT_NE(problems_of("[a]: 1\n"), "");
 }
 
+TEST(Parse, EveryWrongItemOfAListHasItsPlace) {
+  EXPECT_EQ(problems_of("shares:\n  - here\n  - /a\n  - [b]\n"),
+            "f:2:5 an item of shares must be a path from / or ~ on, such as ~/src or ~/src:/src:ro, not 'here'\n"
+            "f:4:5 shares must be a list of single values\n");
+}
+
+TEST(Parse, AKeyWithAPointIsToldHowToBeWritten) {
+  EXPECT_EQ(problems_of("vm.accel: tcg\n"), "f:1:1 write this as 'accel:' under 'vm:'\n");
+  EXPECT_EQ(problems_of("accel: tcg\n"), "f:1:1 unknown key accel; did you mean vm.accel?\n");
+}
+
+TEST(Parse, WhatIsNotWrittenKeepsTheBase) {
+  Profile base;
+  base.cpus = 7;
+  EXPECT_EQ(parse_profile("memory: 3GiB\n", "f", base).profile.cpus, 7);
+}
+
+TEST(Parse, DepthAndAliasesCannotEndUs) {
+  EXPECT_NE(problems_of("shares: " + std::string(200'000, '[')), "");
+  std::string dashes;
+  for (int i = 0; i < 100'000; ++i) dashes += "- ";
+  EXPECT_NE(problems_of("shares: \n" + dashes), "");
+  EXPECT_NE(problems_of("shares: &s [*s]\n"), "");
+  EXPECT_EQ(problems_of(std::string("---\n&a@\0s:, !!intt 44m\n", 21)),  // yaml-cpp 0.7 takes all memory for this
+            "f:2:4 this character does not belong into YAML\n");
+  EXPECT_EQ(problems_of("cpus: 1\n--- \ncpus: 2\n"), "f:2:1 this does not belong to the profile\n");
+  EXPECT_NE(problems_of(","), "");  // for which yaml-cpp 0.7 finds documents without end
+  EXPECT_NE(problems_of("{cpus: 1}\nmemory: 1GiB\n"), "");
+}
+
 TEST(Parse, BrokenYamlIsAProblemWithItsPlace) { EXPECT_EQ(problems_of("cpus: [1\n").substr(0, 2), "f:"); }
 
 }  // namespace

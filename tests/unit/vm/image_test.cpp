@@ -89,6 +89,13 @@ TEST_F(Images, AreBuiltOnceAndFoundAfterwards) {
   EXPECT_EQ(content(), std::vector<std::string>{found->name});
 }
 
+// Colima's R16: its test for a cached image never matched.
+TEST_F(Images, ColimaDefectR16_AnImageThatIsThereIsNotMadeAgain) {
+  const Image built = build(cache());
+  EXPECT_EQ(build(cache()).root, built.root);
+  EXPECT_EQ(runs(), 1U);
+}
+
 TEST_F(Images, AreReadOnlyAndPrivate) {
   const Image image = build(cache());
   struct stat facts{};

@@ -1,0 +1,74 @@
+#include "docker/bind_check.hpp"
+
+#include <algorithm>
+#include <array>
+#include <boost/json/object.hpp>
+#include <boost/json/parse.hpp>
+#include <string>
+
+#include "src/base/error.hpp"
+
+namespace cl {
+namespace json = boost::json;
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t json_depth = 64;
+
+/// Where tools that manage the engine's machine look, and where no user keeps a project.
+constexpr std::array<std::string_view, 15> of_the_guest{"bin",   "boot",  "dev",    "etc",  "lib",
+                                                        "lib32", "lib64", "libx32", "proc", "run",
+                                                        "sbin",  "sys",   "usr",    "var",  "cgroup"};
+
+bool below(const fs::path& path, const fs::path& folder) {
+  const auto [end, unused] = std::mismatch(folder.begin(), folder.end(), path.begin(), path.end());
+  return end == folder.end() || (std::next(end) == folder.end() && end->empty());  // "/a/" ends with an empty name
+}
+
+bool seen_by_the_guest(const fs::path& path, const BindRules& rules) {
+  if (path == "/" || path == rules.socket) return true;
+  const std::string top = *std::next(path.begin());
+  if (std::find(of_the_guest.begin(), of_the_guest.end(), top) != of_the_guest.end()) return true;
+  return std::any_of(rules.shared.begin(), rules.shared.end(),
+                     [&path](const fs::path& folder) { return below(path, folder.lexically_normal()); });
+}
+
+void check(std::string_view source, const BindRules& rules) {
+  if (!source.starts_with('/')) return;  // a volume's name
+  const fs::path path = fs::path(source).lexically_normal();
+  if (seen_by_the_guest(path, rules)) return;
+  std::string remedy = "this machine shares no folders: use a volume, or 'docker cp'";
+  if (!rules.shared.empty())
+    remedy = "share it: add '" + path.string() + "', or a folder above it, to 'shares' of the profile; or use a volume";
+  throw Error(Errc::invalid_config, path.string() + " is not shared with the machine", std::move(remedy))
+      .because("the container would find an empty folder there");
+}
+
+const json::value* find(const json::value* in, std::string_view key) {
+  return in != nullptr && in->is_object() ? in->get_object().if_contains(key) : nullptr;
+}
+
+std::string_view text(const json::value* value) {
+  return value != nullptr && value->is_string() ? std::string_view(value->get_string()) : std::string_view();
+}
+
+}  // namespace
+
+void check_binds(std::string_view body, const BindRules& rules) {
+  json::parse_options options;
+  options.max_depth = json_depth;
+  boost::system::error_code ec;
+  const json::value call = json::parse(body, ec, {}, options);
+  const json::value* host = ec ? nullptr : find(&call, "HostConfig");
+  if (const json::value* binds = find(host, "Binds"); binds != nullptr && binds->is_array())
+    for (const json::value& bind : binds->get_array()) {
+      const std::string_view words = text(&bind);  // SOURCE:TARGET[:OPTIONS]; without a colon a new volume at TARGET
+      if (words.find(':') != std::string_view::npos) check(words.substr(0, words.find(':')), rules);
+    }
+  if (const json::value* mounts = find(host, "Mounts"); mounts != nullptr && mounts->is_array())
+    for (const json::value& mount : mounts->get_array())
+      if (text(find(&mount, "Type")) == "bind") check(text(find(&mount, "Source")), rules);
+}
+
+}  // namespace cl

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "docker/request_watch.hpp"
+#include "src/base/stream.hpp"
+
+namespace cl {
+
+/// A client's stream to the engine on which two kinds of calls, and only those, are more than bytes:
+/// * the answer to a container's start or restart is handed on only when `settled` has returned, so that a client who
+///   has it finds the published ports open;
+/// * the body of a container's create call is shown to `check` before the engine gets it; what that throws is the
+///   client's answer instead (status 400), and the connection ends.
+class GatedStream final : public ByteStream {
+ public:
+  struct Gates {
+    std::function<asio::awaitable<void>()> settled;    ///< throws nothing but cancellation; empty = no such gate
+    std::function<void(std::string_view body)> check;  ///< throws Error; empty = no such gate
+  };
+
+  GatedStream(std::unique_ptr<ByteStream> engine, std::shared_ptr<const Gates> gates)
+      : engine_(std::move(engine)), gates_(std::move(gates)) {}
+
+  asio::awaitable<std::size_t> read_some(std::span<char> space) override;
+  asio::awaitable<void> write(std::span<const char> bytes) override;
+  asio::awaitable<void> shutdown_write() override;
+  void close() noexcept override { engine_->close(); }
+
+ private:
+  void look_at_head();
+  bool check_body();
+
+  std::unique_ptr<ByteStream> engine_;
+  std::shared_ptr<const Gates> gates_;
+  RequestWatch watch_;
+  bool start_asked_ = false;  // the next bytes from the engine answer a start
+  bool holding_ = false;      // a create call's body is being collected
+  std::string held_;
+  std::string refusal_;  // what the client still has to be told
+  bool refused_ = false;
+};
+
+}  // namespace cl

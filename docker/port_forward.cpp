@@ -1,0 +1,457 @@
+#include "docker/port_forward.hpp"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <boost/asio/ip/v6_only.hpp>
+#include <boost/asio/post.hpp>
+#include <ctime>
+#include <fstream>
+
+#include "docker/port_owner.hpp"
+#include "docker/socket_stream.hpp"
+#include "src/base/log.hpp"
+
+namespace cl {
+namespace {
+
+using namespace std::chrono_literals;
+using Clock = std::chrono::steady_clock;
+using Tcp = asio::ip::tcp;
+
+constexpr int backlog = 1024;
+constexpr std::size_t ports_at_once = 64;  // opened before others have a turn
+constexpr auto accept_pause = 200ms;       // when descriptors have run out
+constexpr auto longest_reconnect = 2s;
+constexpr auto first_try_again = 10ms, longest_try_again = 100ms;  // of a container that does not listen yet
+
+/// What changes published ports. Not exec and health checks, which an engine reports by the dozen.
+constexpr const char* event_filters =
+    R"({"type":["container","network"],"event":["start","die","rename","connect","disconnect"]})";
+
+/// The first port that needs no right; 0 when every port is free for all.
+int first_free_port() {
+  int first = 1024;
+  std::ifstream("/proc/sys/net/ipv4/ip_unprivileged_port_start") >> first;
+  return first;
+}
+
+/// This host has no such kind of address at all: then nobody can miss the port there.
+bool means_no_ipv6(const HostPort& at, const error_code& ec) {
+  if (!at.address.is_v6()) return false;
+  if (ec == asio::error::address_family_not_supported) return true;
+  return ec == boost::system::errc::address_not_available && (at.address.is_unspecified() || at.address.is_loopback());
+}
+
+}  // namespace
+
+struct PortForward::Entry {
+  Entry(PublishedPort published, const asio::any_io_executor& executor)
+      : port(std::move(published)), tcp(executor), asked(executor) {}
+  PublishedPort port;
+  Tcp::acceptor tcp;
+  std::shared_ptr<UdpForward::Port> udp;
+  std::shared_ptr<Traffic> traffic = std::make_shared<Traffic>();
+  std::size_t connections = 0;
+  error_code failure;
+  std::string owner;
+  bool removed = false;
+  bool answered = false;  // somebody was there since it was opened or its container started
+  bool asking = false;    // one connection finds out for all
+  Notifier asked;
+  Clock::time_point opened = Clock::now();
+  std::int64_t since = std::time(nullptr);
+
+  std::string problem() const {
+    if (!failure) return {};
+    if (failure == asio::error::address_in_use)
+      return owner.empty() ? "the port is taken on this host" : "the port is taken by " + owner;
+    if (failure == asio::error::access_denied) return "this user may not open ports below " + limit();
+    if (failure == boost::system::errc::address_not_available)
+      return "this host has no address " + port.at.address.to_string();
+    return failure.message();
+  }
+  std::string remedy() const {
+    if (failure == asio::error::address_in_use)
+      return "end what holds it, or publish another port; it is tried again until it is free";
+    if (failure == asio::error::access_denied)
+      return "publish a port from " + limit() +
+             " on, or allow it: sudo sysctl net.ipv4.ip_unprivileged_port_start=" + std::to_string(port.at.port);
+    if (failure == boost::system::errc::address_not_available)
+      return "publish an address of this host; it is tried again until there is one";
+    return {};
+  }
+
+ private:
+  static std::string limit() { return std::to_string(first_free_port()); }
+};
+
+PortForward::PortForward(asio::any_io_executor executor, Config config)
+    : executor_(executor),
+      config_(std::move(config)),
+      ask_(executor),
+      settled_(executor),
+      failed_(executor),
+      udp_(executor, config_.carrier ? config_.carrier : config_.guest, config_.timings.udp),
+      tasks_(executor) {
+  if (!config_.carrier) config_.carrier = config_.guest;
+  tasks_.spawn("published ports", watch());
+  tasks_.spawn("published ports", reconcile());
+  tasks_.spawn("published ports", retry_failed());
+}
+
+PortForward::~PortForward() = default;
+
+asio::awaitable<void> PortForward::stop() {
+  stopping_ = true;
+  while (!entries_.empty()) remove(entries_.begin());
+  co_await udp_.stop();
+  co_await tasks_.stop();
+}
+
+// ---- what should be open ------------------------------------------------------------------------------------------
+
+asio::awaitable<void> PortForward::watch() {
+  std::chrono::milliseconds pause = config_.timings.reconnect;
+  for (;;) {
+    const auto begun = Clock::now();
+    try {
+      auto guest = co_await config_.guest();
+      co_await follow_events(*guest);
+      log::info("published ports: the engine's events ended; connecting again");
+    } catch (const Error& error) {
+      log::info("published ports: {}; connecting again", one_line(error));
+    }
+    engine_answers_ = false;
+    if (Clock::now() - begun > longest_reconnect) pause = config_.timings.reconnect;
+    co_await sleep_for(pause);
+    pause = std::min<std::chrono::milliseconds>(pause * 2, longest_reconnect);
+  }
+}
+
+asio::awaitable<void> PortForward::follow_events(Guest& guest) {
+  auto stream = co_await guest.open_unix(config_.engine);
+  auto events = co_await docker::EventStream::open(std::move(stream), event_filters);
+  engine_answers_ = true;
+  // Only now: what changes after the list is an event.
+  dead_.clear();
+  ++asked_;
+  ask_.notify_all();
+  while (const auto event = co_await events->next()) {
+    log::debug("event: {} {} {}", event->type, event->action, event->id.substr(0, 12));
+    if (event->type == "container" && event->action == "die") remove_container(event->id);
+    if (event->type == "container" && event->action == "start") dead_.erase(event->id);
+    ++asked_;
+    ask_.notify_all();
+  }
+}
+
+asio::awaitable<void> PortForward::reconcile() {
+  for (;;) {
+    while (done_ == asked_) co_await ask_.wait();
+    const std::uint64_t asked = asked_;
+    bool failed = false;
+    try {
+      co_await list_and_apply();
+    } catch (const Error& error) {
+      log::info("published ports: no list of containers: {}", one_line(error));
+      list_stream_.reset();
+      failed = true;
+    }
+    if (failed) {
+      co_await sleep_for(config_.timings.reconnect);
+      continue;
+    }
+    done_ = asked;
+    settled_.notify_all();
+  }
+}
+
+asio::awaitable<void> PortForward::list_and_apply() {
+  std::optional<boost::json::array> containers;
+  if (list_stream_) {
+    try {
+      containers = co_await docker::running_containers(*list_stream_);
+    } catch (const Error& error) {
+      log::debug("the connection for lists was closed: {}", one_line(error));
+    }
+  }
+  if (!containers) {
+    list_stream_.reset();
+    auto guest = co_await config_.guest();
+    list_stream_ = co_await guest->open_unix(config_.engine);
+    containers = co_await docker::running_containers(*list_stream_);
+  }
+  co_await apply(wanted_ports(*containers, config_.rules));
+}
+
+void PortForward::leave_out_the_dead(WantedPorts& wanted) {
+  std::map<std::string, std::string> still_listed;
+  for (auto one = wanted.begin(); one != wanted.end();) {
+    const Container& container = *one->second.container;
+    const auto dead = dead_.find(container.id);
+    const bool leave_out = dead != dead_.end() && (dead->second.empty() || dead->second == container.run);
+    if (leave_out) still_listed.insert(*dead);
+    one = leave_out ? wanted.erase(one) : std::next(one);
+  }
+  dead_ = std::move(still_listed);
+}
+
+asio::awaitable<void> PortForward::apply(WantedPorts wanted) {
+  leave_out_the_dead(wanted);
+  for (auto entry = entries_.begin(); entry != entries_.end();) {
+    const auto next = std::next(entry);
+    const auto found = wanted.find(entry->first);
+    const PublishedPort& now = entry->second->port;
+    if (found == wanted.end() || found->second.container->id != now.container->id ||
+        found->second.private_port != now.private_port) {
+      remove(entry);
+    } else {
+      if (found->second.container->run != now.container->run) {
+        entry->second->opened = Clock::now();
+        entry->second->answered = false;
+      }
+      entry->second->port.container = found->second.container;  // renamed, started again, or with other addresses
+    }
+    entry = next;
+  }
+  std::vector<std::shared_ptr<Entry>> failed;
+  std::size_t count = 0;
+  for (auto& [at, published] : wanted) {
+    if (stopping_) co_return;
+    if (entries_.contains(at) || dead_.contains(published.container->id)) continue;  // it may have died meanwhile
+    auto entry = std::make_shared<Entry>(std::move(published), executor_);
+    open(*entry);
+    if (means_no_ipv6(at, entry->failure)) continue;
+    entries_.emplace(at, entry);
+    if (entry->failure) failed.push_back(entry);
+    if (!entry->failure && entry->tcp.is_open()) accept(entry);
+    if (++count % ports_at_once == 0) co_await asio::post(executor_, asio::use_awaitable);
+  }
+  failures_ += failed.size();
+  explain(failed);
+  tell();
+  if (failures_ > 0) failed_.notify_all();
+}
+
+void PortForward::remove(Entries::iterator position) {
+  const auto entry = position->second;
+  entries_.erase(position);
+  entry->removed = true;
+  entry->asked.notify_all();
+  error_code ignored;
+  entry->tcp.close(ignored);
+  entry->udp.reset();
+  if (entry->failure) --failures_;
+}
+
+/// At once, without asking the engine what is left.
+void PortForward::remove_container(const std::string& id) {
+  std::string& run = dead_[id];
+  for (auto entry = entries_.begin(); entry != entries_.end();) {
+    const auto next = std::next(entry);
+    if (const Container& container = *entry->second->port.container; container.id == id) {
+      run = container.run;
+      remove(entry);
+    }
+    entry = next;
+  }
+  tell();
+}
+
+asio::awaitable<void> PortForward::settled() {
+  const std::uint64_t mine = ++asked_;
+  ask_.notify_all();
+  auto wait = [](PortForward& self, std::uint64_t number) -> asio::awaitable<void> {
+    while (self.done_ < number) co_await self.settled_.wait();
+  };
+  try {
+    co_await with_timeout(config_.timings.settle, "opening the published ports", wait(*this, mine));
+  } catch (const Error& error) {
+    log::warn("{}", one_line(error));
+  }
+}
+
+// ---- opening ------------------------------------------------------------------------------------------------------
+
+void PortForward::open(Entry& entry) {
+  entry.failure = {};
+  if (entry.port.at.protocol == Protocol::tcp) {
+    error_code ignored;
+    if (!open_tcp(entry, entry.failure)) entry.tcp.close(ignored);
+  } else {
+    const HostPort& at = entry.port.at;
+    entry.udp = udp_.open(at.address, at.port, entry.port.targets().front(), entry.traffic, entry.failure);
+  }
+}
+
+bool PortForward::open_tcp(Entry& entry, error_code& ec) {
+  const Tcp::endpoint endpoint(entry.port.at.address, entry.port.at.port);
+  Tcp::acceptor& tcp = entry.tcp;
+  if (tcp.open(endpoint.protocol(), ec); ec) return false;
+  ::fcntl(tcp.native_handle(), F_SETFD, FD_CLOEXEC);
+  // Connections of a predecessor that linger in the kernel do not keep the port taken.
+  if (tcp.set_option(asio::socket_base::reuse_address(true), ec); ec) return false;
+  if (endpoint.protocol() == Tcp::v6())
+    if (tcp.set_option(asio::ip::v6_only(true), ec); ec) return false;
+  if (tcp.bind(endpoint, ec); ec) return false;
+  tcp.listen(backlog, ec);
+  return !ec;
+}
+
+asio::awaitable<void> PortForward::retry_failed() {
+  for (;;) {
+    while (failures_ == 0) co_await failed_.wait();
+    co_await sleep_for(config_.timings.retry);
+    for (const auto& [at, entry] : Entries(entries_)) {
+      if (!entry->failure || entry->removed) continue;
+      const error_code before = entry->failure;
+      open(*entry);
+      if (entry->failure) {
+        if (entry->failure != before) explain({entry});
+        continue;
+      }
+      --failures_;
+      entry->since = std::time(nullptr);
+      log::info("published port {} of {} is free now and open", at.str(), entry->port.container->name);
+      if (entry->tcp.is_open()) accept(entry);
+    }
+    tell();
+  }
+}
+
+/// Finds out who holds the ports, once for all, and says so in the log.
+void PortForward::explain(const std::vector<std::shared_ptr<Entry>>& failed) {
+  constexpr std::size_t most_lines = 20;
+  std::vector<HostPort> taken;
+  for (const auto& entry : failed)
+    if (entry->failure == asio::error::address_in_use) taken.push_back(entry->port.at);
+  const auto owners = taken.empty() ? std::map<HostPort, std::string>{} : port_owners(taken);
+  std::size_t lines = 0;
+  for (const auto& entry : failed) {
+    if (const auto owner = owners.find(entry->port.at); owner != owners.end()) entry->owner = owner->second;
+    if (++lines <= most_lines)
+      log::warn("published port {} of {}: {}; {}", entry->port.at.str(), entry->port.container->name, entry->problem(),
+                entry->remedy());
+  }
+  if (lines > most_lines) log::warn("and {} published ports more", lines - most_lines);
+}
+
+void PortForward::tell() {
+  std::vector<std::string> now = problems();
+  if (now == told_) return;
+  told_ = std::move(now);
+  if (config_.on_change) config_.on_change();
+}
+
+// ---- connections --------------------------------------------------------------------------------------------------
+
+void PortForward::accept(const std::shared_ptr<Entry>& entry) {
+  entry->tcp.async_accept([this, entry](error_code ec, Tcp::socket socket) {
+    if (!entry->tcp.is_open()) return;  // then `this` may be gone, too
+    if (ec && ec != asio::error::connection_aborted) {
+      log::warn("cannot accept a connection on {}: {}; trying again", entry->port.at.str(), ec.message());
+      auto later = [](PortForward& self, std::shared_ptr<Entry> paused) -> asio::awaitable<void> {
+        co_await sleep_for(accept_pause);
+        if (paused->tcp.is_open()) self.accept(paused);
+      };
+      return tasks_.spawn("published port", later(*this, entry));
+    }
+    if (!ec) tasks_.spawn("connection to a published port", serve(entry, std::move(socket)));
+    accept(entry);
+  });
+}
+
+asio::awaitable<void> PortForward::serve(std::shared_ptr<Entry> entry, Tcp::socket socket) {
+  struct Counted {
+    Entry& entry;
+    explicit Counted(Entry& of) : entry(of) { ++entry.connections; }
+    ~Counted() { --entry.connections; }
+  };
+  const Counted counted(*entry);
+  SocketStream client(std::move(socket));
+  std::unique_ptr<ByteStream> target;
+  try {
+    target = co_await reach(entry);
+  } catch (const Error& error) {
+    log::info("a connection to {} was refused: {}", entry->port.at.str(), one_line(error));
+  }
+  if (!target) {
+    client.close();  // a reset, which is as near to a refusal as an accepted connection can come
+    co_return;
+  }
+  const RelayCount count = co_await relay(client, *target, entry->traffic.get());
+  if (!count.broken.empty()) log::debug("a connection to {} broke: {}", entry->port.at.str(), count.broken);
+}
+
+/// A container's start is answered before its program listens. Somebody who comes in between waits for it a moment,
+/// instead of finding an open port behind which nobody is. Until the program answers one connection asks for all: each
+/// question is a channel to be opened, and a session opens one at a time.
+asio::awaitable<std::unique_ptr<ByteStream>> PortForward::reach(std::shared_ptr<Entry> entry) {
+  struct Asking {
+    Entry* entry = nullptr;
+    ~Asking() {
+      if (entry == nullptr) return;
+      entry->asking = false;
+      entry->asked.notify_all();
+    }
+  };
+  const auto now = Clock::now();
+  const bool young = now - entry->opened < config_.timings.young;
+  const auto until = young ? now + config_.timings.patience : now;
+  std::chrono::milliseconds pause = first_try_again;
+  Asking turn;
+  for (;;) {
+    while (!entry->answered && entry->asking && turn.entry == nullptr && !entry->removed) co_await entry->asked.wait();
+    if (entry->removed) throw Error(Errc::guest_failed, "the container has stopped");
+    if (!entry->answered) {
+      entry->asking = true;
+      turn.entry = entry.get();
+    }
+    std::optional<Error> failure;
+    auto guest = co_await config_.carrier();
+    for (const auto& [host, port] : entry->port.targets()) {
+      try {
+        auto stream = co_await guest->open_tcp(host, port);
+        entry->answered = true;
+        co_return stream;
+      } catch (const Error& error) {
+        failure = error;
+      }
+    }
+    if (Clock::now() >= until) throw *failure;
+    co_await sleep_for(pause);
+    pause = std::min<std::chrono::milliseconds>(pause * 2, longest_try_again);
+  }
+}
+
+// ---- reports ------------------------------------------------------------------------------------------------------
+
+std::vector<PortStatus> PortForward::ports() const {
+  std::vector<PortStatus> all;
+  all.reserve(entries_.size());
+  for (const auto& [at, entry] : entries_) {
+    PortStatus status;
+    status.at = at;
+    status.container = entry->port.container->name;
+    status.container_id = entry->port.container->id;
+    status.problem = entry->problem();
+    status.remedy = entry->remedy();
+    status.connections = entry->connections;
+    status.to_container = entry->traffic->a_to_b;
+    status.from_container = entry->traffic->b_to_a;
+    status.since = entry->since;
+    all.push_back(std::move(status));
+  }
+  return all;
+}
+
+std::vector<std::string> PortForward::problems() const {
+  std::vector<std::string> lines;
+  if (failures_ == 0) return lines;
+  for (const auto& [at, entry] : entries_)
+    if (entry->failure) lines.push_back(at.str() + " of " + entry->port.container->name + ": " + entry->problem());
+  return lines;
+}
+
+}  // namespace cl

@@ -1,0 +1,116 @@
+#pragma once
+
+#include <boost/asio/ip/tcp.hpp>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "docker/api.hpp"
+#include "docker/ports.hpp"
+#include "docker/relay.hpp"
+#include "docker/udp_forward.hpp"
+#include "provision/guest.hpp"
+#include "src/base/task_group.hpp"
+
+namespace cl {
+
+/// One published port, for a report.
+struct PortStatus {
+  HostPort at;
+  std::string container, container_id;
+  std::string problem;  ///< why this host does not serve it; empty when it does
+  std::string remedy;
+  std::size_t connections = 0;                         ///< open now (TCP)
+  std::uint64_t to_container = 0, from_container = 0;  ///< bytes
+  std::int64_t since = 0;                              ///< when it was opened, or first failed; seconds since 1970
+};
+
+/// Keeps the ports that the containers of a guest publish open on this host, on exactly the addresses asked for. It
+/// listens to the engine's events and compares with the engine's list after each and after every gap; nothing is
+/// polled, but ports that are taken on this host, which are tried again until they are free. Owner's rule: await stop()
+/// before destruction.
+class PortForward {
+ public:
+  struct Timings {
+    std::chrono::milliseconds retry{std::chrono::seconds(1)};     ///< of ports that could not be opened
+    std::chrono::milliseconds reconnect{100};                     ///< after the engine or guest was lost; grows to 2 s
+    std::chrono::milliseconds young{std::chrono::seconds(10)};    ///< so long a new container may not listen yet ...
+    std::chrono::milliseconds patience{std::chrono::seconds(3)};  ///< ... and a connection to it waits for that
+    std::chrono::milliseconds settle{std::chrono::seconds(5)};    ///< limit of settled()
+    UdpForward::Timings udp;
+  };
+  struct Config {
+    UdpForward::ReachGuest guest;    ///< the guest, once it is reached, for events and lists
+    UdpForward::ReachGuest carrier;  ///< the same for what comes in on the ports: may be another session, so that a
+                                     ///< flood there delays nothing else; empty = `guest`
+    std::string engine;              ///< the engine's socket in the guest
+    PortRules rules;
+    std::function<void()> on_change;  ///< told when a port fails, or no longer does
+    Timings timings = {};
+  };
+
+  PortForward(asio::any_io_executor executor, Config config);
+  PortForward(const PortForward&) = delete;
+  PortForward& operator=(const PortForward&) = delete;
+  ~PortForward();
+
+  /// Returns when the ports of all containers that run at this moment are open, or known to fail. Gives up silently
+  /// when the engine does not say in time.
+  asio::awaitable<void> settled();
+
+  /// Whether the engine's event stream stands, which it cannot without the engine.
+  bool engine_answers() const noexcept { return engine_answers_; }
+
+  std::vector<PortStatus> ports() const;
+  /// One line for each port that is not served: "127.0.0.1:80/tcp of web: ...".
+  std::vector<std::string> problems() const;
+
+  /// Closes every port and connection. May be called again.
+  asio::awaitable<void> stop();
+
+ private:
+  struct Entry;
+  using Entries = std::map<HostPort, std::shared_ptr<Entry>>;
+
+  asio::awaitable<void> watch();
+  asio::awaitable<void> follow_events(Guest& guest);
+  asio::awaitable<void> reconcile();
+  asio::awaitable<void> list_and_apply();
+  asio::awaitable<void> apply(WantedPorts wanted);
+  asio::awaitable<void> retry_failed();
+
+  void open(Entry& entry);
+  bool open_tcp(Entry& entry, error_code& ec);
+  void accept(const std::shared_ptr<Entry>& entry);
+  void remove(Entries::iterator position);
+  void remove_container(const std::string& id);
+  void leave_out_the_dead(WantedPorts& wanted);
+  void explain(const std::vector<std::shared_ptr<Entry>>& failed);
+  void tell();
+  asio::awaitable<void> serve(std::shared_ptr<Entry> entry, asio::ip::tcp::socket socket);
+  asio::awaitable<std::unique_ptr<ByteStream>> reach(std::shared_ptr<Entry> entry);
+
+  asio::any_io_executor executor_;
+  Config config_;
+  Entries entries_;
+  std::vector<std::string> told_;  // the problems that on_change was told of
+  std::shared_ptr<ByteStream> list_stream_;
+  std::uint64_t asked_ = 0, done_ = 0;  // comparisons
+  Notifier ask_, settled_;
+  Notifier failed_;
+  std::size_t failures_ = 0;
+  /// Containers whose end was told, by id, with the run that ended (empty when we never saw it). The engine goes on
+  /// listing a container as running for a moment after that, and no later event tells when it stops to.
+  std::map<std::string, std::string> dead_;
+  bool stopping_ = false;
+  bool engine_answers_ = false;
+  UdpForward udp_;
+  TaskGroup tasks_;
+};
+
+}  // namespace cl

@@ -1,0 +1,104 @@
+#include "docker/ports.hpp"
+
+#include <boost/json/object.hpp>
+#include <boost/json/value.hpp>
+#include <optional>
+
+namespace cl {
+namespace json = boost::json;
+namespace {
+
+const json::value* find(const json::value& in, std::string_view key) {
+  return in.is_object() ? in.get_object().if_contains(key) : nullptr;
+}
+
+std::string text(const json::value& in, std::string_view key) {
+  const json::value* value = find(in, key);
+  return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
+}
+
+std::uint16_t port(const json::value& in, std::string_view key) {
+  const json::value* value = find(in, key);
+  if (value == nullptr || !value->is_int64() || value->get_int64() < 0 || value->get_int64() > 65535) return 0;
+  return static_cast<std::uint16_t>(value->get_int64());
+}
+
+Container read_container(const json::value& from) {
+  Container container;
+  container.id = text(from, "Id");
+  // "/name", and "/other/alias" for links.
+  if (const json::value* names = find(from, "Names"); names != nullptr && names->is_array())
+    for (const json::value& name : names->get_array())
+      if (name.is_string() && std::string_view(name.get_string()).find('/', 1) == std::string_view::npos)
+        container.name = std::string_view(name.get_string()).substr(1);
+  const json::value* settings = find(from, "NetworkSettings");
+  const json::value* networks = settings != nullptr ? find(*settings, "Networks") : nullptr;
+  if (networks == nullptr || !networks->is_object()) return container;
+  for (const auto& [name, network] : networks->get_object()) container.run += text(network, "EndpointID") + " ";
+  for (const char* family : {"IPAddress", "GlobalIPv6Address"})
+    for (const auto& [name, network] : networks->get_object())
+      if (std::string address = text(network, family); !address.empty())
+        container.addresses.push_back(std::move(address));
+  return container;
+}
+
+/// Nothing for what is no address, and for the family that the default address does not have.
+std::optional<asio::ip::address> host_address(const std::string& said, const PortRules& rules) {
+  error_code ec;
+  // An engine without IPv6 leaves the field out.
+  const asio::ip::address address = asio::ip::make_address(said.empty() ? "0.0.0.0" : said, ec);
+  if (ec) return std::nullopt;
+  const asio::ip::address& instead = rules.default_address;
+  if (!address.is_unspecified() || instead.is_unspecified()) return address;
+  if (instead.is_v6() == address.is_v6()) return instead;
+  if (!instead.is_loopback()) return std::nullopt;
+  if (address.is_v6()) return asio::ip::address_v6::loopback();
+  return asio::ip::address_v4::loopback();
+}
+
+}  // namespace
+
+std::string_view to_string(Protocol protocol) noexcept { return protocol == Protocol::udp ? "udp" : "tcp"; }
+
+std::string HostPort::str() const {
+  const std::string host = address.is_v6() ? "[" + address.to_string() + "]" : address.to_string();
+  return host + ":" + std::to_string(port) + "/" + std::string(to_string(protocol));
+}
+
+std::vector<std::pair<std::string, std::uint16_t>> PublishedPort::targets() const {
+  std::vector<std::pair<std::string, std::uint16_t>> found;
+  for (const std::string& address : container->addresses) found.emplace_back(address, private_port);
+  if (found.empty()) {
+    std::string host = at.address.to_string();
+    if (at.address.is_unspecified()) host = at.address.is_v6() ? "::1" : "127.0.0.1";
+    found.emplace_back(std::move(host), at.port);
+  }
+  return found;
+}
+
+WantedPorts wanted_ports(const json::array& containers, const PortRules& rules) {
+  WantedPorts wanted;
+  for (const json::value& one : containers) {
+    const json::value* ports = find(one, "Ports");
+    if (ports == nullptr || !ports->is_array()) continue;
+    std::shared_ptr<const Container> container;
+    for (const json::value& entry : ports->get_array()) {
+      PublishedPort published;
+      published.at.port = port(entry, "PublicPort");
+      published.private_port = port(entry, "PrivatePort");
+      const std::string type = text(entry, "Type");
+      if (published.at.port == 0 || published.private_port == 0 || (type != "tcp" && type != "udp")) continue;
+      published.at.protocol = type == "udp" ? Protocol::udp : Protocol::tcp;
+      const auto address = host_address(text(entry, "IP"), rules);
+      if (!address) continue;
+      published.at.address = *address;
+      if (!container) container = std::make_shared<const Container>(read_container(one));
+      published.container = container;
+      const HostPort key = published.at;
+      wanted.emplace(key, std::move(published));
+    }
+  }
+  return wanted;
+}
+
+}  // namespace cl

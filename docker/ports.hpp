@@ -1,0 +1,64 @@
+#pragma once
+
+#include <boost/asio/ip/address.hpp>
+#include <boost/json/array.hpp>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "src/base/async.hpp"
+
+/// Which ports of this host should lead to which containers: plain values, no sockets.
+namespace cl {
+
+enum class Protocol { tcp, udp };
+std::string_view to_string(Protocol protocol) noexcept;
+
+/// One address and port of this host.
+struct HostPort {
+  Protocol protocol = Protocol::tcp;
+  asio::ip::address address;
+  std::uint16_t port = 0;
+
+  bool operator==(const HostPort&) const = default;
+  bool operator<(const HostPort& other) const {
+    return std::tie(protocol, port, address) < std::tie(other.protocol, other.port, other.address);
+  }
+  /// "127.0.0.1:8080/tcp", "[::]:53/udp".
+  std::string str() const;
+};
+
+/// A running container, as far as ports are concerned.
+struct Container {
+  std::string id, name;
+  std::vector<std::string> addresses;  ///< its own in the guest's networks, IPv4 first; none with the host's network
+  std::string run;                     ///< another for each start: the ids of its ends in its networks
+};
+
+struct PublishedPort {
+  HostPort at;
+  std::shared_ptr<const Container> container;
+  std::uint16_t private_port = 0;
+
+  /// Where it leads, seen from the guest: any of these. The container's own address where it has one, which spares the
+  /// engine's proxy in between and tells a program that does not listen yet from one that hangs up.
+  std::vector<std::pair<std::string, std::uint16_t>> targets() const;
+};
+
+struct PortRules {
+  /// Where ports are opened that are published without an address, or on every one, which is the same to Docker.
+  /// Unspecified: as Docker says, on every address. A loopback address: on both families' loopback. Any other: there,
+  /// and not at all for the other family.
+  asio::ip::address default_address;
+};
+
+using WantedPorts = std::map<HostPort, PublishedPort>;
+
+/// From the engine's list of running containers. What is not understood in it is left out.
+WantedPorts wanted_ports(const boost::json::array& containers, const PortRules& rules);
+
+}  // namespace cl

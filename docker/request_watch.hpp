@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace cl {
+
+/// Follows the requests of one client of a Docker engine just closely enough to see where each begins and what it
+/// asks for. Reads along and changes nothing. From the first thing on that is no plain HTTP/1.1 request (an upgrade, a
+/// hijacked stream such as attach, nonsense, endless headers) everything is opaque, for good.
+class RequestWatch {
+ public:
+  struct Piece {
+    enum class Kind {
+      head,  ///< of a request's line and headers; method and target are known once `last` is set
+      body,
+      opaque
+    };
+    Kind kind = Kind::opaque;
+    std::string_view bytes;  ///< of what was passed in
+    bool last = false;       ///< the head, or the body, is complete with it
+  };
+
+  /// Takes the next piece off the front of `bytes`, which must not be empty. Returns at least one byte.
+  Piece next(std::string_view& bytes);
+
+  /// Of the request whose head was completed last.
+  const std::string& method() const noexcept { return method_; }
+  /// Without the version prefix and the query: "/containers/abc/start".
+  const std::string& target() const noexcept { return target_; }
+  /// Whether that request has a body still to come.
+  bool has_body() const noexcept { return state_ == State::body || state_ == State::chunked; }
+
+ private:
+  enum class State { head, body, chunked, opaque };
+  void read_head();
+  std::size_t chunked_bytes(std::string_view bytes, bool& done);
+
+  State state_ = State::head;
+  std::string head_;
+  std::string method_, target_;
+  std::uint64_t left_ = 0;  // of the body, or of a chunk's data with its CRLF
+  std::string line_;        // a chunk's size line, or a trailer
+  bool in_trailer_ = false;
+};
+
+}  // namespace cl

@@ -1,0 +1,213 @@
+#include "provision/settings.hpp"
+
+#include <algorithm>
+#include <boost/json.hpp>
+#include <cstdlib>
+
+#include "provision/guest.hpp"
+#include "src/base/error.hpp"
+#include "src/base/file.hpp"
+
+namespace cl {
+namespace json = boost::json;
+namespace {
+
+constexpr std::string_view driver_option = "native.cgroupdriver=";
+constexpr std::string_view always_direct = "localhost,127.0.0.1,::1";
+constexpr std::string_view end_mark = "COLIMA_LIKE_END_OF_FILE";
+
+/// Appends what is not in the list yet; a user's value of another kind is left for dockerd to judge.
+void append(json::object& object, std::string_view key, const std::vector<std::string>& items) {
+  if (items.empty()) return;
+  json::value& value = object[key];
+  if (value.is_null()) value = json::array{};
+  if (!value.is_array()) return;
+  for (const std::string& item : items)
+    if (std::find(value.get_array().begin(), value.get_array().end(), json::value(item)) == value.get_array().end())
+      value.get_array().emplace_back(item);
+}
+
+std::string direct(const Profile& profile) {
+  return profile.proxy_none.empty() ? std::string(always_direct)
+                                    : std::string(always_direct) + "," + profile.proxy_none;
+}
+
+bool has_proxy(const Profile& profile) { return !profile.proxy_http.empty() || !profile.proxy_https.empty(); }
+
+/// For login shells and, by root's .bashrc, for commands over SSH.
+std::string shell_file(const Profile& profile, const HostSide& host) {
+  std::string text = "# Made by colima-like from the profile's settings.\n";
+  auto set = [&](const std::string& name, const std::string& value) {
+    text += "export " + name + "=" + shell_quoted(value) + "\n";
+  };
+  for (const auto& [variable, url] : {std::pair{"http", profile.proxy_http}, {"https", profile.proxy_https}}) {
+    if (url.empty()) continue;
+    const std::string name = std::string(variable) + "_proxy";
+    std::string upper = name;
+    std::transform(upper.begin(), upper.end(), upper.begin(), [](unsigned char c) { return std::toupper(c); });
+    set(name, proxy_for_guest(url, host.address));
+    set(upper, proxy_for_guest(url, host.address));
+  }
+  if (has_proxy(profile)) {
+    set("no_proxy", direct(profile));
+    set("NO_PROXY", direct(profile));
+  }
+  for (const auto& [name, value] : profile.env) set(name, value);
+  return text;
+}
+
+std::string apt_file(const Profile& profile, const HostSide& host) {
+  std::string text;
+  if (!profile.proxy_http.empty())
+    text += "Acquire::http::Proxy \"" + proxy_for_guest(profile.proxy_http, host.address) + "\";\n";
+  if (!profile.proxy_https.empty())
+    text += "Acquire::https::Proxy \"" + proxy_for_guest(profile.proxy_https, host.address) + "\";\n";
+  return text;
+}
+
+/// Podman's engine: no systemd that would answer over D-Bus, and the host by the names that Docker has for it.
+std::string containers_conf(const Profile& profile, const HostSide& host) {
+  std::string text =
+      "[containers]\nhost_containers_internal_ip = \"" + host.address + "\"\nlog_driver = \"k8s-file\"\n";
+  if (!profile.dns.empty()) {
+    json::array servers(profile.dns.begin(), profile.dns.end());
+    text += "dns_servers = " + json::serialize(servers) + "\n";
+  }
+  return text + "[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n";
+}
+
+std::string without_scheme(const std::string& url) {
+  const auto at = url.find("://");
+  std::string rest = at == std::string::npos ? url : url.substr(at + 3);
+  while (rest.ends_with('/')) rest.pop_back();
+  return rest;
+}
+
+/// Short names mean Docker Hub, as they do for Docker. JSON strings are TOML strings.
+std::string registries_conf(const Profile& profile) {
+  auto text = [](const std::string& value) { return json::serialize(json::value(value)); };
+  std::string conf = "unqualified-search-registries = [\"docker.io\"]\nshort-name-mode = \"permissive\"\n";
+  if (!profile.mirrors.empty()) conf += "[[registry]]\nlocation = \"docker.io\"\n";
+  for (const std::string& mirror : profile.mirrors)
+    conf += "[[registry.mirror]]\nlocation = " + text(without_scheme(mirror)) +
+            (mirror.starts_with("http://") ? "\ninsecure = true\n" : "\n");
+  for (const std::string& registry : profile.insecure)
+    if (registry.find('/') == std::string::npos)  // Podman knows no networks here
+      conf += "[[registry]]\nlocation = " + text(registry) + "\ninsecure = true\n";
+  return conf;
+}
+
+}  // namespace
+
+std::string proxy_for_guest(const std::string& url, const std::string& host_address) {
+  auto begin = url.find("://");
+  begin = begin == std::string::npos ? 0 : begin + 3;
+  if (const auto at = url.rfind('@'); at != std::string::npos && at >= begin) begin = at + 1;
+  const auto end = url[begin] == '[' ? url.find(']', begin) + 1 : std::min(url.find_first_of(":/", begin), url.size());
+  const std::string host = url.substr(begin, end - begin);
+  const bool loopback = host == "localhost" || host == "[::1]" || host.starts_with("127.");
+  return loopback ? url.substr(0, begin) + host_address + url.substr(end) : url;
+}
+
+std::string daemon_json(const Profile& profile, const HostSide& host) {
+  json::object merged = json::parse(profile.docker).as_object();
+  json::value& options = merged["exec-opts"];
+  if (options.is_null()) options = json::array{};
+  if (options.is_array()) {
+    bool chosen = false;
+    for (const json::value& one : options.get_array())
+      chosen = chosen || (one.is_string() && std::string_view(one.get_string()).starts_with(driver_option));
+    // The guest has no systemd that containers' control groups could be asked of quickly.
+    if (!chosen) options.get_array().emplace_back(std::string(driver_option) + "cgroupfs");
+  }
+  // For --add-host NAME:host-gateway, which would otherwise lead to the guest.
+  if (!merged.contains("host-gateway-ip")) merged["host-gateway-ip"] = host.address;
+  append(merged, "registry-mirrors", profile.mirrors);
+  append(merged, "insecure-registries", profile.insecure);
+  if (!merged.contains("dns")) append(merged, "dns", profile.dns);
+  if (!merged.contains("proxies") && has_proxy(profile)) {
+    json::object proxies;
+    if (!profile.proxy_http.empty()) proxies["http-proxy"] = proxy_for_guest(profile.proxy_http, host.address);
+    if (!profile.proxy_https.empty()) proxies["https-proxy"] = proxy_for_guest(profile.proxy_https, host.address);
+    proxies["no-proxy"] = direct(profile);
+    merged["proxies"] = proxies;
+  }
+  return json::serialize(merged) + "\n";
+}
+
+std::vector<GuestFile> guest_files(const Profile& profile, const HostSide& host) {
+  std::vector<GuestFile> files;
+  if (profile.runtime == "docker")
+    if (std::string text = daemon_json(profile, host); text != daemon_json(Profile{}, host))
+      files.push_back({"/etc/docker/daemon.json", std::move(text), "docker"});
+  if (profile.runtime == "podman") {
+    files.push_back({"/etc/containers/containers.conf.d/colima-like.conf", containers_conf(profile, host), "podman"});
+    files.push_back({"/etc/containers/registries.conf.d/colima-like.conf", registries_conf(profile), "podman"});
+  }
+  if (!host.certificates.empty())
+    files.push_back({"/usr/local/share/ca-certificates/colima-like.crt", host.certificates, "trust"});
+  if (has_proxy(profile) || !profile.env.empty()) {
+    files.push_back({"/etc/profile.d/colima-like.sh", shell_file(profile, host), "none"});
+    files.push_back({"/root/.bashrc",
+                     "[ ! -r /root/.bashrc.before-colima-like ] || . /root/.bashrc.before-colima-like\n"
+                     ". /etc/profile.d/colima-like.sh\n",
+                     "none"});
+  }
+  if (has_proxy(profile)) files.push_back({"/etc/apt/apt.conf.d/90colima-like", apt_file(profile, host), "none"});
+  if (!profile.dns.empty()) {
+    std::string text;
+    for (const std::string& server : profile.dns) text += "nameserver " + server + "\n";
+    files.push_back({"/etc/resolv.conf", text, "none"});
+  }
+  if (!profile.hosts.empty()) {
+    std::string text =
+        "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n" + host.address + " host.docker.internal\n";
+    for (const auto& [name, address] : profile.hosts) text += address + " " + name + "\n";
+    files.push_back({"/etc/hosts", text, "none"});
+  }
+  return files;
+}
+
+std::string settings_script(const std::vector<GuestFile>& files) {
+  std::string script = "put_settings() {\n:\n";
+  for (const GuestFile& file : files)
+    script += "put " + file.reader + " " + shell_quoted(file.path) + " <<'" + std::string(end_mark) + "'\n" +
+              file.content + std::string(end_mark) + "\n";
+  return script + "}\n";
+}
+
+std::string read_certificates(const std::vector<std::string>& files) {
+  std::string all;
+  for (const std::string& name : files) {
+    fs::path path = name;
+    if (name.starts_with("~/"))
+      if (const char* home = std::getenv("HOME"); home != nullptr) path = fs::path(home) / name.substr(2);
+    if (name == "host")
+      for (const char* store :
+           {"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"})
+        if (fs::exists(store)) {
+          path = store;
+          break;
+        }
+    const std::string text = read_file(path);
+    // The blocks alone: what stands around them is for people, and must not end a file of the script.
+    const std::size_t before = all.size();
+    constexpr std::string_view begin_line = "-----BEGIN CERTIFICATE-----", end_line = "-----END CERTIFICATE-----";
+    for (auto begin = text.find(begin_line); begin != std::string::npos; begin = text.find(begin_line, begin + 1)) {
+      const auto end = text.find(end_line, begin);
+      if (end == std::string::npos) break;
+      const std::string body = text.substr(begin + begin_line.size(), end - begin - begin_line.size());
+      if (body.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\r\n") !=
+          std::string::npos)
+        throw Error(Errc::invalid_config, path.string() + " is damaged: it is no PEM",
+                    "registries.certificates names it");
+      all += std::string(begin_line) + body + std::string(end_line) + "\n";
+    }
+    if (all.size() == before)
+      throw Error(Errc::invalid_config, path.string() + " holds no certificate in PEM",
+                  "registries.certificates names it");
+  }
+  return all;
+}
+
+}  // namespace cl

@@ -1,0 +1,212 @@
+#include <algorithm>
+#include <boost/json.hpp>
+#include <cctype>
+#include <iostream>
+
+#include "profiles/keys.hpp"
+#include "src/cli/parser.hpp"
+
+namespace cl::cli {
+namespace {
+
+// Each asks this very program, so that what is completed is what is understood. "/" alone asks for file names.
+constexpr std::string_view bash_script = R"(_colima_like() {
+  local IFS=$'\n'
+  COMPREPLY=($("$1" complete -- "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null))
+  if [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == / ]]; then
+    COMPREPLY=($(compgen -f -- "$2"))
+    compopt -o filenames 2>/dev/null
+  fi
+}
+complete -F _colima_like colima-like
+)";
+constexpr std::string_view zsh_script = R"(#compdef colima-like
+_colima_like() {
+  local -a found
+  found=("${(@f)$(${words[1]} complete -- "${(@)words[2,CURRENT]}" 2>/dev/null)}")
+  if [[ $#found -eq 1 && $found[1] == / ]]; then _files; else compadd -- ${found:#}; fi
+}
+if [[ $funcstack[1] == _colima-like ]]; then _colima_like "$@"; else compdef _colima_like colima-like; fi
+)";
+constexpr std::string_view fish_script = R"(function __colima_like_complete
+  set -l words (commandline -opc)
+  set -l now (commandline -ct)
+  set -l found ($words[1] complete -- $words[2..-1] "$now" 2>/dev/null)
+  if test "$found" = /
+    __fish_complete_path "$now"
+  else
+    printf '%s\n' $found
+  end
+end
+complete -c colima-like -f -a '(__colima_like_complete)'
+)";
+
+bool is_hidden(const CLI::App& app) { return app.get_group().empty(); }
+
+/// The choices that a key's schema lists; none for others.
+std::vector<std::string> choices(const Key* key) {
+  std::vector<std::string> found;
+  if (key == nullptr) return found;
+  const boost::json::value schema = boost::json::parse(key->schema);
+  if (const auto* listed = schema.as_object().if_contains("enum"))
+    for (const auto& one : listed->as_array())
+      if (one.is_string()) found.emplace_back(one.get_string());
+  return found;
+}
+
+const Key* key_with_flag(const std::string& flag) {
+  for (const Key& key : keys())
+    if (!key.flag.empty() && key.flag == flag) return &key;
+  return nullptr;
+}
+
+std::vector<std::string> key_names() {
+  std::vector<std::string> names;
+  for (const Key& key : keys()) names.emplace_back(key.name);
+  return names;
+}
+
+/// Values for an option or argument of this name; `before` is the word before it.
+std::vector<std::string> values(const Home& home, const std::string& name, const std::string& before) {
+  if (name == "PROFILE" || name == "profile") return list_profiles(home);
+  if (name == "KEY") return key_names();
+  if (name == "VALUE") return choices(find_key(before));
+  if (name == "FILE" || name == "colima") return {"/"};
+  if (name == "SHELL") return {"bash", "zsh", "fish"};
+  if (name == "shell") return {"bash", "zsh", "fish", "powershell"};
+  if (name == "set") {
+    std::vector<std::string> names = key_names();
+    for (std::string& one : names) one += "=";
+    return names;
+  }
+  return choices(key_with_flag(name));
+}
+
+std::string escaped(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == '\\' || c == '-') out += '\\';
+    if (out.empty() && (c == '.' || c == '\'')) out += "\\&";
+    out += c;
+  }
+  return out;
+}
+
+void describe_verb(std::string& page, const CLI::App& app, const std::string& name) {
+  std::string usage = name;
+  for (const CLI::Option* option : app.get_options())
+    if (option->get_positional() && option->get_name(true, false) != "COMMAND")
+      usage +=
+          option->get_required() ? " " + option->get_name(true, false) : " [" + option->get_name(true, false) + "]";
+  page += ".SS \"" + escaped(usage) + "\"\n" + escaped(app.get_description()) + ".\n";
+  for (const CLI::Option* option : app.get_options()) {
+    if (option->get_positional() || option->get_name().find("help") != std::string::npos) continue;
+    page += ".TP\n.B " + escaped(option->get_name(false, true));
+    if (option->get_items_expected_max() > 0) page += " " + escaped(option->get_type_name());
+    page += "\n" + escaped(option->get_description()) + "\n";
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> completions(const Home& home, const std::vector<std::string>& words) {
+  Invocation unused;
+  const Verb* chosen = nullptr;
+  CLI::App app;
+  build_parser(app, unused, chosen);
+  const CLI::App* at = &app;
+  std::size_t positionals = 0;
+  std::string before, value_of;
+  const std::string typed = words.empty() ? "" : words.back();
+  for (std::size_t i = 0; i + 1 < words.size(); ++i) {
+    const std::string& word = words[i];
+    if (!value_of.empty()) {
+      value_of.clear();
+    } else if (word.starts_with("-")) {
+      const CLI::Option* option = at->get_option_no_throw(word);
+      if (option != nullptr && option->get_items_expected_max() > 0)
+        value_of = option->get_lnames().empty() ? option->get_name() : option->get_lnames().front();
+    } else {
+      const auto below = at->get_subcommands([&](const CLI::App* sub) { return sub->check_name(word); });
+      if (!below.empty()) {
+        at = below.front();
+      } else {
+        ++positionals;
+      }
+      before = word;
+    }
+  }
+  std::vector<std::string> candidates;
+  if (!value_of.empty()) {
+    candidates = values(home, value_of, before);
+  } else if (typed.starts_with("-")) {
+    for (const CLI::Option* option : at->get_options())
+      for (const std::string& name : option->get_lnames()) candidates.push_back("--" + name);
+  } else {
+    for (const CLI::App* sub : at->get_subcommands([](const CLI::App* one) { return !is_hidden(*one); }))
+      candidates.push_back(sub->get_name());
+    std::size_t number = 0;
+    for (const CLI::Option* option : at->get_options())
+      if (option->get_positional() && number++ == positionals)
+        candidates = values(home, option->get_name(true, false), before);
+  }
+  if (candidates == std::vector<std::string>{"/"}) return candidates;
+  std::erase_if(candidates, [&](const std::string& one) { return !one.starts_with(typed); });
+  return candidates;
+}
+
+std::string manual_page() {
+  Invocation unused;
+  const Verb* chosen = nullptr;
+  CLI::App app;
+  build_parser(app, unused, chosen);
+  std::string page =
+      ".TH COLIMA\\-LIKE 1 \"\" \"colima\\-like " COLIMA_LIKE_VERSION
+      "\" \"User Commands\"\n.SH NAME\ncolima\\-like \\- Docker in a Linux machine of its own\n.SH SYNOPSIS\n"
+      ".B colima\\-like\n.I command\n[options]\n.SH COMMANDS\n";
+  for (const Verb& verb : verbs()) {
+    const CLI::App* at = &app;
+    std::string name(verb.name);
+    for (auto space = name.find(' '); space != std::string::npos; space = name.find(' ', space + 1))
+      at = at->get_subcommand(name.substr(0, space));
+    at = at->get_subcommand(name.substr(name.find(' ') == std::string::npos ? 0 : name.find(' ') + 1));
+    if (!is_hidden(*at)) describe_verb(page, *at, name);
+  }
+  page +=
+      ".SH SETTINGS\nKeys of profile.yaml, each with what a change needs: live (colima\\-like apply), restart, or "
+      "recreate (another machine). The environment sets them too, as COLIMA_LIKE_KEY.\n";
+  const Profile defaults;
+  for (const Key& key : keys())
+    page += ".TP\n.B " + escaped(key.name) + "\n" + escaped(key.meaning) + " (" + std::string(to_string(key.change)) +
+            "; default: " + escaped(key.get(defaults)) + (key.in_effect ? "" : "; not in effect yet") + ")\n";
+  page +=
+      ".SH EXIT STATUS\n0 done, 2 wrong command line or setting, 3 not running, 4 the host lacks something, 5 the "
+      "guest failed, 6 busy, 130 interrupted, 1 anything else.\n"
+      ".SH FILES\n.TP\n.I ~/.colima\\-like/NAME/profile.yaml\nThe settings of a profile.\n";
+  return page;
+}
+
+int run_completion(const Invocation& call) {
+  const std::string shell = call.word("SHELL");
+  if (shell == "bash")
+    std::cout << bash_script;
+  else if (shell == "zsh")
+    std::cout << zsh_script;
+  else if (shell == "fish")
+    std::cout << fish_script;
+  else
+    throw Error(Errc::usage, "there is no completion for '" + shell + "'", "use bash, zsh or fish");
+  return 0;
+}
+
+int run_complete(const Invocation& call) {
+  for (const std::string& one : completions(call.home, call.command)) std::cout << one << '\n';
+  return 0;
+}
+
+int run_manual(const Invocation&) {
+  std::cout << manual_page();
+  return 0;
+}
+
+}  // namespace cl::cli

@@ -1,0 +1,239 @@
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+
+#include <arpa/inet.h>
+#include <boost/json.hpp>
+#include <csignal>
+
+#include "src/base/file.hpp"
+#include "src/base/unique_fd.hpp"
+#include "tests/e2e/sandbox.hpp"
+
+// One machine, booted once: what containers publish is on this host, as with a local engine.
+
+namespace cl::e2e {
+namespace {
+
+constexpr const char* tcp_echo = "exec busybox nc -ll -p 80 -e cat";
+constexpr const char* udp_echo =
+    R"(exec /usr/bin/perl -e 'socket(S,2,2,17); bind(S,pack("SnNx8",2,80,0)) or die; while($p=recv(S,$b,65535,0)){send(S,$b,0,$p)}')";
+
+/// A socket towards a numeric address of this host, with time-outs.
+UniqueFd connect_to(const std::string& address, std::uint16_t port, int type) {
+  sockaddr_in v4{};
+  sockaddr_in6 v6{};
+  const bool is_v6 = address.find(':') != std::string::npos;
+  v4.sin_family = AF_INET;
+  v4.sin_port = htons(port);
+  v6.sin6_family = AF_INET6;
+  v6.sin6_port = htons(port);
+  ::inet_pton(is_v6 ? AF_INET6 : AF_INET, address.c_str(),
+              is_v6 ? static_cast<void*>(&v6.sin6_addr) : static_cast<void*>(&v4.sin_addr));
+  UniqueFd fd(::socket(is_v6 ? AF_INET6 : AF_INET, type, 0));
+  const timeval most{20, 0};
+  ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &most, sizeof(most));
+  const auto* where = is_v6 ? reinterpret_cast<const sockaddr*>(&v6) : reinterpret_cast<const sockaddr*>(&v4);
+  if (::connect(fd.get(), where, is_v6 ? sizeof(v6) : sizeof(v4)) != 0) return UniqueFd();
+  return fd;
+}
+
+/// Sends, ends its side, reads to the end; "refused" when nobody listens there, "broken" when it is cut off.
+std::string echo(const std::string& address, std::uint16_t port, const std::string& text) {
+  const UniqueFd fd = connect_to(address, port, SOCK_STREAM);
+  if (!fd) return "refused";
+  if (::send(fd.get(), text.data(), text.size(), MSG_NOSIGNAL) < 0) return "broken";
+  ::shutdown(fd.get(), SHUT_WR);
+  std::string got;
+  char space[4096];
+  for (ssize_t count = 0; (count = ::recv(fd.get(), space, sizeof(space), 0)) != 0;) {
+    if (count < 0) return "broken";
+    got.append(space, static_cast<std::size_t>(count));
+  }
+  return got;
+}
+
+std::string udp_exchange(const std::string& address, std::uint16_t port, const std::string& text) {
+  const UniqueFd fd = connect_to(address, port, SOCK_DGRAM);
+  std::string got(65536, '\0');
+  for (int attempt = 0; attempt < 5; ++attempt) {  // what comes before the program has its socket is lost, as anywhere
+    const timeval most{4, 0};
+    ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &most, sizeof(most));
+    ::send(fd.get(), text.data(), text.size(), 0);
+    const ssize_t count = ::recv(fd.get(), got.data(), got.size(), 0);
+    if (count >= 0) return got.substr(0, static_cast<std::size_t>(count));
+  }
+  return "no answer";
+}
+
+class Ports : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    box = new Sandbox;
+    started = new Result(box->cl({"start"}, {}, 1800s));  // builds the image when there is none
+    if (started->code == 0) box->import_busybox("box");
+  }
+  static void TearDownTestSuite() {
+    delete started;
+    delete box;
+  }
+  void SetUp() override { ASSERT_OK(*started); }
+
+  static Result docker(std::vector<std::string> args, std::string_view input = {}) {
+    return box->docker(std::move(args), input);
+  }
+  /// docker run -d OPTIONS box sh -c PROGRAM
+  static Result detached(std::vector<std::string> options, const std::string& program = tcp_echo) {
+    std::vector<std::string> args{"run", "-d"};
+    args.insert(args.end(), options.begin(), options.end());
+    args.insert(args.end(), {"box", "sh", "-c", program});
+    return docker(std::move(args));
+  }
+  /// Ports that this test program may hope to have for itself.
+  static std::uint16_t some_port() {
+    static int next = 20000 + static_cast<int>(::getpid()) % 10000;
+    return static_cast<std::uint16_t>(next += 7);
+  }
+
+  static Sandbox* box;
+  static Result* started;
+};
+Sandbox* Ports::box;
+Result* Ports::started;
+
+TEST_F(Ports, AnswerWhenRunHasReturnedAndAreGoneWithTheContainer) {
+  const std::uint16_t port = some_port();
+  const std::string at = std::to_string(port);
+  ASSERT_OK(detached({"--name", "web", "-p", at + ":80"}));
+  EXPECT_EQ(echo("127.0.0.1", port, "one"), "one");
+  EXPECT_EQ(echo("::1", port, "two"), "two");
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_OK(docker({"kill", "web"}));
+    ASSERT_OK(docker({"wait", "web"}));
+    EXPECT_EQ(echo("127.0.0.1", port, "gone"), "refused");
+    ASSERT_OK(docker({"start", "web"}));
+    EXPECT_EQ(echo("127.0.0.1", port, "again"), "again") << "start " << i;
+  }
+  const Result listed = box->cl({"ports", "--json"});
+  EXPECT_OK(listed);
+  const auto ports = boost::json::parse(listed.out).as_array();
+  ASSERT_EQ(ports.size(), 2u) << listed;
+  EXPECT_EQ(ports[0].at("container").as_string(), "web");
+  EXPECT_EQ(ports[0].at("address").as_string(), "0.0.0.0");
+  EXPECT_EQ(ports[0].at("port").as_int64(), port);
+  EXPECT_EQ(ports[0].at("state").as_string(), "open");
+  EXPECT_EQ(ports[0].at("bytes_in").as_int64(), 5);
+  EXPECT_EQ(ports[1].at("address").as_string(), "::");
+  EXPECT_OK(docker({"rm", "-f", "web"}));
+}
+
+TEST_F(Ports, OfLoopbackAndOfRangesAreWhereTheyWereAskedFor) {
+  const std::uint16_t port = some_port(), range = some_port();
+  const auto at = [](int number) { return std::to_string(number); };
+  ASSERT_OK(detached(
+      {"--name", "many", "-p", "127.0.0.1:" + at(port) + ":80", "-p", at(range) + "-" + at(range + 4) + ":80-84"}));
+  EXPECT_EQ(echo("127.0.0.1", port, "x"), "x");
+  EXPECT_EQ(echo("127.0.0.2", port, "x"), "refused");
+  EXPECT_EQ(echo("::1", port, "x"), "refused");
+  EXPECT_EQ(echo("127.0.0.2", range, "x"), "x");
+  EXPECT_NE(echo("127.0.0.1", static_cast<std::uint16_t>(range + 4), "x"), "refused");
+  EXPECT_OK(docker({"rm", "-f", "many"}));
+}
+
+TEST_F(Ports, CarryDatagrams) {
+  const std::uint16_t port = some_port();
+  // The machine's own perl, since the image has none: paths of the machine's system may be mounted.
+  ASSERT_OK(detached({"--name", "udp", "-p", std::to_string(port) + ":80/udp", "-v", "/usr:/usr:ro", "-v",
+                      "/usr/lib:/lib:ro", "-v", "/usr/lib64:/lib64:ro"},
+                     udp_echo));
+  EXPECT_EQ(udp_exchange("127.0.0.1", port, "hello"), "hello");
+  EXPECT_EQ(udp_exchange("::1", port, "hello"), "hello");
+  const std::string large(20000, 'x');
+  EXPECT_EQ(udp_exchange("127.0.0.1", port, large), large);
+  EXPECT_OK(docker({"rm", "-f", "udp"}));
+}
+
+TEST_F(Ports, ThatAreTakenAreToldAndOpenedWhenFree) {
+  const std::uint16_t port = some_port();
+  UniqueFd foreign(::socket(AF_INET, SOCK_STREAM, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  ASSERT_EQ(::bind(foreign.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+  ASSERT_EQ(::listen(foreign.get(), 1), 0);
+  ASSERT_OK(detached({"--name", "late", "-p", "127.0.0.1:" + std::to_string(port) + ":80"}));
+  const auto status = box->status();
+  ASSERT_TRUE(status.contains("port_problems"));
+  const std::string told(status.at("port_problems").as_array().at(0).as_string());
+  EXPECT_TRUE(told.starts_with("127.0.0.1:" + std::to_string(port) + "/tcp of late: the port is taken by e2e_ports"))
+      << told;
+  foreign.reset();
+  std::string got;
+  for (int i = 0; i < 100 && got != "x"; ++i) {
+    got = echo("127.0.0.1", port, "x");
+    ::usleep(100'000);
+  }
+  EXPECT_EQ(got, "x");
+  EXPECT_FALSE(box->status().contains("port_problems"));
+  EXPECT_OK(docker({"rm", "-f", "late"}));
+}
+
+TEST_F(Ports, AContainerGetsTheEnginesSocketByItsPathOnTheHost) {
+  const std::string path = box->docker_socket().string();
+  EXPECT_OK(
+      docker({"run", "--rm", "-v", path + ":/var/run/docker.sock", "box", "sh", "-c", "test -S /var/run/docker.sock"}));
+}
+
+TEST_F(Ports, AFolderThatTheMachineDoesNotSeeIsRefused) {
+  const Result refused = docker({"run", "--rm", "-v", box->root().string() + ":/x", "box", "ls", "/x"});
+  EXPECT_NE(refused.code, 0);
+  EXPECT_NE(refused.err.find(box->root().string() + " is not shared with the machine"), std::string::npos) << refused;
+  const Result mount = docker({"run", "--rm", "--mount", "type=bind,source=/home/nobody,target=/x", "box", "ls", "/x"});
+  EXPECT_NE(mount.err.find("/home/nobody is not shared with the machine"), std::string::npos) << mount;
+  EXPECT_OK(docker({"run", "--rm", "-v", "kept:/x", "box", "ls", "/x"}));
+}
+
+TEST_F(Ports, TheEngineIsNotReachedOverANetwork) {
+  const std::string control = std::to_string(some_port());  // one port that must be found, or the scan finds nothing
+  ASSERT_OK(detached({"--name", "control", "-p", control + ":80"}));
+  // From a container: the machine's addresses, on the ports where an engine or an SSH server would be.
+  const Result scan = docker({"run", "--rm", "box", "sh", "-c",
+                              "gateway=$(busybox ip route | busybox sed -n 's/^default via \\([^ ]*\\).*/\\1/p'); "
+                              "for host in $gateway 10.0.2.15; do for port in 22 2375 2376 2377 " +
+                                  control +
+                                  "; do "
+                                  "busybox nc -w 2 $host $port </dev/null && echo $port; done; done; true"});
+  EXPECT_OK(scan);
+  EXPECT_EQ(scan.out, control + "\n" + control + "\n");
+  EXPECT_OK(docker({"rm", "-f", "control"}));
+}
+
+TEST_F(Ports, AndSocketWorkAgainAfterTheSessionWasKilledUnderLoad) {
+  const std::uint16_t port = some_port();
+  ASSERT_OK(detached({"--name", "web", "-p", std::to_string(port) + ":80"}));
+  auto load = box->start_docker({"run", "--rm", "box", "dd", "if=/dev/zero", "bs=1M", "count=200"});
+  for (int i = 0; i < 600 && load->out().size() < 1'000'000; ++i) ::usleep(50'000);
+  // All SSH servers at once; ours dies with them, so this command never gets its exit code.
+  box->start_cl({"ssh", "--", "pkill -9 sshd; pkill -9 -f sshd-session"})->wait(60s);
+  const Result cut = load->wait(120s);
+  EXPECT_EQ(cut.out.find_first_not_of('\0'), std::string::npos) << "what came is corrupted";
+  const Result after = docker({"ps", "--format", "{{.Names}}"});
+  EXPECT_OK(after);
+  EXPECT_NE(after.out.find("web"), std::string::npos) << after;
+  EXPECT_EQ(echo("127.0.0.1", port, "x"), "x");
+  EXPECT_EQ(box->state(), "running");
+  EXPECT_OK(docker({"rm", "-f", "web"}));
+}
+
+TEST_F(Ports, AClientIsToldWhenTheEngineDoesNotAnswer) {
+  ASSERT_OK(box->cl({"ssh", "--", "systemctl stop docker.socket docker.service"}));
+  const Result refused = docker({"ps"});
+  EXPECT_NE(refused.code, 0);
+  EXPECT_NE(refused.err.find("the Docker engine in the guest cannot be reached"), std::string::npos) << refused;
+  ASSERT_OK(box->cl({"ssh", "--", "systemctl start docker.socket docker.service"}));
+  EXPECT_OK(docker({"ps"}));
+}
+
+}  // namespace
+}  // namespace cl::e2e

@@ -1,0 +1,73 @@
+#pragma once
+
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <mutex>
+#include <thread>
+
+#include "profiles/state.hpp"
+#include "src/base/file_lock.hpp"
+#include "src/base/task_group.hpp"
+#include "src/rpc/connection.hpp"
+
+namespace cl::cli {
+
+/// What the command line takes for the daemon of a running machine: it holds the kernel locks, and answers every verb
+/// with success and an "exec" with an exit code.
+class StandInDaemon {
+ public:
+  StandInDaemon(const ProfilePaths& paths, int exit_code)
+      : daemon_lock_(*FileLock::try_acquire(paths.lock)),
+        machine_lock_(*FileLock::try_acquire(paths.machine_lock)),
+        exit_code_(exit_code),
+        acceptor_(io_, asio::local::stream_protocol::endpoint(paths.control_socket.string())) {
+    asio::co_spawn(io_, serve(), asio::detached);
+    thread_ = std::thread([this] { io_.run(); });
+  }
+  ~StandInDaemon() {
+    asio::post(io_, [this] { io_.stop(); });
+    thread_.join();
+  }
+  std::vector<std::string> verbs() {
+    const std::lock_guard hold(mutex_);
+    return verbs_;
+  }
+
+ private:
+  asio::awaitable<void> serve() {
+    for (;;) {
+      auto socket = co_await acceptor_.async_accept(asio::use_awaitable);
+      asio::co_spawn(io_, answer(rpc::Connection(std::move(socket))), asio::detached);
+    }
+  }
+  asio::awaitable<void> answer(rpc::Connection connection) {
+    auto line = co_await connection.read_line();
+    if (!line) co_return;
+    const rpc::Request request = rpc::decode_request(*line);
+    {
+      const std::lock_guard hold(mutex_);
+      verbs_.push_back(request.verb);
+    }
+    rpc::json::object result;
+    if (request.verb != "exec") {
+      result["summary"] = "done";
+      result["notes"] = rpc::json::array{};
+    }
+    co_await connection.write_line(rpc::encode(rpc::Answer(std::move(result))));
+    if (request.verb == "exec") {
+      rpc::Frame last{rpc::Frame::Kind::exit, std::to_string(exit_code_)};
+      co_await connection.write_frame(std::move(last));
+    }
+    co_await connection.read_frame();  // until the other end goes
+  }
+
+  FileLock daemon_lock_, machine_lock_;
+  int exit_code_;
+  asio::io_context io_;
+  asio::local::stream_protocol::acceptor acceptor_;
+  std::mutex mutex_;
+  std::vector<std::string> verbs_;
+  std::thread thread_;
+};
+
+}  // namespace cl::cli

@@ -1,0 +1,121 @@
+#include "docker/gated_stream.hpp"
+
+#include <gtest/gtest.h>
+
+#include "src/base/task_group.hpp"
+#include "tests/fakes/choppy_stream.hpp"
+#include "tests/support/run.hpp"
+
+namespace cl::test {
+namespace {
+
+/// client -> gated -> engine
+struct Bed {
+  explicit Bed(asio::any_io_executor executor) : may_settle(executor) {
+    auto ends = MemoryStream::pair(executor);
+    engine = std::move(ends.second);
+    auto gates = std::make_shared<GatedStream::Gates>();
+    gates->settled = [this]() -> asio::awaitable<void> {
+      ++asked;
+      co_await may_settle.wait();
+    };
+    gates->check = [this](std::string_view body) {
+      checked += std::string(body) + "|";
+      if (body.find("bad") != std::string_view::npos) throw Error(Errc::invalid_config, "no", "say please");
+    };
+    gated = std::make_unique<GatedStream>(std::move(ends.first), gates);
+  }
+  Event may_settle;
+  int asked = 0;
+  std::string checked;
+  std::unique_ptr<MemoryStream> engine;
+  std::unique_ptr<GatedStream> gated;
+};
+
+asio::awaitable<void> read_into(ByteStream& stream, std::string& into) {
+  std::array<char, 1000> space;
+  const std::size_t got = co_await stream.read_some(space);
+  into.assign(space.data(), got);
+}
+
+asio::awaitable<std::string> start_is_held(std::string call) {
+  auto executor = co_await asio::this_coro::executor;
+  Bed bed(executor);
+  const std::string answer = "HTTP/1.1 204 No Content\r\n\r\n";
+  co_await bed.gated->write(std::string_view("GET /a HTTP/1.1\r\n\r\n"));
+  co_await bed.engine->write(answer);
+  std::string got;
+  co_await read_into(*bed.gated, got);
+  if (got != answer || bed.asked != 0) co_return "the answer to another call is held back";
+  for (const char c : call) co_await bed.gated->write(std::span(&c, 1));
+  co_await bed.engine->write(answer);
+  TaskGroup reader(executor);
+  got.clear();
+  reader.spawn("reader", read_into(*bed.gated, got));
+  for (int i = 0; i < 20; ++i) co_await asio::post(executor, asio::use_awaitable);
+  if (bed.asked != 1) co_return "settled was asked for " + std::to_string(bed.asked) + " times";
+  if (!got.empty()) co_return "the answer came before the ports were settled";
+  bed.may_settle.set();
+  for (int i = 0; i < 20; ++i) co_await asio::post(executor, asio::use_awaitable);
+  const bool came = got == answer;
+  co_await reader.stop();
+  co_return came ? "held" : "the answer is lost: " + got;
+}
+
+TEST(GatedStream, HoldsTheAnswerToAStartUntilThePortsAreSettled) {
+  EXPECT_EQ(run(start_is_held("POST /v1.47/containers/web/start HTTP/1.1\r\nContent-Length: 0\r\n\r\n")), "held");
+  EXPECT_EQ(run(start_is_held("POST /containers/web/restart?t=1 HTTP/1.1\r\n\r\n")), "held");
+  EXPECT_EQ(run(start_is_held("POST /containers/web/stop HTTP/1.1\r\n\r\n")), "settled was asked for 0 times");
+}
+
+struct Created {
+  std::string engine, client, checked;
+};
+
+asio::awaitable<Created> create(std::string request, std::size_t at_once) {
+  auto executor = co_await asio::this_coro::executor;
+  Bed bed(executor);
+  Created result;
+  TaskGroup reader(executor);
+  reader.spawn("reader", read_into(*bed.gated, result.client));
+  for (std::size_t at = 0; at < request.size(); at += at_once) {
+    const std::string part = request.substr(at, at_once);
+    co_await bed.gated->write(part);
+  }
+  for (int i = 0; i < 20; ++i) co_await asio::post(executor, asio::use_awaitable);
+  co_await reader.stop();
+  bed.gated->close();
+  result.engine = co_await read_to_end(*bed.engine);
+  result.checked = bed.checked;
+  co_return result;
+}
+
+const std::string head = "POST /v1.47/containers/create?name=x HTTP/1.1\r\nHost: d\r\n";
+
+TEST(GatedStream, ShowsTheWholeBodyOfACreateCallAndHandsItOnUnchanged) {
+  const std::string plain = head + "Content-Length: 12\r\n\r\n{\"a\": \"good\"" + "GET /next HTTP/1.1\r\n\r\n";
+  const std::string chunked =
+      head + "Transfer-Encoding: chunked\r\n\r\n5\r\n{\"a\":\r\n7\r\n \"good\"\r\n0\r\n\r\nGET /n HTTP/1.1\r\n\r\n";
+  for (const std::size_t at_once : {1U, 5U, 1000U}) {
+    const Created one = run(create(plain, at_once));
+    EXPECT_EQ(one.engine, plain);
+    EXPECT_EQ(one.checked, "{\"a\": \"good\"|");
+    const Created two = run(create(chunked, at_once));
+    EXPECT_EQ(two.engine, chunked);
+    EXPECT_EQ(two.checked, "{\"a\": \"good\"|");
+  }
+}
+
+TEST(GatedStream, AnswersARefusedCreateCallItself) {
+  const std::string request = head + "Content-Length: 7\r\n\r\n{\"bad\"}" + "GET /next HTTP/1.1\r\n\r\n";
+  for (const std::size_t at_once : {1U, 1000U}) {
+    const Created one = run(create(request, at_once));
+    EXPECT_TRUE(one.client.starts_with("HTTP/1.1 400 Bad Request\r\n")) << one.client;
+    EXPECT_TRUE(one.client.ends_with("\r\n\r\n{\"message\":\"no. say please\"}\n")) << one.client;
+    EXPECT_EQ(one.engine.find("bad"), std::string::npos) << one.engine;
+    EXPECT_EQ(one.engine.find("next"), std::string::npos) << one.engine;
+  }
+}
+
+}  // namespace
+}  // namespace cl::test

@@ -1,0 +1,260 @@
+#include "docker/port_forward.hpp"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/post.hpp>
+#include <random>
+
+#include "docker/socket_forward.hpp"
+#include "docker/socket_stream.hpp"
+#include "tests/fakes/choppy_stream.hpp"
+#include "tests/support/run.hpp"
+
+namespace cl::test {
+namespace {
+
+namespace ip = asio::ip;
+using Clock = std::chrono::steady_clock;
+
+/// A guest in memory: an engine that lists what it is told to, and containers whose ports echo.
+class FakeGuest : public Guest {
+ public:
+  explicit FakeGuest(asio::any_io_executor executor) : executor_(executor), said_(executor), tasks_(executor) {}
+
+  asio::awaitable<std::unique_ptr<GuestProcess>> exec(ExecRequest) override {
+    throw Error(Errc::guest_failed, "no programs here");
+    co_return nullptr;
+  }
+  asio::awaitable<std::unique_ptr<ByteStream>> open_unix(std::string) override {
+    auto ends = MemoryStream::pair(executor_);
+    tasks_.spawn("engine", answer(std::move(ends.second)));
+    co_return std::move(ends.first);
+  }
+  asio::awaitable<std::unique_ptr<ByteStream>> open_tcp(std::string host, std::uint16_t port) override {
+    ++asked;
+    targets += host + ":" + std::to_string(port) + " ";
+    co_await asio::post(executor_, asio::use_awaitable);
+    if (!listening) throw Error(Errc::guest_failed, "connection refused");
+    auto ends = MemoryStream::pair(executor_);
+    tasks_.spawn("container", echo(std::move(ends.second)));
+    co_return std::move(ends.first);
+  }
+  asio::awaitable<void> lost() override { co_return; }
+
+  void tell(const std::string& action, const std::string& id) {
+    events_ += fmt::format(R"({{"Type":"container","Action":"{}","Actor":{{"ID":"{}"}}}})", action, id) + "\n";
+    said_.notify_all();
+  }
+  asio::awaitable<void> stop() { co_await tasks_.stop(); }
+
+  std::string list = "[]";  ///< of containers
+  int lists = 0;            ///< so many were asked for
+  bool listening = true;
+  int asked = 0;
+  std::string targets;
+
+ private:
+  asio::awaitable<void> answer(std::unique_ptr<MemoryStream> client) {
+    std::array<char, 4096> space;
+    std::string request;
+    for (;;) {
+      while (request.find("\r\n\r\n") == std::string::npos) {
+        const std::size_t got = co_await client->read_some(space);
+        if (got == 0) co_return;
+        request.append(space.data(), got);
+      }
+      const bool events = request.starts_with("GET /events");
+      request.erase(0, request.find("\r\n\r\n") + 4);
+      if (events) co_return co_await send_events(*client);
+      ++lists;
+      const std::string text = "HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(list.size()) + "\r\n\r\n" + list;
+      co_await client->write(text);
+    }
+  }
+  asio::awaitable<void> send_events(ByteStream& client) {
+    co_await client.write(std::string_view("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"));
+    for (;;) {
+      while (events_.empty()) co_await said_.wait();
+      const std::string chunk = fmt::format("{:x}\r\n{}\r\n", events_.size(), events_);
+      events_.clear();
+      co_await client.write(chunk);
+    }
+  }
+  static asio::awaitable<void> echo(std::unique_ptr<MemoryStream> stream) {
+    const std::string text = co_await read_to_end(*stream);
+    co_await stream->write(text);
+    co_await stream->shutdown_write();
+  }
+
+  asio::any_io_executor executor_;
+  Notifier said_;
+  std::string events_;
+  TaskGroup tasks_;
+};
+
+std::string container(const std::string& id, const std::string& run, std::uint16_t first, int count = 1) {
+  std::string ports;
+  for (int i = 0; i < count; ++i)
+    ports += fmt::format(R"({}{{"IP":"127.0.0.1","PrivatePort":{},"PublicPort":{},"Type":"tcp"}})", i == 0 ? "" : ",",
+                         i + 1, first + i);
+  return fmt::format(
+      R"([{{"Id":"{}","Names":["/c-{}"],"Ports":[{}],"NetworkSettings":{{"Networks":{{"b":{{"IPAddress":"10.9.8.7","EndpointID":"{}"}}}}}}}}])",
+      id, id, ports, run);
+}
+
+std::uint16_t free_port() {
+  asio::io_context io(1);
+  return ip::tcp::acceptor(io, ip::tcp::endpoint(ip::address_v4::loopback(), 0)).local_endpoint().port();
+}
+
+struct Bed {
+  explicit Bed(asio::any_io_executor executor, PortForward::Timings timings = {})
+      : guest(std::make_shared<FakeGuest>(executor)) {
+    PortForward::Config config;
+    config.guest = [this]() -> asio::awaitable<std::shared_ptr<Guest>> { co_return guest; };
+    config.engine = "/engine.sock";
+    config.timings = timings;
+    ports.emplace(executor, std::move(config));
+  }
+  asio::awaitable<void> stop() {
+    co_await ports->stop();
+    co_await guest->stop();
+  }
+  std::size_t open() const {
+    std::size_t count = 0;
+    for (const PortStatus& port : ports->ports()) count += port.problem.empty() ? 1 : 0;
+    return count;
+  }
+  std::shared_ptr<FakeGuest> guest;
+  std::optional<PortForward> ports;
+};
+
+asio::awaitable<std::string> ask(std::uint16_t port, std::string text) {
+  try {
+    auto stream = co_await connect_tcp("127.0.0.1", port);
+    co_await stream->write(text);
+    co_await stream->shutdown_write();
+    co_return co_await read_to_end(*stream);
+  } catch (const Error& error) {
+    co_return one_line(error);
+  }
+}
+
+asio::awaitable<void> ask_into(std::uint16_t port, std::string text, std::string& into) {
+  into = co_await ask(port, std::move(text));
+}
+
+asio::awaitable<std::string> settled_is_open() {
+  Bed bed(co_await asio::this_coro::executor);
+  const std::uint16_t port = free_port();
+  bed.guest->list = container("a", "1", port);
+  co_await bed.ports->settled();
+  std::string said = co_await ask(port, "x");
+  said += " " + bed.guest->targets;
+  bed.guest->list = "[]";
+  co_await bed.ports->settled();
+  said += std::to_string(bed.open());
+  co_await bed.stop();
+  co_return said;
+}
+
+TEST(PortForward, HasThePortsOfWhatRunsOnceItIsSettled) { EXPECT_EQ(run(settled_is_open()), "x 10.9.8.7:1 0"); }
+
+asio::awaitable<std::string> dead_but_listed() {
+  auto executor = co_await asio::this_coro::executor;
+  Bed bed(executor);
+  bed.guest->list = container("a", "1", free_port());
+  co_await bed.ports->settled();
+  std::string seen = std::to_string(bed.open());
+  bed.guest->tell("die", "a");
+  while (bed.open() != 0) co_await asio::post(executor, asio::use_awaitable);
+  co_await bed.ports->settled();  // the engine lists it still
+  seen += std::to_string(bed.open());
+  bed.guest->list = container("a", "2", free_port());
+  co_await bed.ports->settled();  // another run: the event of its start may come later
+  seen += std::to_string(bed.open());
+  co_await bed.stop();
+  co_return seen;
+}
+
+TEST(PortForward, DoesNotBelieveAListThatHasADeadContainerButItsNextRun) { EXPECT_EQ(run(dead_but_listed()), "101"); }
+
+asio::awaitable<std::string> waits_for_the_program() {
+  auto executor = co_await asio::this_coro::executor;
+  Bed bed(executor);
+  const std::uint16_t port = free_port();
+  bed.guest->list = container("a", "1", port);
+  bed.guest->listening = false;
+  co_await bed.ports->settled();
+  constexpr int count = 50;
+  std::vector<std::string> answers(count);
+  TaskGroup clients(executor);
+  for (std::string& answer : answers) clients.spawn("client", ask_into(port, "x", answer));
+  while (bed.guest->asked < 3) co_await sleep_for(1ms);
+  const int before = bed.guest->asked;
+  bed.guest->listening = true;
+  while (clients.size() > 0) co_await sleep_for(1ms);
+  std::string wrong;
+  if (before > 5) wrong += "asked " + std::to_string(before) + " times before the program listened ";
+  for (const std::string& answer : answers)
+    if (answer != "x") wrong += answer + " ";
+  co_await bed.stop();
+  co_return wrong;
+}
+
+TEST(PortForward, WaitsForAProgramThatDoesNotListenYetAndAsksOnceForAll) {
+  EXPECT_EQ(run(waits_for_the_program()), "");
+}
+
+asio::awaitable<std::string> nobody_listens() {
+  auto executor = co_await asio::this_coro::executor;
+  PortForward::Timings timings;
+  timings.patience = 50ms;
+  Bed bed(executor, timings);
+  const std::uint16_t port = free_port();
+  bed.guest->list = container("a", "1", port);
+  bed.guest->listening = false;
+  co_await bed.ports->settled();
+  const std::string said = co_await ask(port, "x");
+  co_await bed.stop();
+  co_return said;
+}
+
+TEST(PortForward, ResetsAConnectionThatNobodyTakes) {
+  EXPECT_NE(run(nobody_listens()).find("reset by peer"), std::string::npos);
+}
+
+asio::awaitable<std::string> large_range(int count) {
+  auto executor = co_await asio::this_coro::executor;
+  Bed bed(executor);
+  int turns = 0;
+  auto others = [](int& counted) -> asio::awaitable<void> {
+    for (;; ++counted) co_await asio::post(co_await asio::this_coro::executor, asio::use_awaitable);
+  };
+  TaskGroup beside(executor);
+  co_await bed.ports->settled();  // the event stream stands
+  bed.guest->list = container("a", "1", 21000, count);
+  beside.spawn("others", others(turns));
+  const auto begun = Clock::now();
+  co_await bed.ports->settled();
+  const auto took = std::chrono::duration<double, std::milli>(Clock::now() - begun).count();
+  std::string wrong;
+  std::size_t taken = 0;
+  for (const PortStatus& port : bed.ports->ports()) taken += port.problem.empty() ? 0 : 1;
+  if (bed.open() + taken != static_cast<std::size_t>(count)) wrong = std::to_string(bed.open()) + " are open";
+  if (turns < count / 100) wrong += " others had " + std::to_string(turns) + " turns";
+  ::testing::Test::RecordProperty("milliseconds", fmt::format("{:.0f}", took));
+  co_await bed.stop();
+  co_return wrong;
+}
+
+TEST(PortForward, OpensARangeOf8193PortsWithoutMakingOthersWait) {
+  if (raise_descriptor_limit() < 9000) GTEST_SKIP() << "this host allows too few descriptors";
+  EXPECT_EQ(run(large_range(8193)), "");
+}
+
+}  // namespace
+}  // namespace cl::test

@@ -1,0 +1,78 @@
+#include "docker/request_watch.hpp"
+
+#include <gtest/gtest.h>
+
+#include <vector>
+
+namespace cl {
+namespace {
+
+using Kind = RequestWatch::Piece::Kind;
+
+/// What is seen in `bytes`, which come `at_once` at a time: "METHOD TARGET", "+N" for a body, "opaque N".
+std::string seen(std::string_view bytes, std::size_t at_once) {
+  RequestWatch watch;
+  std::string all;
+  std::size_t body = 0, opaque = 0, total = 0;
+  for (std::size_t at = 0; at < bytes.size(); at += at_once) {
+    std::string_view part = bytes.substr(at, at_once);
+    while (!part.empty()) {
+      const auto piece = watch.next(part);
+      total += piece.bytes.size();
+      if (piece.kind == Kind::head && piece.last) all += watch.method() + " " + watch.target() + "\n";
+      if (piece.kind == Kind::body) body += piece.bytes.size();
+      if (piece.kind == Kind::body && piece.last) all += "+" + std::to_string(std::exchange(body, 0)) + "\n";
+      if (piece.kind == Kind::opaque) opaque = total;
+    }
+  }
+  if (total != bytes.size()) all += "lost bytes\n";
+  if (opaque > 0) all += "opaque to the end\n";
+  return all;
+}
+
+std::string seen(std::string_view bytes) {
+  const std::string whole = seen(bytes, bytes.size());
+  for (const std::size_t at_once : {1U, 2U, 3U, 7U})
+    EXPECT_EQ(seen(bytes, at_once), whole) << "it depends on how the bytes are cut, by " << at_once;
+  return whole;
+}
+
+TEST(RequestWatch, SeesEachRequestOfAConnection) {
+  EXPECT_EQ(seen("HEAD /_ping HTTP/1.1\r\nHost: x\r\n\r\n"
+                 "POST /v1.47/containers/create?name=a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n{   }"
+                 "POST /v1.47/containers/abc/start HTTP/1.1\r\nContent-Length: 0\r\n\r\n"
+                 "GET /version HTTP/1.1\r\n\r\n"),
+            "HEAD /_ping\nPOST /containers/create\n+5\nPOST /containers/abc/start\nGET /version\n");
+}
+
+TEST(RequestWatch, IsNotLedAstrayByABodyThatLooksLikeARequest) {
+  const std::string trap = "POST /containers/x/start HTTP/1.1\r\n\r\n";
+  EXPECT_EQ(seen("POST /a HTTP/1.1\r\ncontent-length: " + std::to_string(trap.size()) + "\r\n\r\n" + trap +
+                 "GET /b HTTP/1.1\r\n\r\n"),
+            "POST /a\n+" + std::to_string(trap.size()) + "\nGET /b\n");
+}
+
+TEST(RequestWatch, FollowsChunksAndTrailers) {
+  EXPECT_EQ(seen("POST /build HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n"
+                 "4;x=y\r\nabcd\r\nA\r\n0123456789\r\n0\r\nTrailer: 1\r\n\r\n"
+                 "GET /b HTTP/1.1\r\n\r\n"),
+            "POST /build\n+45\nGET /b\n");
+}
+
+TEST(RequestWatch, IsOpaqueForGoodAfterAnUpgradeAHijackOrNonsense) {
+  const std::string trap = "POST /containers/x/start HTTP/1.1\r\n\r\n";
+  const std::string end = "opaque to the end\n";
+  EXPECT_EQ(seen("POST /x HTTP/1.1\r\nUpgrade: tcp\r\n\r\n" + trap), end);
+  EXPECT_EQ(seen("POST /v1.41/containers/x/attach?stdin=1 HTTP/1.1\r\n\r\n" + trap), end);
+  EXPECT_EQ(seen("POST /exec/x/start HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}" + trap), end);
+  EXPECT_EQ(seen("POST /session HTTP/1.1\r\n\r\n" + trap), end);
+  EXPECT_EQ(seen("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + trap), end);
+  EXPECT_EQ(seen("\r\n\r\n" + trap), end);
+  EXPECT_EQ(seen("POST /x HTTP/1.1\r\nContent-Length: -1\r\n\r\n" + trap), end);
+  EXPECT_EQ(seen("POST /x HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n" + trap), end);
+  EXPECT_EQ(seen("GET /a HTTP/1.1\r\nX: " + std::string(70000, 'x') + "\r\n\r\n" + trap), end);
+  EXPECT_EQ(seen("POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n" + trap), "POST /a\n" + end);
+}
+
+}  // namespace
+}  // namespace cl

@@ -1,0 +1,121 @@
+#include "provision/settings.hpp"
+
+#include <gtest/gtest.h>
+
+#include <boost/json.hpp>
+
+#include "src/base/error.hpp"
+#include "src/base/file.hpp"
+#include "tests/support/temp_dir.hpp"
+
+namespace cl {
+namespace {
+
+namespace json = boost::json;
+
+const HostSide host{"10.0.2.2", ""};
+
+json::object made(const Profile& profile) { return json::parse(daemon_json(profile, host)).as_object(); }
+
+std::string content(const Profile& profile, std::string_view path, const HostSide& side = host) {
+  for (const GuestFile& file : guest_files(profile, side))
+    if (file.path == path) return file.content;
+  return "none";
+}
+
+TEST(Settings, TheImageHasTheDaemonJsonOfTheDefaults) {
+  const fs::path file = fs::path(COLIMA_LIKE_SOURCE) / "vm/guest_image/rootfs/etc/docker/daemon.json";
+  EXPECT_EQ(json::parse(read_file(file)), json::value(made({})));
+}
+
+TEST(Settings, TheDefaultsNeedNoFile) { EXPECT_TRUE(guest_files({}, host).empty()); }
+
+// Colima deletes the user's host-gateway-ip before it reads it, and user exec-opts take the cgroup driver away.
+TEST(Settings, ColimaDefectR15_TheUsersKeysOfDaemonJsonCountAndOursAreNotLost) {
+  Profile profile;
+  profile.docker = R"({"host-gateway-ip": "1.2.3.4", "exec-opts": ["isolation=process"], "debug": true})";
+  const json::object merged = made(profile);
+  EXPECT_EQ(merged.at("host-gateway-ip"), "1.2.3.4");
+  EXPECT_EQ(merged.at("exec-opts"), (json::array{"isolation=process", "native.cgroupdriver=cgroupfs"}));
+  EXPECT_EQ(merged.at("debug"), true);
+  profile.docker = R"({"exec-opts": ["native.cgroupdriver=systemd"]})";
+  EXPECT_EQ(made(profile).at("exec-opts"), json::array{"native.cgroupdriver=systemd"});
+  EXPECT_EQ(made(profile).at("host-gateway-ip"), "10.0.2.2");
+}
+
+TEST(Settings, ListsOfBothAreJoined) {
+  Profile profile;
+  profile.docker = R"({"registry-mirrors": ["http://a", "http://b"], "dns": ["9.9.9.9"]})";
+  profile.mirrors = {"http://b", "http://c"};
+  profile.insecure = {"10.0.2.2:5000"};
+  profile.dns = {"1.1.1.1"};
+  const json::object merged = made(profile);
+  EXPECT_EQ(merged.at("registry-mirrors"), (json::array{"http://a", "http://b", "http://c"}));
+  EXPECT_EQ(merged.at("insecure-registries"), json::array{"10.0.2.2:5000"});
+  EXPECT_EQ(merged.at("dns"), json::array{"9.9.9.9"}) << "the user's own word in daemon.json";
+  EXPECT_EQ(content(profile, "/etc/resolv.conf"), "nameserver 1.1.1.1\n");
+}
+
+TEST(Settings, AProxyOnTheHostsLoopbackIsReachedAtTheHostsAddress) {
+  EXPECT_EQ(proxy_for_guest("http://localhost:3128", "10.0.2.2"), "http://10.0.2.2:3128");
+  EXPECT_EQ(proxy_for_guest("http://u:p@127.0.0.1:3128/x", "10.0.2.2"), "http://u:p@10.0.2.2:3128/x");
+  EXPECT_EQ(proxy_for_guest("https://[::1]:1", "10.0.2.2"), "https://10.0.2.2:1");
+  EXPECT_EQ(proxy_for_guest("http://proxy.localhost.corp", "10.0.2.2"), "http://proxy.localhost.corp");
+  EXPECT_EQ(proxy_for_guest("localhost", "10.0.2.2"), "10.0.2.2");
+  Profile profile;
+  profile.proxy_http = "http://localhost:3128";
+  profile.proxy_none = ".corp";
+  EXPECT_EQ(made(profile).at("proxies"),
+            (json::object{{"http-proxy", "http://10.0.2.2:3128"}, {"no-proxy", "localhost,127.0.0.1,::1,.corp"}}));
+  const std::string shell = content(profile, "/etc/profile.d/colima-like.sh");
+  EXPECT_NE(shell.find("export http_proxy='http://10.0.2.2:3128'\n"), std::string::npos) << shell;
+  EXPECT_NE(shell.find("export NO_PROXY='localhost,127.0.0.1,::1,.corp'\n"), std::string::npos) << shell;
+}
+
+TEST(Settings, ValuesCannotLeaveTheirQuotes) {
+  Profile profile;
+  profile.env = {{"A", "it's $(touch /x)"}};
+  EXPECT_NE(content(profile, "/etc/profile.d/colima-like.sh").find("export A='it'\\''s $(touch /x)'\n"),
+            std::string::npos);
+}
+
+TEST(Settings, PodmanGetsItsOwnFilesAndNoDaemonJson) {
+  Profile profile;
+  profile.runtime = "podman";
+  profile.mirrors = {"http://10.0.2.2:5055/", "https://mirror.corp"};
+  profile.insecure = {"registry:5000", "10.0.0.0/8"};
+  profile.docker = R"({"debug": true})";
+  EXPECT_EQ(content(profile, "/etc/docker/daemon.json"), "none");
+  EXPECT_EQ(content(profile, "/etc/containers/registries.conf.d/colima-like.conf"),
+            "unqualified-search-registries = [\"docker.io\"]\nshort-name-mode = \"permissive\"\n"
+            "[[registry]]\nlocation = \"docker.io\"\n"
+            "[[registry.mirror]]\nlocation = \"10.0.2.2:5055\"\ninsecure = true\n"
+            "[[registry.mirror]]\nlocation = \"mirror.corp\"\n"
+            "[[registry]]\nlocation = \"registry:5000\"\ninsecure = true\n");
+  EXPECT_NE(content(profile, "/etc/containers/containers.conf.d/colima-like.conf")
+                .find("host_containers_internal_ip = \"10.0.2.2\"\n"),
+            std::string::npos);
+}
+
+TEST(Settings, HostsAreAddedToThoseOfTheImage) {
+  Profile profile;
+  profile.hosts = {{"registry.corp", "10.1.2.3"}};
+  const std::string hosts = content(profile, "/etc/hosts");
+  EXPECT_NE(hosts.find("127.0.0.1 localhost\n"), std::string::npos);
+  EXPECT_NE(hosts.find("\n10.1.2.3 registry.corp\n"), std::string::npos);
+}
+
+TEST(Settings, OnlyTheBlocksOfACertificateFileAreTaken) {
+  const test::TempDir dir;
+  const std::string block = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+  write_atomically(dir / "ca.pem", "words\nCOLIMA_LIKE_END_OF_FILE\n" + block + "more\n" + block);
+  EXPECT_EQ(read_certificates({(dir / "ca.pem").string()}), block + block);
+  write_atomically(dir / "bad.pem", "-----BEGIN CERTIFICATE-----\n`touch x`\n-----END CERTIFICATE-----\n");
+  EXPECT_THROW(read_certificates({(dir / "bad.pem").string()}), Error);
+  write_atomically(dir / "none.pem", "words\n");
+  EXPECT_THROW(read_certificates({(dir / "none.pem").string()}), Error);
+  EXPECT_THROW(read_certificates({(dir / "missing.pem").string()}), Error);
+}
+
+}  // namespace
+}  // namespace cl
