@@ -1,5 +1,7 @@
 #include "docker/ports.hpp"
 
+#include <algorithm>
+#include <boost/crc.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/value.hpp>
 #include <optional>
@@ -99,6 +101,22 @@ WantedPorts wanted_ports(const json::array& containers, const PortRules& rules) 
     }
   }
   return wanted;
+}
+
+std::pair<std::uint16_t, std::uint16_t> ephemeral_ports(std::string_view machine,
+                                                        std::pair<std::uint16_t, std::uint16_t> connection_ports) {
+  constexpr int lowest = 20000, most = 16384;   // far from the numbers that people choose
+  constexpr int step = 256, enough = 8 * step;  // between the places where machines begin
+  const auto [first, last] = connection_ports;
+  // Linux leaves 61000 to 65535 above its own, macOS nothing: there it is 32768 to 49151.
+  const bool above = 65535 - last >= enough;
+  const int end = above ? 65535 : first - 1;
+  const int begin = above ? last + 1 : std::max(lowest, first - most);
+  if (end - begin < step) return connection_ports;
+  boost::crc_32_type hash;
+  hash.process_bytes(machine.data(), machine.size());
+  const int place = static_cast<int>(hash.checksum() % static_cast<unsigned>((end - begin + 1) / step));
+  return {static_cast<std::uint16_t>(begin + place * step), static_cast<std::uint16_t>(end)};
 }
 
 }  // namespace cl

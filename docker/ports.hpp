@@ -56,6 +56,12 @@ struct PortRules {
   asio::ip::address default_address;
 };
 
+/// The ports, first and last, from which the engine of a machine of this name takes those that containers publish
+/// without a number. None of `connection_ports`, which the host's own connections take (platform.hpp), so that they
+/// are free when they are wanted. The engine goes upwards: machines begin at places of their own in one range.
+std::pair<std::uint16_t, std::uint16_t> ephemeral_ports(std::string_view machine,
+                                                        std::pair<std::uint16_t, std::uint16_t> connection_ports);
+
 using WantedPorts = std::map<HostPort, PublishedPort>;
 
 /// From the engine's list of running containers. What is not understood in it is left out.

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "src/base/async.hpp"
@@ -29,6 +30,9 @@ std::uint64_t resident_bytes(pid_t pid);
 
 /// Bytes sent into a connected unix socket that its far end has not read yet; 0 when the system does not tell.
 std::size_t unread_by_peer(int connected_socket);
+
+/// The first and the last port that this host takes by itself, for the near end of its own connections.
+std::pair<std::uint16_t, std::uint16_t> connection_ports();
 
 /// Returns once the process is gone, whether or not it is our child; at once if it already is.
 /// Does not reap.

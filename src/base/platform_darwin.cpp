@@ -53,6 +53,15 @@ pid_t peer_pid(int connected_socket) {
   return ::getsockopt(connected_socket, SOL_LOCAL, LOCAL_PEERPID, &pid, &size) == 0 ? pid : 0;
 }
 
+std::pair<std::uint16_t, std::uint16_t> connection_ports() {
+  int first = 49152, last = 65535;
+  std::size_t size = sizeof first;
+  ::sysctlbyname("net.inet.ip.portrange.first", &first, &size, nullptr, 0);
+  size = sizeof last;
+  ::sysctlbyname("net.inet.ip.portrange.last", &last, &size, nullptr, 0);
+  return {static_cast<std::uint16_t>(first), static_cast<std::uint16_t>(last)};
+}
+
 std::uint64_t resident_bytes(pid_t pid) {
   proc_taskinfo facts{};
   const int got = ::proc_pidinfo(pid, PROC_PIDTASKINFO, 0, &facts, sizeof facts);

@@ -13,6 +13,7 @@
 
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <cstdlib>
+#include <fstream>
 #include <limits>
 
 #include "src/base/file.hpp"
@@ -36,6 +37,12 @@ std::string boot_id() {
   std::string id = read_file_if_exists("/proc/sys/kernel/random/boot_id").value_or("unknown\n");
   id.erase(id.find_last_not_of('\n') + 1);
   return id;
+}
+
+std::pair<std::uint16_t, std::uint16_t> connection_ports() {
+  std::pair<std::uint16_t, std::uint16_t> ports{32768, 60999};
+  std::ifstream("/proc/sys/net/ipv4/ip_local_port_range") >> ports.first >> ports.second;
+  return ports;
 }
 
 pid_t peer_pid(int connected_socket) {

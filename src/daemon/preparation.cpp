@@ -5,10 +5,12 @@
 #include <boost/uuid/random_generator.hpp>
 #include <boost/uuid/uuid_io.hpp>
 
+#include "docker/ports.hpp"
 #include "profiles/keys.hpp"
 #include "provision/ssh/keys.hpp"
 #include "src/base/file.hpp"
 #include "src/base/log.hpp"
+#include "src/base/platform.hpp"
 #include "src/daemon/images.hpp"
 #include "vm/accel.hpp"
 #include "vm/disk.hpp"
@@ -127,6 +129,10 @@ asio::awaitable<BootPlan> prepare_boot(const Home& home, const ProfilePaths& pat
   std::string machine_id = state.data_owner;
   std::erase(machine_id, '-');
   plan.kernel_arguments = image.kernel_arguments + " systemd.machine_id=" + machine_id;
+  // Also the near end of the guest's own connections: the fewer they are, the sooner they have to be used again.
+  const auto [first_port, last_port] = ephemeral_ports(paths.name, platform::connection_ports());
+  plan.kernel_arguments += fmt::format(R"( sysctl.net.ipv4.ip_local_port_range="{} {}" sysctl.net.ipv4.tcp_tw_reuse=1)",
+                                       first_port, last_port);
   plan.root_disk = paths.root_disk;
   plan.data_disk = paths.data_disk;
   plan.credentials = {{"colima-like.hostkey", keys.host_private_key},

@@ -7,6 +7,7 @@
 #include <csignal>
 
 #include "src/base/file.hpp"
+#include "src/base/platform.hpp"
 #include "src/base/unique_fd.hpp"
 #include "tests/e2e/sandbox.hpp"
 
@@ -138,6 +139,16 @@ TEST_F(Ports, OfLoopbackAndOfRangesAreWhereTheyWereAskedFor) {
   EXPECT_EQ(echo("127.0.0.2", range, "x"), "x");
   EXPECT_NE(echo("127.0.0.1", static_cast<std::uint16_t>(range + 4), "x"), "refused");
   EXPECT_OK(docker({"rm", "-f", "many"}));
+}
+
+TEST_F(Ports, ThatTheEngineChoosesAreNotThoseOfThisHostsOwnConnections) {
+  ASSERT_OK(detached({"--name", "any", "-p", "80"}));
+  const std::string said = docker({"port", "any", "80/tcp"}).out;  // "0.0.0.0:61000", and a line for IPv6
+  const int port = std::atoi(said.c_str() + said.find(':') + 1);
+  const auto [first, last] = platform::connection_ports();
+  EXPECT_TRUE(port > last || (port > 0 && port < first)) << said;
+  EXPECT_EQ(echo("127.0.0.1", static_cast<std::uint16_t>(port), "x"), "x");
+  EXPECT_OK(docker({"rm", "-f", "any"}));
 }
 
 TEST_F(Ports, CarryDatagrams) {

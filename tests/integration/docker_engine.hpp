@@ -12,8 +12,10 @@
 #include <string>
 #include <vector>
 
+#include "docker/ports.hpp"
 #include "src/base/child.hpp"
 #include "src/base/file.hpp"
+#include "src/base/platform.hpp"
 #include "src/base/unique_fd.hpp"
 #include "tests/support/run.hpp"
 #include "tests/support/temp_dir.hpp"
@@ -64,7 +66,10 @@ class Dockerd {
       for (const char* no : {"--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false"})
         command.argv.emplace_back(no);
     } else {
-      const std::vector<std::string> enter{"unshare", "--net", "sh", "-c", "ip link set lo up && exec \"$@\"", "sh"};
+      const auto [first, last] = ephemeral_ports("guest", platform::connection_ports());  // as for a guest
+      const std::string set_up = "ip link set lo up && echo " + std::to_string(first) + " " + std::to_string(last) +
+                                 " >/proc/sys/net/ipv4/ip_local_port_range && exec \"$@\"";
+      const std::vector<std::string> enter{"unshare", "--net", "sh", "-c", set_up, "sh"};
       command.argv.insert(command.argv.begin(), enter.begin(), enter.end());
     }
     command.environment = {"NOTIFY_SOCKET=" + (dir_ / "notify").string(), "DOCKER_TMPDIR", "DOCKER_HOST"};

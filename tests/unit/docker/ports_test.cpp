@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <boost/json/parse.hpp>
+#include <set>
 
 namespace cl {
 namespace {
@@ -72,6 +73,26 @@ TEST(WantedPorts, TellTwoRunsOfAContainerApart) {
     return wanted_ports(boost::json::parse(list).as_array(), {}).begin()->second.container->run;
   };
   EXPECT_NE(run(web), run(again));
+}
+
+using Range = std::pair<std::uint16_t, std::uint16_t>;
+
+TEST(EphemeralPorts, AreNoneOfThoseThatTheHostTakesByItself) {
+  const Range on_linux = ephemeral_ports("default", {32768, 60999});
+  EXPECT_GE(on_linux.first, 61000);
+  EXPECT_EQ(on_linux.second, 65535);
+  const Range on_macos = ephemeral_ports("default", {49152, 65535});
+  EXPECT_GE(on_macos.first, 32768);
+  EXPECT_EQ(on_macos.second, 49151);
+  EXPECT_EQ(ephemeral_ports("default", {1024, 65535}), Range(1024, 65535)) << "where there are no others";
+}
+
+TEST(EphemeralPorts, BeginElsewhereForAnotherMachine) {
+  std::set<std::uint16_t> begins;
+  for (const char* name : {"default", "work", "play", "amd64", "podman"})
+    begins.insert(ephemeral_ports(name, {32768, 60999}).first);
+  EXPECT_GE(begins.size(), 4u);
+  for (const std::uint16_t begin : begins) EXPECT_LE(begin, 65535 - 255) << "room for some, wherever it begins";
 }
 
 }  // namespace
