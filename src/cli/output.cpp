@@ -113,43 +113,44 @@ std::string ago(std::int64_t since) {
   return fmt::format("{} days", seconds / 86400);
 }
 
-ProgressView::ProgressView() : live_(on_terminal()) {}
+ProgressView::ProgressView() : ProgressView(std::cerr, on_terminal()) {}
 
-void ProgressView::update(const rpc::Progress& progress) {
+ProgressView::ProgressView(std::ostream& out, bool live) : out_(out), live_(live) {}
+
+void ProgressView::update(const rpc::Progress& progress, Clock::time_point now) {
   const bool is_new = progress.phase != phase_;
   const bool changed = is_new || progress.text != text_;
-  if (is_new) began_ = Clock::now() - progress.elapsed;
+  if (is_new) began_ = now - progress.elapsed;
   phase_ = progress.phase;
   text_ = progress.text;
   if (progress.done) {
     clear();
     const double seconds = static_cast<double>(progress.elapsed.count()) / 1000.0;
-    std::cerr << fmt::format("{} {} {:.1f} s\n", live_ ? "\u2713" : "done:", text_, seconds);
+    out_ << fmt::format("{} {} {:.1f} s\n", live_ ? "\u2713" : "done:", text_, seconds);
     phase_.clear();
   } else if (live_) {
-    tick();
+    tick(now);
   } else if (changed) {
-    std::cerr << text_ << '\n';
-    told_ = Clock::now();
+    out_ << text_ << '\n';
+    told_ = now;
   }
 }
 
-void ProgressView::tick() {
+void ProgressView::tick(Clock::time_point now) {
   if (phase_.empty()) return;
-  const auto now = Clock::now();
   const double seconds = std::chrono::duration<double>(now - began_).count();
   if (live_) {
     static constexpr const char* frames[] = {"|", "/", "-", "\\"};
     const std::string line = fmt::format("{} {} {:.1f} s", frames[frame_++ % 4], text_, seconds);
-    std::cerr << "\r\033[K" << shortened(line, terminal_columns() - 1) << std::flush;
+    out_ << "\r\033[K" << shortened(line, terminal_columns() - 1) << std::flush;
   } else if (now - told_ >= longest_silence) {
-    std::cerr << fmt::format("{} ({:.0f} s)\n", text_, seconds);
+    out_ << fmt::format("{} ({:.0f} s)\n", text_, seconds);
     told_ = now;
   }
 }
 
 void ProgressView::clear() {
-  if (live_) std::cerr << "\r\033[K" << std::flush;
+  if (live_) out_ << "\r\033[K" << std::flush;
 }
 
 }  // namespace cl::cli

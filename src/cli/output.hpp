@@ -27,15 +27,20 @@ std::string ago(std::int64_t since);
 /// phase, and one more for a phase that lasts, so that nothing is silent for more than 2 s.
 class ProgressView {
  public:
+  using Clock = std::chrono::steady_clock;
+
+  /// On stderr, live when that is a terminal.
   ProgressView();
-  void update(const rpc::Progress& progress);
+  /// `out` must outlive the view.
+  ProgressView(std::ostream& out, bool live);
+  void update(const rpc::Progress& progress, Clock::time_point now = Clock::now());
   /// To be called about every 100 ms.
-  void tick();
+  void tick(Clock::time_point now = Clock::now());
   /// Removes the live line; before anything else is printed.
   void clear();
 
  private:
-  using Clock = std::chrono::steady_clock;
+  std::ostream& out_;
   bool live_;
   std::string phase_, text_;
   Clock::time_point began_, told_;
