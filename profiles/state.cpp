@@ -33,7 +33,7 @@ json::object to_json(const State& state) {
                       {"machine_pid", state.machine_pid},
                       {"fingerprint", state.fingerprint},
                       {"asleep", state.asleep},
-                      {"suspend_refusal", state.suspend_refusal},
+                      {"not_saved", state.not_saved},
                       {"runtime_version", state.runtime_version},
                       {"context", state.context},
                       {"previous_context", state.previous_context},
@@ -68,7 +68,7 @@ State from_json(const json::object& object) {
   state.machine_pid = object.at("machine_pid").to_number<int>();
   text("fingerprint", state.fingerprint);
   if (const json::value* asleep = object.if_contains("asleep")) state.asleep = asleep->as_bool();
-  text("suspend_refusal", state.suspend_refusal);
+  text("not_saved", state.not_saved);
   text("docker_version", state.runtime_version);  // of an older program
   text("runtime_version", state.runtime_version);
   text("context", state.context);

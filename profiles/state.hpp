@@ -28,9 +28,9 @@ struct State {
   std::string data_owner;    ///< UUID written in the data disk's header
   bool data_ready = false;   ///< the guest has mounted the data disk once: from then on it holds data
   int machine_pid = 0;
-  std::string fingerprint;      ///< of the hypervisor that runs, see Driver::fingerprint()
-  bool asleep = false;          ///< suspended by itself, for want of use
-  std::string suspend_refusal;  ///< why this machine cannot be suspended; else empty
+  std::string fingerprint;  ///< of the hypervisor that runs, see Saving
+  bool asleep = false;      ///< suspended by itself, for want of use
+  std::string not_saved;    ///< why this machine is only paused when it is suspended; else empty
   std::string runtime_version;
   std::string context;                     ///< Docker context we made, empty without a docker CLI
   std::string previous_context;            ///< the one to go back to at stop, empty when we did not switch

@@ -1,5 +1,7 @@
 #include "vm/driver.hpp"
 
+#include <algorithm>
+
 #include "src/base/log.hpp"
 
 namespace cl {
@@ -18,23 +20,26 @@ std::string_view to_string(Accel accel) noexcept {
   return "tcg";
 }
 
-asio::awaitable<bool> stop_machine(Machine& machine, std::chrono::milliseconds grace) {
-  bool asked = false;
-  try {
-    co_await machine.power_off();
-    asked = true;
-  } catch (const Error& error) {
-    // Nobody can press the button of a hypervisor that does not answer, or is already gone.
-    log::warn("cannot ask the guest to power off: {}", one_line(error));
-  }
-  if (asked) {
+asio::awaitable<bool> stop_machine(Machine& machine, std::chrono::milliseconds grace, std::chrono::milliseconds again) {
+  const auto until = std::chrono::steady_clock::now() + grace;
+  for (;;) {
     try {
-      co_await with_timeout(grace, "powering the guest off", until_gone(machine));
+      co_await machine.power_off();
+    } catch (const Error& error) {
+      // Nobody can press the button of a hypervisor that does not answer, or is already gone.
+      log::warn("cannot ask the guest to power off: {}", one_line(error));
+      break;
+    }
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
+    try {
+      co_await with_timeout(std::max(std::min(again, left), {}), "powering the guest off", until_gone(machine));
       co_return true;
     } catch (const Error& error) {
       if (error.code() != Errc::timed_out) throw;
-      log::warn("the guest did not power off within {} ms: ending it", grace.count());
     }
+    if (again < left) continue;
+    log::warn("the guest did not power off within {} ms: ending it", grace.count());
+    break;
   }
   machine.kill();
   const ExitReason reason = co_await machine.exited();

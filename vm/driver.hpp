@@ -52,6 +52,12 @@ struct ExitReason {
   std::string text;    ///< "the guest powered off", "QEMU was killed by signal 9", ...
 };
 
+/// What becomes of machines that are suspended. What a driver cannot do is told here and asked nowhere else.
+struct Saving {
+  std::string fingerprint;  ///< what a saved memory can be loaded into: equal texts only. Empty: it cannot be saved
+  std::string why_not;      ///< then a machine can only be paused in memory, for this reason
+};
+
 /// Unix sockets on the host whose far end is an SSH server's input and output in the guest: two, or one twice.
 struct SshPort {
   std::filesystem::path to_guest;
@@ -91,15 +97,16 @@ class Driver {
   virtual std::string_view name() const noexcept = 0;
   /// Starts the hypervisor; returns when the machine runs (its CPU, not yet its system).
   virtual asio::awaitable<std::unique_ptr<Machine>> boot(BootPlan plan) = 0;
-  /// What a memory saved under this plan can be loaded into: equal texts only. Throws Error{host_requirement} as
-  /// boot() does, also when this hypervisor cannot save.
-  virtual asio::awaitable<std::string> fingerprint(BootPlan plan) = 0;
+  /// Whether machines of this plan can be saved. Throws Error{host_requirement} as boot() does.
+  virtual asio::awaitable<Saving> saving(BootPlan plan) = 0;
   /// Takes over the machine that an earlier daemon booted with this run directory; null when there is none. It may
   /// be paused: resume() lets it go on. One that had not loaded its memory yet is ended.
   virtual asio::awaitable<std::unique_ptr<Machine>> attach(std::filesystem::path run_directory) = 0;
 };
 
-/// Powers off, and after `grace` kills. Returns when the process is gone; true if it went by itself.
-asio::awaitable<bool> stop_machine(Machine& machine, std::chrono::milliseconds grace);
+/// Powers off, and after `grace` kills. Presses the button `again` and again: a guest that boots has nobody yet who
+/// hears it. Returns when the process is gone; true if it went by itself.
+asio::awaitable<bool> stop_machine(Machine& machine, std::chrono::milliseconds grace,
+                                   std::chrono::milliseconds again = std::chrono::seconds(5));
 
 }  // namespace cl

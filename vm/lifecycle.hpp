@@ -15,7 +15,7 @@ enum class VmState {
   degraded,    ///< the hypervisor runs, but the guest or a service in it does not answer
   stopping,    ///< from the order to stop until the hypervisor is gone
   suspending,  ///< from the order to suspend until memory is saved and the hypervisor gone
-  suspended    ///< no hypervisor process; its memory is on disk, and a start goes on from there
+  suspended    ///< its memory is on disk without a hypervisor, or else paused; a start goes on from there
 };
 
 enum class VmEvent {
@@ -25,7 +25,7 @@ enum class VmEvent {
   health_back,  ///< it answers again
   stop,         ///< a user asked for it, or a start was interrupted
   suspend,      ///< a user asked for it, or nobody used the machine for long
-  saved,        ///< memory is on disk and the hypervisor gone
+  saved,        ///< memory is on disk and the hypervisor gone, or paused where it cannot save
   kept,         ///< it could not be suspended and runs on
   discarded,    ///< what was suspended is given up
   exited        ///< the hypervisor is gone, whoever caused it; only from Machine::exited()
@@ -58,6 +58,7 @@ inline constexpr std::array edges{
     Edge{VmState::suspended, VmEvent::start, VmState::starting},
     Edge{VmState::starting, VmEvent::saved, VmState::suspended},  // a resume was interrupted before it used anything up
     Edge{VmState::suspended, VmEvent::discarded, VmState::stopped},
+    Edge{VmState::suspended, VmEvent::stop, VmState::stopping},  // a paused machine is powered off like any other
 };
 
 /// The state after `event`, or nothing: an event that is not listed is refused, not ignored.

@@ -21,7 +21,7 @@ namespace cl {
 /// All that a saved memory depends on.
 struct SavedFacts {
   std::string driver;                        ///< Driver::name()
-  std::string hypervisor;                    ///< Driver::fingerprint(): version and arguments
+  std::string hypervisor;                    ///< Driver::saving()'s fingerprint: version and arguments
   std::string image;                         ///< digest of the guest image: kernel and base of the root disk
   std::vector<std::filesystem::path> disks;  ///< compared by inode, size and time of last change
 };

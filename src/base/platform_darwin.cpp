@@ -9,6 +9,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <cerrno>
 #include <chrono>
@@ -51,6 +52,22 @@ pid_t peer_pid(int connected_socket) {
   pid_t pid = 0;
   socklen_t size = sizeof pid;
   return ::getsockopt(connected_socket, SOL_LOCAL, LOCAL_PEERPID, &pid, &size) == 0 ? pid : 0;
+}
+
+bool has_open(pid_t pid, const std::filesystem::path& file) {
+  const int size = ::proc_pidinfo(pid, PROC_PIDLISTFDS, 0, nullptr, 0);
+  if (size <= 0) return false;
+  std::vector<proc_fdinfo> descriptors(static_cast<std::size_t>(size) / sizeof(proc_fdinfo));
+  const int got = ::proc_pidinfo(pid, PROC_PIDLISTFDS, 0, descriptors.data(), size);
+  descriptors.resize(static_cast<std::size_t>(std::max(got, 0)) / sizeof(proc_fdinfo));
+  std::error_code ec;
+  for (const proc_fdinfo& one : descriptors) {
+    vnode_fdinfowithpath facts{};
+    if (one.proc_fdtype != PROX_FDTYPE_VNODE) continue;
+    if (::proc_pidfdinfo(pid, one.proc_fd, PROC_PIDFDVNODEPATHINFO, &facts, sizeof facts) <= 0) continue;
+    if (std::filesystem::equivalent(facts.pvip.vip_path, file, ec)) return true;
+  }
+  return false;
 }
 
 std::pair<std::uint16_t, std::uint16_t> connection_ports() {

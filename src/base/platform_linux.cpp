@@ -39,6 +39,13 @@ std::string boot_id() {
   return id;
 }
 
+bool has_open(pid_t pid, const std::filesystem::path& file) {
+  std::error_code ec;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/fd", ec))
+    if (std::filesystem::equivalent(entry.path(), file, ec)) return true;
+  return false;
+}
+
 std::pair<std::uint16_t, std::uint16_t> connection_ports() {
   std::pair<std::uint16_t, std::uint16_t> ports{32768, 60999};
   std::ifstream("/proc/sys/net/ipv4/ip_local_port_range") >> ports.first >> ports.second;

@@ -34,7 +34,8 @@ json::object describe(const Home& home, const std::string& name) {
   out["memory"] = state.profile.memory.count();
   out["disk"] = state.profile.disk.count();
   if (!state.reason.empty()) out["error"] = state.reason;
-  if (state.phase == "suspended") out["saved_bytes"] = seen.saved_bytes;
+  if (state.phase == "suspended" && seen.machine_alive) out["in_memory"] = true;
+  if (state.phase == "suspended" && !seen.machine_alive) out["saved_bytes"] = seen.saved_bytes;
   if (state.phase == "suspended" && state.asleep) out["state"] = "sleeping";
   if (!seen.machine_alive && state.phase != "suspended") return out;
   out["driver"] = state.driver;
@@ -71,6 +72,7 @@ int run_status(const Invocation& call) {
     if (const json::value* saved = status.if_contains("saved_bytes"))
       line("saved    ",
            ByteSize::bytes(saved->to_number<std::uint64_t>()).str() + " on disk; any use of Docker resumes it");
+    if (status.contains("in_memory")) line("saved    ", "no, its memory stays in use; any use of Docker resumes it");
     if (const std::string error = text(status, "error"); !error.empty()) line("because  ", error);
     if (const std::string remedy = text(status, "remedy"); !remedy.empty()) line("try      ", remedy);
     if (const json::value* cpus = status.if_contains("cpus"))

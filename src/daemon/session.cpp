@@ -1,6 +1,7 @@
 #include "src/daemon/session.hpp"
 
 #include <fmt/format.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <ctime>
@@ -11,6 +12,7 @@
 #include "provision/steps.hpp"
 #include "src/base/file.hpp"
 #include "src/base/log.hpp"
+#include "src/base/platform.hpp"
 #include "src/daemon/preparation.hpp"
 
 namespace cl {
@@ -157,14 +159,20 @@ asio::awaitable<json::object> Session::do_start(Job& job, StartOrder order, std:
     const std::string why = ended_->text;
     co_await tear_down(why);
   }
-  const bool repair = machine_ != nullptr;  // degraded: its containers must not suffer from a failing repair
+  const bool paused = vm_state_ == VmState::suspended && machine_;
+  if (paused && order.cold) {
+    machine_->kill();
+    co_await machine_->exited();
+    co_await tear_down({});
+  }
+  const bool repair = machine_ && !paused;  // degraded: its containers must not suffer from a failing repair
   if (!repair && order.cold) saved_.discard();
-  const bool saved = !repair && saved_.exists();
+  const bool suspended = !repair && (machine_ || saved_.exists());
   enter(VmEvent::start);
   std::exception_ptr failure;
   bool resumed = false;
   try {
-    if (saved) resumed = co_await resume(job);
+    if (suspended) resumed = co_await resume(job);
     if (!repair && !resumed) {
       state_.profile = wanted;
       co_await boot(job);
@@ -261,7 +269,7 @@ asio::awaitable<void> Session::boot(Job& job) {
   auto machine_lock = FileLock::try_acquire(paths_.machine_lock);
   if (!machine_lock)
     throw Error(Errc::busy, "a machine of profile '" + paths_.name + "' runs but does not answer",
-                fmt::format("end it with 'kill {}' and start again", state_.machine_pid));
+                "'colima-like stop --force' ends it: process " + std::to_string(state_.machine_pid));
   saved_.discard();
   // First the socket: a foreign file at its path is told before anything boots, and a client that comes early waits.
   open_forward();
@@ -269,13 +277,9 @@ asio::awaitable<void> Session::boot(Job& job) {
   BootPlan plan = co_await prepare_boot(home_, paths_, state_, job);
   SshLogin login = co_await prepare_login(paths_);
   plan.lock_fd = machine_lock->fd();
-  state_.fingerprint.clear();
-  state_.suspend_refusal.clear();
-  try {
-    state_.fingerprint = co_await driver_->fingerprint(plan);
-  } catch (const Error& error) {
-    state_.suspend_refusal = one_line(error);
-  }
+  const Saving saving = co_await driver_->saving(plan);
+  state_.fingerprint = saving.fingerprint;
+  state_.not_saved = saving.why_not;
   job.begin("boot", "starting the machine");
   fs::remove(paths_.console_log);
   machine_ = co_await driver_->boot(std::move(plan));
@@ -399,7 +403,7 @@ asio::awaitable<json::object> Session::do_take_over(Job& job) {
       throw Error(Errc::not_running, "the machine could not go on and was ended", "colima-like start");
     if (!machine_)
       throw Error(Errc::busy, "the machine of profile '" + paths_.name + "' runs but does not answer",
-                  fmt::format("end it with 'kill {}' and start again", state_.machine_pid));
+                  "'colima-like stop --force' ends it: process " + std::to_string(state_.machine_pid));
     tasks_.spawn("machine", watch_machine());
     // A daemon may have been killed while it suspended or resumed the machine: whatever it saved is void now.
     saved_.discard();
@@ -418,12 +422,7 @@ asio::awaitable<json::object> Session::do_take_over(Job& job) {
   // The machine and its containers are left alone: a stop or another start decides.
   co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
   if (machine_ && vm_state_ == VmState::starting) enter(VmEvent::health_lost, "the machine could not be taken over");
-  if (!machine_) {
-    const int pid = state_.machine_pid;
-    co_await tear_down("the machine could not be taken over");
-    state_.machine_pid = pid;  // it may still run, and its number is then all that is known
-    save_state(lock_, paths_, state_);
-  }
+  if (!machine_) co_await tear_down("the machine could not be taken over");
   std::rethrow_exception(failure);
 }
 
@@ -452,7 +451,8 @@ asio::awaitable<void> Session::tear_down(std::string reason) {
   for (const auto& entry : fs::directory_iterator(paths_.run_directory))
     if (entry.path() != paths_.control_socket) fs::remove(entry.path());
   co_await restore_context();
-  state_.machine_pid = 0;
+  // Of one that could not be taken over its number is all that is known.
+  if (!FileLock::is_held(paths_.machine_lock)) state_.machine_pid = 0;
   if (vm_state_ == VmState::stopped) co_return;
   if (vm_state_ == VmState::suspended) co_return enter(VmEvent::discarded);
   // Interrupted while it resumed: what is saved was not used and still stands.
@@ -481,6 +481,7 @@ asio::awaitable<json::object> Session::do_stop(Job& job, bool force, std::shared
     job.end();
   }
   if (machine_) co_await power_off(job, force);
+  if (!machine_ && FileLock::is_held(paths_.machine_lock)) co_await end_unreachable(job, force);
   if (vm_state_ == VmState::suspended) {
     job.begin("discard", "giving up the suspended machine");
     saved_.discard();
@@ -493,13 +494,34 @@ asio::awaitable<json::object> Session::do_stop(Job& job, bool force, std::shared
 asio::awaitable<void> Session::power_off(Job& job, bool force) {
   // A stop that was begun is finished: half a stop helps nobody.
   co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+  const bool paused = vm_state_ == VmState::suspended;
   if (vm_state_ != VmState::stopping) enter(VmEvent::stop);
   co_await close_forwards();
+  if (paused && !force) co_await machine_->resume();  // to hear the power button
   job.begin("stop",
             force ? "ending the machine" : fmt::format("powering off (ended after {} s)", power_off_grace.count()));
   const bool by_itself = co_await stop_machine(*machine_, force ? std::chrono::seconds(0) : power_off_grace);
   job.end(by_itself ? "the machine is powered off" : "the machine is ended");
   co_await tear_down({});
+}
+
+/// A machine that could not be taken over: its control socket is gone, or nobody answers there.
+asio::awaitable<void> Session::end_unreachable(Job& job, bool force) {
+  constexpr auto patience = std::chrono::seconds(10);  // a hypervisor's memory is given back page by page
+  const pid_t pid = state_.machine_pid;
+  if (!force)
+    throw Error(Errc::busy, "the machine of profile '" + paths_.name + "' runs but does not answer",
+                "'colima-like stop --force' ends it: process " + std::to_string(pid));
+  // The lock that it inherited tells it from a process that got its number later.
+  if (pid <= 0 || !platform::has_open(pid, paths_.machine_lock))
+    throw Error(Errc::busy, "it cannot be told which process is the machine of profile '" + paths_.name + "'",
+                "'lsof " + paths_.machine_lock.string() + "' names it");
+  job.begin("stop", "ending the machine, which does not answer");
+  ::kill(pid, SIGKILL);
+  co_await with_timeout(patience, "the end of process " + std::to_string(pid), platform::wait_until_gone(pid));
+  co_await tear_down({});
+  save_state(lock_, paths_, state_);
+  job.end("the machine is ended");
 }
 
 std::shared_ptr<Job> Session::remove(bool data) {

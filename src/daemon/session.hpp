@@ -46,7 +46,8 @@ class Session {
   std::shared_ptr<Job> apply(Settings settings);
   /// Powers off; a start under way is interrupted first. `force` does not wait for the guest.
   std::shared_ptr<Job> stop(bool force);
-  /// Saves the machine to disk and ends it; the socket stays, and whoever connects resumes it. It is not interrupted.
+  /// Saves the machine to disk and ends it, or pauses it where its driver cannot save; the socket stays, and whoever
+  /// connects resumes it. It is not interrupted.
   std::shared_ptr<Job> suspend() { return suspend(false); }
   /// Stops, then removes everything but the containers' data, which `data` removes too.
   std::shared_ptr<Job> remove(bool data);
@@ -110,12 +111,16 @@ class Session {
   asio::awaitable<void> boot(Job& job);
   asio::awaitable<bool> resume(Job& job);
   asio::awaitable<void> load_saved(Job& job);
+  asio::awaitable<void> unpause(Job& job);
+  asio::awaitable<void> let_go(bool parked);
+  void require_space();
   asio::awaitable<void> wake();
   SavedFacts saved_facts() const;
   void open_forward();
   asio::awaitable<std::unique_ptr<ByteStream>> open_engine();
   asio::awaitable<void> make_ready(Job& job);
   asio::awaitable<void> power_off(Job& job, bool force);
+  asio::awaitable<void> end_unreachable(Job& job, bool force);
   asio::awaitable<void> switch_context(Job& job, const StartOrder& order);
   asio::awaitable<void> restore_context();
   asio::awaitable<void> remove_context();

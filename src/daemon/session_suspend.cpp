@@ -65,25 +65,16 @@ asio::awaitable<json::object> Session::do_suspend(Job& job, std::shared_ptr<Job>
     throw Error(Errc::not_running,
                 fmt::format("profile '{}' is {} and cannot be suspended", paths_.name, to_string(vm_state_)),
                 "colima-like start");
-  if (!state_.suspend_refusal.empty())
-    throw Error(Errc::host_requirement, "this machine cannot be suspended", "'colima-like stop' powers it off")
-        .because(state_.suspend_refusal);
-  const std::uint64_t resident = platform::resident_bytes(machine_->pid());
-  const std::uint64_t needed = (resident > 0 ? resident : state_.profile.memory.count()) + spare_space;
-  const std::uint64_t free = free_space(paths_.directory);
-  if (free < needed)
-    throw Error(Errc::host_requirement, "there is no space to suspend the machine, which runs on",
-                "free some space, or power it off with 'colima-like stop'")
-        .because(fmt::format("{} are needed in {} and {} are free", ByteSize::bytes(needed).str(),
-                             paths_.directory.string(), ByteSize::bytes(free).str()));
+  const bool to_disk = state_.not_saved.empty();
+  if (to_disk) require_space();
 
   // From here to its end: half a suspend helps nobody, and it takes about a second.
   co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
-  job.begin("suspend", "saving the machine's memory");
-  saved_.prepare();
+  job.begin("suspend", to_disk ? "saving the machine's memory" : "pausing the machine");
+  if (to_disk) saved_.prepare();
   enter(VmEvent::suspend);
   try {
-    co_await link_->set_clock(wake_patience);  // so that its shell is there when the machine resumes
+    co_await link_->set_clock(wake_patience);  // so that what sets it is there when the machine resumes
   } catch (const Error& error) {
     log::warn("{}", one_line(error));
   }
@@ -93,7 +84,7 @@ asio::awaitable<json::object> Session::do_suspend(Job& job, std::shared_ptr<Job>
   std::optional<Error> failure;
   try {
     co_await machine_->pause();
-    co_await machine_->save(saved_.memory());
+    if (to_disk) co_await machine_->save(saved_.memory());
   } catch (const Error& error) {
     failure = error;
   }
@@ -116,12 +107,41 @@ asio::awaitable<json::object> Session::do_suspend(Job& job, std::shared_ptr<Job>
     enter(VmEvent::kept);
     throw Error(failure->code(), "the machine could not be suspended and runs on").because(one_line(*failure));
   }
-  if (parked) co_await link_->drained();
-  if (!parked) {
+  if (to_disk) co_await let_go(parked);
+  state_.asleep = by_itself;
+  enter(VmEvent::saved);
+  const std::string what = to_disk ? "suspended" : "paused";
+  const std::string where =
+      to_disk ? ByteSize::bytes(saved_.bytes()).str() + " on disk" : "its memory stays in use: " + state_.not_saved;
+  job.end(fmt::format("the machine is {} ({})", what, where));
+  result["summary"] =
+      fmt::format("profile '{}' is {} ({}); 'colima-like start', or any use of its docker socket, resumes it",
+                  paths_.name, what, where);
+  co_return result;
+}
+
+/// For the memory, all of which the guest may have touched, and what the devices are.
+void Session::require_space() {
+  const std::uint64_t resident = platform::resident_bytes(machine_->pid());
+  const std::uint64_t needed = (resident > 0 ? resident : state_.profile.memory.count()) + spare_space;
+  const std::uint64_t free = free_space(paths_.directory);
+  if (free >= needed) return;
+  throw Error(Errc::host_requirement, "there is no space to suspend the machine, which runs on",
+              "free some space, or power it off with 'colima-like stop'")
+      .because(fmt::format("{} are needed in {} and {} are free", ByteSize::bytes(needed).str(),
+                           paths_.directory.string(), ByteSize::bytes(free).str()));
+}
+
+/// The hypervisor is gone, and what it saved is recorded; the SSH session waits for the next one.
+asio::awaitable<void> Session::let_go(bool parked) {
+  if (parked) {
+    co_await link_->drained();
+  } else {
     co_await link_->stop();
     link_.reset();
   }
   machine_.reset();
+  ended_.reset();
   state_.machine_pid = 0;
   std::string not_recorded;
   try {
@@ -129,22 +149,12 @@ asio::awaitable<json::object> Session::do_suspend(Job& job, std::shared_ptr<Job>
   } catch (const Error& error) {
     not_recorded = one_line(error);
   }
-  if (!not_recorded.empty()) {
-    saved_.discard();
-    co_await tear_down("it could not be suspended: " + not_recorded);
-    throw Error(Errc::io, "the machine was saved, but that could not be recorded, and it is stopped now",
-                "colima-like start; containers come back by their restart policy, their data is untouched")
-        .because(not_recorded);
-  }
-  state_.asleep = by_itself;
-  enter(VmEvent::saved);
-  const std::string size = ByteSize::bytes(saved_.bytes()).str();
-  job.end("the machine is suspended; its memory takes " + size + " on disk");
-  result["summary"] = fmt::format(
-      "profile '{}' is suspended ({} on disk); 'colima-like start', or any use of its "
-      "docker socket, resumes it",
-      paths_.name, size);
-  co_return result;
+  if (not_recorded.empty()) co_return;
+  saved_.discard();
+  co_await tear_down("it could not be suspended: " + not_recorded);
+  throw Error(Errc::io, "the machine was saved, but that could not be recorded, and it is stopped now",
+              "colima-like start; containers come back by their restart policy, their data is untouched")
+      .because(not_recorded);
 }
 
 // --- asleep ---------------------------------------------------------------------------------------------------------
@@ -182,7 +192,7 @@ asio::awaitable<void> Session::wait_idle(Clock::time_point until) {
 asio::awaitable<void> Session::sleep_when_idle() {
   for (;;) {
     const auto idle = state_.profile.idle;
-    if (vm_state_ != VmState::running || idle.count() == 0 || !state_.suspend_refusal.empty()) {
+    if (vm_state_ != VmState::running || idle.count() == 0) {
       co_await wait_idle(Clock::time_point::max());
       continue;
     }
@@ -238,7 +248,7 @@ asio::awaitable<void> Session::wake() {
 asio::awaitable<bool> Session::resume(Job& job) {
   std::optional<Error> failure;
   try {
-    co_await load_saved(job);
+    co_await (machine_ ? unpause(job) : load_saved(job));
   } catch (const Error& error) {
     failure = error;
   }
@@ -259,8 +269,17 @@ asio::awaitable<bool> Session::resume(Job& job) {
   co_return false;
 }
 
+/// Of a machine that could only be paused.
+asio::awaitable<void> Session::unpause(Job& job) {
+  job.begin("resume", "resuming the paused machine");
+  co_await machine_->resume();
+  link_->unpark();
+  connect_ports();
+  co_await link_->set_clock(wake_patience);
+  job.end("the machine is resumed");
+}
+
 asio::awaitable<void> Session::load_saved(Job& job) {
-  job.begin("resume", "resuming the suspended machine");
   SavedFacts facts = saved_facts();
   facts.hypervisor.clear();
   if (const auto why = saved_.unusable(facts)) throw Error(Errc::io, *why);
@@ -269,7 +288,7 @@ asio::awaitable<void> Session::load_saved(Job& job) {
   open_forward();
 
   BootPlan plan = co_await prepare_boot(home_, paths_, state_, job);
-  facts.hypervisor = co_await driver_->fingerprint(plan);
+  facts.hypervisor = (co_await driver_->saving(plan)).fingerprint;
   facts.image = state_.image_digest;
   if (const auto why = saved_.unusable(facts)) throw Error(Errc::io, *why);
   plan.lock_fd = machine_lock->fd();
@@ -289,6 +308,7 @@ asio::awaitable<void> Session::load_saved(Job& job) {
   if (session_lives) {
     link_->unpark();
   } else {
+    if (link_) co_await link_->stop();  // lost meanwhile; it must not go on beside the new one
     SshLogin login = co_await prepare_login(paths_);
     connect_guest(std::move(login));
   }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Times a profile's life as a user sees it: start to the first `docker version`, status, idle cost.
+"""Times a profile's life as a user sees it: start, status, idle cost, suspend and resume, memory given back.
 
-    tests/bench/start_bench.py PROGRAM [--runs 7] [--accel auto|tcg|kvm]
+    tests/bench/start_bench.py PROGRAM [--runs 7] [--accel auto|tcg|kvm] [--only start|idle|suspend|memory ...]
 
 In a home of its own, with the user's image cache. Prints every sample, the first (cold) one apart, and the median;
 asserts nothing. The peer is the same machine without us: QEMU's own time from the daemon's log is printed beside.
@@ -84,19 +84,84 @@ def resident(pid):
     return pss, len(os.listdir(f"/proc/{pid}/fd"))
 
 
+def resume(options, env, profile):
+    """Seconds from exec of `start` to the first answer on the socket."""
+    began = time.monotonic()
+    starting = subprocess.Popen([options.program, "start"], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    ping(f"{profile}/docker.sock")
+    took = time.monotonic() - began
+    starting.wait()
+    return took
+
+
+def clock_error(options, env):
+    """How late the guest's clock is, in ms, and how sure that is: half of the quickest of 30 round trips."""
+    command = [options.program, "ssh", "--", "bash", "-c", "'while read -r _; do echo $EPOCHREALTIME; done'"]
+    guest = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+    samples = []
+    for _ in range(30):
+        before = time.time()
+        guest.stdin.write("\n")
+        told = float(guest.stdout.readline())
+        after = time.time()
+        samples.append((after - before, (before + after) / 2 - told))
+    guest.stdin.close()
+    guest.wait()
+    trip, late = min(samples)
+    return late * 1000, trip * 500
+
+
+def by_memory(options, env, profile):
+    for memory in (1, 2, 4):
+        run([options.program, "stop"], env)
+        run([options.program, "start", "--accel", options.accel, "--memory", f"{memory}GiB"], env)
+        resumes = []
+        for _ in range(options.runs):
+            run([options.program, "suspend"], env)
+            time.sleep(2)
+            resumes.append(resume(options, env, profile))
+            time.sleep(2)
+        report(f"resume with {memory} GiB", resumes)
+
+
+def memory_given_back(options, env, profile):
+    """A container takes 1 GiB and ends: what QEMU keeps of it, beside what the guest uses."""
+    busybox = shutil.which("busybox")
+    if busybox is None:
+        print("memory given back: not measured, there is no busybox here")
+        return
+    with tempfile.TemporaryDirectory() as tree:
+        shutil.copy(busybox, f"{tree}/busybox")
+        tar = subprocess.run(["tar", "-C", tree, "-c", "."], stdout=subprocess.PIPE, check=True).stdout
+    subprocess.run(["docker", "import", "-", "bench-busybox"], env=env, input=tar, stdout=subprocess.DEVNULL, check=True)
+    machine = json.loads(run([options.program, "status", "--json"], env)[1])["pid"]
+
+    def used():
+        facts = dict(line.split(":") for line in run([options.program, "ssh", "--", "cat", "/proc/meminfo"], env)[1].splitlines())
+        return (int(facts["MemTotal"].split()[0]) - int(facts["MemFree"].split()[0])) / 1024
+
+    before = resident(machine)[0]
+    run(["docker", "run", "--rm", "--shm-size", "1100m", "bench-busybox", "/busybox", "sh", "-c",
+         "/busybox dd if=/dev/zero of=/dev/shm/x bs=1M count=1024 2>/dev/null"], env)
+    samples = []
+    for _ in range(6):
+        samples.append(resident(machine)[0])
+        time.sleep(3)
+    now = used()
+    print(f"memory given back: QEMU {before:.0f} MiB before, then every 3 s after 1 GiB was freed "
+          f"{' '.join(f'{s:.0f}' for s in samples)} MiB; the guest uses {now:.0f} MiB")
+
+
 def suspend_and_resume(options, env, profile):
     """Suspends, and resumes by each way that a user has; the socket's first answer ends the time."""
-    engine = f"{profile}/docker.sock"
-    suspends, resumes, wakes = [], [], []
+    suspends, resumes, wakes, clocks = [], [], [], []
     before = resident(daemon_pid(f"{profile}/lock"))
     for _ in range(options.runs):
         suspends.append(run([options.program, "suspend"], env)[0])
         time.sleep(2)
-        began = time.monotonic()
-        starting = subprocess.Popen([options.program, "start"], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        ping(engine)
-        resumes.append(time.monotonic() - began)
-        starting.wait()
+        resumes.append(resume(options, env, profile))
+        late, half = clock_error(options, env)
+        clocks.append(late)
         time.sleep(2)
         run([options.program, "suspend"], env)
         time.sleep(2)
@@ -106,6 +171,7 @@ def suspend_and_resume(options, env, profile):
     report("suspend", suspends)
     report("resume: start to the first /_ping", resumes)
     report("wake: docker version", wakes)
+    report(f"guest's clock is late (+-{half:.0f} ms)", clocks, "ms", 1)
     print(f"daemon before and after {2 * options.runs} cycles: {before[0]:.1f} and {after[0]:.1f} MiB PSS, "
           f"{before[1]} and {after[1]} descriptors")
     run([options.program, "suspend"], env)
@@ -117,45 +183,66 @@ def suspend_and_resume(options, env, profile):
     run([options.program, "start"], env)
 
 
+def cold_starts(options, env, start):
+    to_ping, to_version, stops = [], [], []
+    for _ in range(options.runs):
+        began = time.monotonic()
+        run(start, env)
+        to_ping.append(time.monotonic() - began)  # `start` returns when the engine has answered on the socket
+        run(["docker", "version"], env)
+        to_version.append(time.monotonic() - began)
+        stops.append(run([options.program, "stop"], env)[0])
+    report("cold start to the engine's answer", to_ping)
+    report("cold start to docker version", to_version)
+    report("stop", stops)
+
+
+def small_commands(options, env, profile):
+    report("status", [run([options.program, "status"], env)[0] * 1000 for _ in range(20)], "ms", 1)
+    report("--help", [run([options.program, "--help"], env)[0] * 1000 for _ in range(20)], "ms", 1)
+    report("ssh -- true", [run([options.program, "ssh", "--", "true"], env)[0] * 1000 for _ in range(20)], "ms", 1)
+    report("docker version", [run(["docker", "version"], env)[0] * 1000 for _ in range(20)], "ms", 1)
+    time.sleep(5)
+    cpu, wakeups, pss = idle_cost(daemon_pid(f"{profile}/lock"), options.idle_seconds)
+    print(f"idle daemon over {options.idle_seconds} s: {cpu:.2f} ms CPU per second, {wakeups:.2f} wake-ups per second, "
+          f"{pss:.1f} MiB PSS")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("program")
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--accel", default="auto")
     parser.add_argument("--idle-seconds", type=int, default=30)
+    parts = ["start", "idle", "suspend", "memory"]
+    parser.add_argument("--only", nargs="+", choices=parts, default=parts)
     options = parser.parse_args()
     home = tempfile.mkdtemp(prefix="cl-bench-", dir="/tmp")
+    profile = f"{home}/h/default"
     env = dict(os.environ, COLIMA_LIKE_HOME=f"{home}/h", DOCKER_CONFIG=f"{home}/d", COLIMA_LIKE_CACHE=os.environ.get(
         "COLIMA_LIKE_CACHE", os.path.expanduser("~/.cache/colima-like")))
     env.pop("DOCKER_HOST", None)
+    start = [options.program, "start", "--accel", options.accel]
     try:
         run([options.program, "image", "build"], env)
-        to_version, stops, execs = [], [], []
-        for _ in range(options.runs):
-            began = time.monotonic()
-            run([options.program, "start", "--accel", options.accel], env)
-            run(["docker", "version"], env)
-            to_version.append(time.monotonic() - began)
-            took, _ = run([options.program, "stop"], env)
-            stops.append(took)
-        report("cold start to docker version", to_version)
-        report("stop", stops)
-        run([options.program, "start", "--accel", options.accel], env)
-        report("status", [run([options.program, "status"], env)[0] * 1000 for _ in range(20)], "ms", 1)
-        report("--help", [run([options.program, "--help"], env)[0] * 1000 for _ in range(20)], "ms", 1)
-        report("ssh -- true", [run([options.program, "ssh", "--", "true"], env)[0] * 1000 for _ in range(20)], "ms", 1)
-        report("docker version", [run(["docker", "version"], env)[0] * 1000 for _ in range(20)], "ms", 1)
-        time.sleep(5)
-        cpu, wakeups, pss = idle_cost(daemon_pid(f"{home}/h/default/lock"), options.idle_seconds)
-        print(f"idle daemon over {options.idle_seconds} s: {cpu:.2f} ms CPU per second, {wakeups:.2f} wake-ups per second, {pss:.1f} MiB PSS")
-        suspend_and_resume(options, env, f"{home}/h/default")
+        if "start" in options.only:
+            cold_starts(options, env, start)
+        run(start, env)
+        if "idle" in options.only:
+            small_commands(options, env, profile)
+        if "suspend" in options.only:
+            suspend_and_resume(options, env, profile)
+        if "memory" in options.only:
+            memory_given_back(options, env, profile)
+            by_memory(options, env, profile)
         status = json.loads(run([options.program, "status", "--json"], env)[1])
         print(f"machine: {status['arch']}, {status['cpus']} CPUs, accel {status['accel']}")
-        print("phases of the last start, from the daemon's log:")
-        with open(f"{home}/h/default/log/daemon.log") as log:
+        print("phases of the last boot, from the daemon's log:")
+        with open(f"{profile}/log/daemon.log") as log:
             lines = log.read().splitlines()
         begin = max(i for i, line in enumerate(lines) if line.endswith("stopped -> starting"))
-        for line in lines[begin:]:
+        end = next((i for i, line in enumerate(lines) if i > begin and line.endswith("starting -> running")), len(lines))
+        for line in lines[begin:end]:
             if line.endswith(" ms)"):
                 print("   ", line.split(" info ", 1)[1])
     finally:

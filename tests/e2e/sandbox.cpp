@@ -214,8 +214,8 @@ std::vector<pid_t> Sandbox::daemons() const {
 std::vector<pid_t> Sandbox::hypervisors() const {
   std::vector<pid_t> found;
   for (const pid_t pid : processes())
-    if (const std::string arguments = arguments_of(pid); arguments.find("qemu-system-") < arguments.find(' '))
-      found.push_back(pid);
+    if (const std::string arguments = arguments_of(pid); arguments.find("-name guest=") != std::string::npos)
+      found.push_back(pid);  // QEMU, or the stand-in for it
   return found;
 }
 

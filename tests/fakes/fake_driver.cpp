@@ -70,7 +70,7 @@ class FakeMachine : public Machine {
     driver_.calls.push_back("power_off");
     if (driver_.behaviour.power_off_fails || process_->gone)
       throw Error(Errc::protocol, "the fake hypervisor does not answer");
-    if (driver_.behaviour.ignores_power_off) co_return;
+    if (driver_.behaviour.ignores_power_off || driver_.behaviour.deaf_presses-- > 0) co_return;
     auto nobody_waits = [](std::exception_ptr) {};
     asio::co_spawn(co_await asio::this_coro::executor, power_down(process_, driver_.behaviour.power_off_time),
                    nobody_waits);
@@ -115,7 +115,7 @@ asio::awaitable<std::unique_ptr<Machine>> FakeDriver::boot(BootPlan plan) {
   co_return std::make_unique<FakeMachine<Process>>(*this, std::move(process));
 }
 
-asio::awaitable<std::string> FakeDriver::fingerprint(BootPlan plan) { co_return "fake " + plan.name; }
+asio::awaitable<Saving> FakeDriver::saving(BootPlan plan) { co_return Saving{"fake " + plan.name, ""}; }
 
 asio::awaitable<std::unique_ptr<Machine>> FakeDriver::attach(std::filesystem::path run_directory) {
   calls.push_back("attach");

@@ -14,6 +14,7 @@ struct FakeBehaviour {
   std::chrono::milliseconds boot_time{0};
   std::optional<Error> boot_failure;
   bool ignores_power_off = false;  ///< the guest never reacts to its power button
+  int deaf_presses = 0;            ///< so often it does not hear it
   bool power_off_fails = false;    ///< the hypervisor does not answer
   std::chrono::milliseconds power_off_time{0};
   std::optional<Error> save_failure, load_failure;
@@ -30,7 +31,7 @@ class FakeDriver : public Driver {
 
   std::string_view name() const noexcept override { return "fake"; }
   asio::awaitable<std::unique_ptr<Machine>> boot(BootPlan plan) override;
-  asio::awaitable<std::string> fingerprint(BootPlan plan) override;
+  asio::awaitable<Saving> saving(BootPlan plan) override;
   asio::awaitable<std::unique_ptr<Machine>> attach(std::filesystem::path run_directory) override;
 
   /// Ends the machine with this run directory as a crash would; does nothing when there is none.

@@ -156,16 +156,15 @@ asio::awaitable<std::unique_ptr<Machine>> QemuDriver::boot(BootPlan plan) {
   }
 }
 
-asio::awaitable<std::string> QemuDriver::fingerprint(BootPlan plan) {
+asio::awaitable<Saving> QemuDriver::saving(BootPlan plan) {
   const QemuBinary qemu = co_await find_qemu(plan.arch);
   constexpr int least_major_to_save = 9;  // mapped-ram
   if (qemu.major < least_major_to_save)
-    throw Error(Errc::host_requirement, "QEMU " + qemu.version + " cannot save a machine so that it can be resumed",
-                "install QEMU 9 or newer; 'colima-like stop' powers it off");
+    co_return Saving{"", "QEMU " + qemu.version + " cannot save it to disk, which takes QEMU 9 or newer"};
   plan.incoming = false;
   std::string text = qemu.version;
   for (const std::string& word : qemu_command_line(plan, QemuHost{qemu.path, qemu.sandbox, {}})) text += '\n' + word;
-  co_return sha256_hex(text);
+  co_return Saving{sha256_hex(text), ""};
 }
 
 asio::awaitable<std::unique_ptr<Machine>> QemuDriver::attach(fs::path run_directory) {

@@ -31,7 +31,7 @@ class QemuDriver : public Driver {
   /// when it ends or hangs before the machine runs. A failed or cancelled boot leaves no process.
   asio::awaitable<std::unique_ptr<Machine>> boot(BootPlan plan) override;
 
-  asio::awaitable<std::string> fingerprint(BootPlan plan) override;
+  asio::awaitable<Saving> saving(BootPlan plan) override;
 
   /// One whose CPUs can never run again is ended, and null returned. Throws Error{busy} when QEMU is there but does not
   /// answer.

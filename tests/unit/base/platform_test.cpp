@@ -1,5 +1,6 @@
 #include "src/base/platform.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -7,6 +8,7 @@
 #include <unistd.h>
 
 #include "src/base/child.hpp"
+#include "src/base/file.hpp"
 #include "src/base/host.hpp"
 #include "src/base/task_group.hpp"
 #include "src/base/unique_fd.hpp"
@@ -89,6 +91,16 @@ TEST(WaitUntilGone, ReturnsWhenAProcessEndsOrHasLongEnded) {
   bool ended = false;
   test::run(watch_a_child(ended));
   EXPECT_TRUE(ended);
+}
+
+TEST(Platform, TellsWhetherAProcessHasAFileOpen) {
+  const test::TempDir dir;
+  write_atomically(dir / "file", "");
+  write_atomically(dir / "other", "");
+  const UniqueFd open(::open((dir / "file").c_str(), O_RDONLY | O_CLOEXEC));
+  EXPECT_TRUE(platform::has_open(::getpid(), dir / "file"));
+  EXPECT_FALSE(platform::has_open(::getpid(), dir / "other"));
+  EXPECT_FALSE(platform::has_open(::getpid(), dir / "missing"));
 }
 
 }  // namespace

@@ -31,6 +31,18 @@ TEST(Stop, LetsAGuestPowerOffByItself) {
   EXPECT_FALSE(driver.is_running("/run/default"));
 }
 
+TEST(Stop, PressesTheButtonAgainForAGuestThatDidNotHearIt) {
+  FakeDriver driver;
+  driver.behaviour.deaf_presses = 2;
+  const auto work = [&]() -> asio::awaitable<bool> {
+    BootPlan plan = plan_named("default");
+    auto machine = co_await driver.boot(std::move(plan));
+    co_return co_await stop_machine(*machine, 1h, 1ms);
+  };
+  EXPECT_TRUE(test::run(work()));
+  EXPECT_EQ(driver.calls, (Calls{"boot default", "power_off", "power_off", "power_off"}));
+}
+
 TEST(Stop, KillsAGuestThatIgnoresPoweroff) {
   FakeDriver driver;
   driver.behaviour.ignores_power_off = true;
