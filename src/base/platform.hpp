@@ -28,8 +28,8 @@ pid_t peer_pid(int connected_socket);
 /// Physical memory that a process takes; 0 when the system does not tell.
 std::uint64_t resident_bytes(pid_t pid);
 
-/// Whether a process has this file open; false for one that we may not look into.
-bool has_open(pid_t pid, const std::filesystem::path& file);
+/// A process, but this one, that has the file open; 0 when there is none, or none that we may look into. Milliseconds.
+pid_t process_with_open(const std::filesystem::path& file);
 
 /// Bytes sent into a connected unix socket that its far end has not read yet; 0 when the system does not tell.
 std::size_t unread_by_peer(int connected_socket);

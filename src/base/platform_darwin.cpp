@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <cerrno>
 #include <chrono>
@@ -54,20 +55,14 @@ pid_t peer_pid(int connected_socket) {
   return ::getsockopt(connected_socket, SOL_LOCAL, LOCAL_PEERPID, &pid, &size) == 0 ? pid : 0;
 }
 
-bool has_open(pid_t pid, const std::filesystem::path& file) {
-  const int size = ::proc_pidinfo(pid, PROC_PIDLISTFDS, 0, nullptr, 0);
-  if (size <= 0) return false;
-  std::vector<proc_fdinfo> descriptors(static_cast<std::size_t>(size) / sizeof(proc_fdinfo));
-  const int got = ::proc_pidinfo(pid, PROC_PIDLISTFDS, 0, descriptors.data(), size);
-  descriptors.resize(static_cast<std::size_t>(std::max(got, 0)) / sizeof(proc_fdinfo));
-  std::error_code ec;
-  for (const proc_fdinfo& one : descriptors) {
-    vnode_fdinfowithpath facts{};
-    if (one.proc_fdtype != PROX_FDTYPE_VNODE) continue;
-    if (::proc_pidfdinfo(pid, one.proc_fd, PROC_PIDFDVNODEPATHINFO, &facts, sizeof facts) <= 0) continue;
-    if (std::filesystem::equivalent(facts.pvip.vip_path, file, ec)) return true;
-  }
-  return false;
+pid_t process_with_open(const std::filesystem::path& file) {
+  constexpr std::size_t most = 64;  // processes that have one file of ours open
+  std::array<pid_t, most> found{};
+  const int size = ::proc_listpidspath(PROC_UID_ONLY, ::getuid(), file.c_str(), PROC_LISTPIDSPATH_EXCLUDE_EVTONLY,
+                                       found.data(), sizeof found);
+  for (std::size_t i = 0; i < std::min(most, static_cast<std::size_t>(std::max(size, 0)) / sizeof(pid_t)); ++i)
+    if (found[i] > 0 && found[i] != ::getpid()) return found[i];
+  return 0;
 }
 
 std::pair<std::uint16_t, std::uint16_t> connection_ports() {

@@ -39,11 +39,16 @@ std::string boot_id() {
   return id;
 }
 
-bool has_open(pid_t pid, const std::filesystem::path& file) {
+pid_t process_with_open(const std::filesystem::path& file) {
+  namespace fs = std::filesystem;
   std::error_code ec;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc/" + std::to_string(pid) + "/fd", ec))
-    if (std::filesystem::equivalent(entry.path(), file, ec)) return true;
-  return false;
+  for (const auto& process : fs::directory_iterator("/proc", ec)) {
+    const pid_t pid = std::atoi(process.path().filename().c_str());  // 0 for what is no process
+    if (pid <= 0 || pid == ::getpid()) continue;
+    for (const auto& descriptor : fs::directory_iterator(process.path() / "fd", ec))
+      if (fs::equivalent(descriptor.path(), file, ec)) return pid;
+  }
+  return 0;
 }
 
 std::pair<std::uint16_t, std::uint16_t> connection_ports() {

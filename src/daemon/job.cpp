@@ -37,6 +37,7 @@ void Job::say(std::string text) {
 }
 
 void Job::end(std::string text) {
+  if (phase_.empty()) began_ = Clock::now();
   if (!text.empty()) text_ = std::move(text);
   tell(true);
   phase_.clear();

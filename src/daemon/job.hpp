@@ -32,7 +32,7 @@ class Job : public std::enable_shared_from_this<Job> {
   void begin(std::string phase, std::string text);
   /// A newer text for the phase that runs.
   void say(std::string text);
-  /// Ends the phase; an empty text repeats the last one.
+  /// Ends the phase, or tells the text alone when there is none; an empty text repeats the last one.
   void end(std::string text = {});
 
   /// Interrupts the work; it cleans up and ends with Error{cancelled}.

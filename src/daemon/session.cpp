@@ -269,7 +269,7 @@ asio::awaitable<void> Session::boot(Job& job) {
   auto machine_lock = FileLock::try_acquire(paths_.machine_lock);
   if (!machine_lock)
     throw Error(Errc::busy, "a machine of profile '" + paths_.name + "' runs but does not answer",
-                "'colima-like stop --force' ends it: process " + std::to_string(state_.machine_pid));
+                "'colima-like stop --force' ends it, with its containers");
   saved_.discard();
   // First the socket: a foreign file at its path is told before anything boots, and a client that comes early waits.
   open_forward();
@@ -398,12 +398,19 @@ asio::awaitable<json::object> Session::do_take_over(Job& job) {
   job.begin("attach", "taking over the running machine");
   std::exception_ptr failure;
   try {
+    // A hypervisor whose daemon was killed right after it had started it has no control socket yet.
+    const auto until = Clock::now() + std::chrono::seconds(5);
     machine_ = co_await driver_->attach(paths_.run_directory);
+    while (!machine_ && FileLock::is_held(paths_.machine_lock) && Clock::now() < until) {
+      co_await sleep_for(std::chrono::milliseconds(20));
+      machine_ = co_await driver_->attach(paths_.run_directory);
+    }
     if (!machine_ && !FileLock::is_held(paths_.machine_lock))
       throw Error(Errc::not_running, "the machine could not go on and was ended", "colima-like start");
     if (!machine_)
       throw Error(Errc::busy, "the machine of profile '" + paths_.name + "' runs but does not answer",
-                  "'colima-like stop --force' ends it: process " + std::to_string(state_.machine_pid));
+                  "'colima-like stop --force' ends it, with its containers");
+    state_.machine_pid = machine_->pid();
     tasks_.spawn("machine", watch_machine());
     // A daemon may have been killed while it suspended or resumed the machine: whatever it saved is void now.
     saved_.discard();
@@ -451,8 +458,7 @@ asio::awaitable<void> Session::tear_down(std::string reason) {
   for (const auto& entry : fs::directory_iterator(paths_.run_directory))
     if (entry.path() != paths_.control_socket) fs::remove(entry.path());
   co_await restore_context();
-  // Of one that could not be taken over its number is all that is known.
-  if (!FileLock::is_held(paths_.machine_lock)) state_.machine_pid = 0;
+  state_.machine_pid = 0;
   if (vm_state_ == VmState::stopped) co_return;
   if (vm_state_ == VmState::suspended) co_return enter(VmEvent::discarded);
   // Interrupted while it resumed: what is saved was not used and still stands.
@@ -508,19 +514,17 @@ asio::awaitable<void> Session::power_off(Job& job, bool force) {
 /// A machine that could not be taken over: its control socket is gone, or nobody answers there.
 asio::awaitable<void> Session::end_unreachable(Job& job, bool force) {
   constexpr auto patience = std::chrono::seconds(10);  // a hypervisor's memory is given back page by page
-  const pid_t pid = state_.machine_pid;
   if (!force)
     throw Error(Errc::busy, "the machine of profile '" + paths_.name + "' runs but does not answer",
-                "'colima-like stop --force' ends it: process " + std::to_string(pid));
-  // The lock that it inherited tells it from a process that got its number later.
-  if (pid <= 0 || !platform::has_open(pid, paths_.machine_lock))
+                "'colima-like stop --force' ends it, with its containers");
+  const pid_t pid = platform::process_with_open(paths_.machine_lock);  // it inherited that
+  if (pid == 0)
     throw Error(Errc::busy, "it cannot be told which process is the machine of profile '" + paths_.name + "'",
-                "'lsof " + paths_.machine_lock.string() + "' names it");
+                "as its owner or root: lsof " + paths_.machine_lock.string());
   job.begin("stop", "ending the machine, which does not answer");
   ::kill(pid, SIGKILL);
   co_await with_timeout(patience, "the end of process " + std::to_string(pid), platform::wait_until_gone(pid));
   co_await tear_down({});
-  save_state(lock_, paths_, state_);
   job.end("the machine is ended");
 }
 

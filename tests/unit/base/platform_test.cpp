@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
@@ -93,14 +94,24 @@ TEST(WaitUntilGone, ReturnsWhenAProcessEndsOrHasLongEnded) {
   EXPECT_TRUE(ended);
 }
 
-TEST(Platform, TellsWhetherAProcessHasAFileOpen) {
+TEST(Platform, FindsTheProcessThatHasAFileOpen) {
   const test::TempDir dir;
   write_atomically(dir / "file", "");
   write_atomically(dir / "other", "");
-  const UniqueFd open(::open((dir / "file").c_str(), O_RDONLY | O_CLOEXEC));
-  EXPECT_TRUE(platform::has_open(::getpid(), dir / "file"));
-  EXPECT_FALSE(platform::has_open(::getpid(), dir / "other"));
-  EXPECT_FALSE(platform::has_open(::getpid(), dir / "missing"));
+  const auto work = [&]() -> asio::awaitable<void> {
+    const UniqueFd open(::open((dir / "file").c_str(), O_RDONLY | O_CLOEXEC));
+    EXPECT_EQ(platform::process_with_open(dir / "file"), 0) << "this process does not count";
+    Command command;
+    command.argv = {"sleep", "60"};
+    command.keep = {open.get()};
+    Child child = Child::start(co_await asio::this_coro::executor, command);
+    EXPECT_EQ(platform::process_with_open(dir / "file"), child.pid());
+    EXPECT_EQ(platform::process_with_open(dir / "other"), 0);
+    EXPECT_EQ(platform::process_with_open(dir / "missing"), 0);
+    child.kill(SIGKILL);
+    co_await child.wait();
+  };
+  test::run(work());
 }
 
 }  // namespace
