@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <array>
+#include <boost/json.hpp>
 #include <optional>
 
 #include "profiles/keys.hpp"
 #include "profiles/parse.hpp"
 
 namespace cl {
+namespace json = boost::json;
 namespace {
 
 /// A key of Colima's: ours, or why there is none.
@@ -35,8 +37,15 @@ constexpr std::array rows{
     Row{"diskImageMirror", "", "set COLIMA_LIKE_MIRROR for image builds"},
     Row{"forceDiskImage", "", "images are always verified"},
     Row{"modelRunner", "", "there is no model runner"},
-    Row{"nestedVirtualization", "", "not supported yet"},
-    Row{"forwardAgent", "", "not supported yet"},
+    Row{"nestedVirtualization", "vm.nested", ""},
+    Row{"forwardAgent", "ssh.agent", ""},
+    Row{"runtime", "runtime", ""},
+    Row{"docker", "docker", ""},
+    Row{"env", "env", ""},
+    Row{"network.dns", "network.dns", ""},
+    Row{"network.dnsHosts", "network.hosts", ""},
+    Row{"network.address", "", "ports are reached on this host; the machine needs no address of its own"},
+    Row{"network.hostAddresses", "", "a published port is open on exactly the address that was asked for"},
 };
 
 /// Colima writes a plain number of GiB, also as a fraction; other kinds of values are as ours.
@@ -48,7 +57,30 @@ std::string as_ours(const Row& row, const std::string& text) {
       if (text == same) return "aarch64";
   }
   if (row.ours == "memory" || row.ours == "disk") return text + "GiB";
-  return text;
+  if (row.ours != "network.hosts" || !text.starts_with('{')) return text;
+  json::object names = json::parse(text).as_object();
+  names.erase("host.docker.internal");  // Colima writes it there, and here it is always known
+  return json::serialize(names);
+}
+
+/// Scripts: Colima's mode says who runs it, or when.
+std::string scripts_of(const ForeignSetting& provision) {
+  json::array scripts;
+  for (const ForeignSetting& part : provision.items) {
+    const auto dot = part.name.find('.');
+    const std::size_t number = std::stoul(part.name.substr(0, dot));
+    while (scripts.size() <= number) scripts.push_back(json::object{});
+    json::object& script = scripts[number].as_object();
+    const std::string name = dot == std::string::npos ? "script" : part.name.substr(dot + 1);
+    if (name == "mode" && part.text == "ready") {
+      script["when"] = "ready";
+    } else if (name == "mode") {
+      script["mode"] = part.text == "user" ? "user" : "system";
+    } else {
+      script[name] = part.text;
+    }
+  }
+  return json::serialize(scripts);
 }
 
 /// Shares: "location[:mountPoint]", writable unless said.
@@ -77,6 +109,8 @@ std::string take(ColimaImport& into, std::string_view ours, const std::string& v
   const Key& key = *find_key(ours);
   Profile scratch;
   if (const auto wrong = key.set(scratch, value)) return "not taken over: " + std::string(ours) + " " + *wrong;
+  for (const Problem& problem : check(scratch, host_facts()))
+    if (problem.where == ours) return "not taken over: " + problem.message;
   into.settings[std::string(ours)] = key.get(scratch);
   return std::string(ours) + ": " + key.get(scratch) + (key.in_effect ? "" : " (not in effect yet)");
 }
@@ -91,6 +125,8 @@ std::string convert(ColimaImport& into, const ForeignSetting& theirs) {
       if (const auto share = share_of(theirs, i)) list += (list.empty() ? "" : ",") + *share;
     return take(into, "shares", list);
   }
+  if (theirs.name == "provision" && theirs.is_list) return take(into, "provision", scripts_of(theirs));
+  if (theirs.name.starts_with("kubernetes.")) return "not taken over: there is no Kubernetes here yet";
   for (const Row& row : rows) {
     if (row.theirs != theirs.name) continue;
     if (row.ours.empty()) return "not taken over: " + std::string(row.instead);
@@ -103,7 +139,8 @@ std::string convert(ColimaImport& into, const ForeignSetting& theirs) {
 
 ColimaImport convert_colima(std::string_view yaml, const std::string& file) {
   ColimaImport result;
-  for (const ForeignSetting& theirs : flatten_yaml(yaml, file))
+  for (const ForeignSetting& theirs :
+       flatten_yaml(yaml, file, {{"docker", true}, {"env", false}, {"network.dnsHosts", false}}))
     result.lines.push_back({theirs.name, theirs.text, convert(result, theirs)});
   return result;
 }

@@ -67,7 +67,8 @@ std::size_t end_of_block(const Text& text, std::size_t first, std::size_t indent
   for (std::size_t i = first + 1; i < text.lines.size(); ++i) {
     const std::string& line = text.lines[i];
     if (blank(line)) continue;
-    const bool item = kind == Kind::list && indent_of(line) == indent && content(line).starts_with('-');
+    const bool item =
+        (kind == Kind::list || kind == Kind::groups) && indent_of(line) == indent && content(line).starts_with('-');
     const bool deeper = indent_of(line) > indent;
     if (comment(line)) continue;
     if (!deeper && !item) break;

@@ -160,6 +160,44 @@ std::string map_text(const std::map<std::string, std::string>& entries) {
   return json::serialize(object);
 }
 
+constexpr std::array<std::string_view, 3> fields{"script", "mode", "when"};
+constexpr std::array<std::string_view, 2> modes{"system", "user"};
+constexpr std::array<std::string_view, 2> moments{"after-boot", "ready"};
+
+Wrong set_scripts(Profile& profile, std::string_view text) {
+  boost::system::error_code ec;
+  const json::value parsed = json::parse(text, ec);
+  if (ec || !parsed.is_array()) return "must be a list of scripts, not " + quoted(text);
+  std::vector<Script> scripts;
+  for (const json::value& item : parsed.get_array()) {
+    if (!item.is_object()) return "must have a script";
+    Script script;
+    for (const auto& [name, value] : item.get_object()) {
+      if (std::find(fields.begin(), fields.end(), name) == fields.end()) {
+        const std::string near = nearest(name, fields);
+        return "has no " + std::string(name) + (near.empty() ? "" : "; did you mean " + near + "?");
+      }
+      if (!value.is_string()) return "must have a single value for " + std::string(name);
+      if (name == "script") script.text = value.get_string();
+      Wrong wrong;
+      if (name == "mode") wrong = set_choice(script.mode, value.get_string(), modes);
+      if (name == "when") wrong = set_choice(script.when, value.get_string(), moments);
+      if (wrong) return "has a " + std::string(name) + " that " + *wrong;
+    }
+    if (script.text.empty()) return "must have a script";
+    scripts.push_back(std::move(script));
+  }
+  profile.provision = std::move(scripts);
+  return std::nullopt;
+}
+
+std::string scripts_text(const Profile& profile) {
+  json::array all;
+  for (const Script& one : profile.provision)
+    all.push_back(json::object{{"script", one.text}, {"mode", one.mode}, {"when", one.when}});
+  return json::serialize(all);
+}
+
 bool only(std::string_view text, std::string_view extra) {
   return !text.empty() && std::all_of(text.begin(), text.end(), [&](unsigned char c) {
     return std::isalnum(c) != 0 || extra.find(static_cast<char>(c)) != std::string_view::npos;
@@ -219,6 +257,7 @@ std::string list_text(const std::vector<std::string>& items) {
 }
 
 constexpr std::array<std::string_view, 3> archs{"host", "x86_64", "aarch64"};
+constexpr std::array<std::string_view, 3> drivers{"auto", "qemu", "vz"};
 constexpr std::array<std::string_view, 4> accels{"auto", "kvm", "hvf", "tcg"};
 constexpr std::array<std::string_view, 2> images{"docker", "plain"};
 constexpr std::array<std::string_view, 4> runtime_names{"docker", "podman", "containerd", "none"};
@@ -229,6 +268,8 @@ constexpr std::string_view size_schema =
 constexpr std::string_view boolean_schema = R"({"enum": [true, false, "true", "false"]})";
 constexpr std::string_view words_schema = R"({"type": "string"})";
 constexpr std::string_view any_scalar_schema = R"({"type": ["string", "number", "boolean"]})";
+constexpr std::string_view scripts_schema =
+    R"({"type": "object", "properties": {"script": {"type": ["string", "number", "boolean"], "minLength": 1}, "mode": {"enum": ["system", "user"]}, "when": {"enum": ["after-boot", "ready"]}}, "required": ["script"], "additionalProperties": false})";
 constexpr std::string_view proxy_schema =
     R"s({"type": "string", "pattern": "^(https?://[A-Za-z0-9._:/@%~+\\[\\]-]+)?$"})s";
 constexpr bool now = true, not_yet = false;
@@ -299,6 +340,12 @@ constexpr std::array table{
         not_yet, R"s({"type": "string", "pattern": "^(/|~$|~/)"})s",
         [](Profile& p, std::string_view text) { return set_list(p.shares, text, &wrong_share); },
         [](const Profile& p) { return list_text(p.shares); }},
+    Key{"provision", "", "scripts that run in the machine once in each boot, when: after-boot or ready", Kind::groups,
+        Change::live, "", now, scripts_schema, &set_scripts, &scripts_text},
+    Key{"vm.driver", "", "what boots the machine: auto, qemu or vz", Kind::scalar, Change::recreate,
+        "the machine's root disk with all that was installed in it", now, R"({"enum": ["auto", "qemu", "vz"]})",
+        [](Profile& p, std::string_view text) { return set_choice(p.driver, text, drivers); },
+        [](const Profile& p) { return p.driver; }},
     Key{"vm.accel", "accel", "what runs the guest's instructions: auto, kvm, hvf or tcg", Kind::scalar, Change::restart,
         "", now, R"({"enum": ["auto", "kvm", "hvf", "tcg"]})",
         [](Profile& p, std::string_view text) { return set_choice(p.accel, text, accels); },
@@ -306,11 +353,15 @@ constexpr std::array table{
     Key{"vm.rosetta", "", "amd64 containers by Rosetta, on Apple silicon", Kind::scalar, Change::restart, "", not_yet,
         boolean_schema, [](Profile& p, std::string_view text) { return set_boolean(p.rosetta, text); },
         [](const Profile& p) { return std::string(p.rosetta ? "true" : "false"); }},
-    Key{"network.dns", "", "DNS servers of the machine and of containers", Kind::list, Change::live, "", now,
-        words_schema, [](Profile& p, std::string_view text) { return set_list(p.dns, text, &wrong_address); },
+    Key{"vm.nested", "", "machines within the machine: its CPUs have virtualization", Kind::scalar, Change::restart, "",
+        now, boolean_schema, [](Profile& p, std::string_view text) { return set_boolean(p.nested, text); },
+        [](const Profile& p) { return std::string(p.nested ? "true" : "false"); }},
+    Key{"network.dns", "", "DNS servers of the machine, which containers ask through it", Kind::list, Change::live, "",
+        now, words_schema, [](Profile& p, std::string_view text) { return set_list(p.dns, text, &wrong_address); },
         [](const Profile& p) { return list_text(p.dns); }},
-    Key{"network.hosts", "", "names with IP addresses that the machine knows", Kind::map, Change::live, "", now,
-        words_schema, [](Profile& p, std::string_view text) { return set_map(p.hosts, text, &wrong_host); },
+    Key{"network.hosts", "", "names with IP addresses that the machine and its containers know", Kind::map,
+        Change::live, "", now, words_schema,
+        [](Profile& p, std::string_view text) { return set_map(p.hosts, text, &wrong_host); },
         [](const Profile& p) { return map_text(p.hosts); }},
     Key{"network.address", "", "host address of ports that are published without one", Kind::scalar, Change::live, "",
         not_yet, words_schema,
@@ -324,7 +375,13 @@ constexpr std::array table{
         Change::live, "", not_yet, R"({"enum": ["published", "all", "none"]})",
         [](Profile& p, std::string_view text) { return set_choice(p.network_forward, text, forwards); },
         [](const Profile& p) { return p.network_forward; }},
+    Key{"ssh.agent", "", "this host's SSH agent in 'colima-like ssh' and for whoever uses ssh-config", Kind::scalar,
+        Change::live, "", now, boolean_schema,
+        [](Profile& p, std::string_view text) { return set_boolean(p.ssh_agent, text); },
+        [](const Profile& p) { return std::string(p.ssh_agent ? "true" : "false"); }},
 };
+
+std::string resolved_driver(const Profile& profile) { return profile.driver == "auto" ? "qemu" : profile.driver; }
 
 std::size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> row(b.size() + 1);
@@ -384,6 +441,7 @@ std::string json_schema() {
     switch (key.kind) {
       case Kind::scalar:
       case Kind::json: rule = one.as_object(); break;
+      case Kind::groups:
       case Kind::list: rule = json::object{{"type", "array"}, {"items", one}}; break;
       case Kind::map: rule = json::object{{"type", "object"}, {"additionalProperties", one}}; break;
     }
@@ -414,8 +472,9 @@ std::vector<Difference> differences(const Profile& from, const Profile& to, cons
   std::vector<Difference> found;
   for (const Key& key : table) {
     Difference one{&key, key.get(from), key.get(to)};
-    const bool same_arch = key.name == "arch" && resolved_arch(from, host) == resolved_arch(to, host);
-    if (one.from != one.to && !same_arch) found.push_back(std::move(one));
+    const bool same = (key.name == "arch" && resolved_arch(from, host) == resolved_arch(to, host)) ||
+                      (key.name == "vm.driver" && resolved_driver(from) == resolved_driver(to));
+    if (one.from != one.to && !same) found.push_back(std::move(one));
   }
   return found;
 }
@@ -430,6 +489,10 @@ std::vector<Problem> check(const Profile& profile, const HostFacts& host) {
     found.push_back({"cpus", "this host has " + std::to_string(host.cpus) + ", not " + std::to_string(profile.cpus)});
   if (profile.memory > host.memory)
     found.push_back({"memory", "this host has " + host.memory.str() + ", not " + profile.memory.str()});
+  if (profile.driver == "vz")
+    found.push_back({"vm.driver", host.os == "macos" ? "vz is not there yet; use qemu"
+                                                     : "vz is Apple's Virtualization framework, only on macOS hosts"});
+  if (profile.nested && host.os != "linux") found.push_back({"vm.nested", "only on Linux hosts"});
   if (profile.accel == "kvm" && host.os != "linux") found.push_back({"vm.accel", "kvm is only on Linux hosts"});
   if (profile.accel == "hvf" && host.os != "macos") found.push_back({"vm.accel", "hvf is only on macOS hosts"});
   if ((profile.accel == "kvm" || profile.accel == "hvf") && resolved_arch(profile, host) != host.arch)

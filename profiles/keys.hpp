@@ -15,9 +15,10 @@ namespace cl {
 /// is "name=value,name=value" or JSON, and the others are the scalar itself.
 enum class Kind {
   scalar,
-  list,  ///< of scalars
-  map,   ///< of scalars by name
-  json   ///< anything: passed through as it is
+  list,    ///< of scalars
+  map,     ///< of scalars by name
+  groups,  ///< a list of such maps, as JSON
+  json     ///< anything: passed through as it is
 };
 
 /// What a new value needs on a machine that exists.

@@ -123,6 +123,7 @@ class Reader {
     }
     if (const auto dot = name.find('.'); find_key(name) != nullptr)
       return complain(key, "write this as '" + name.substr(dot + 1) + ":' under '" + name.substr(0, dot) + ":'");
+    if (name == "kubernetes") return complain(key, "kubernetes is kept for later: there is no Kubernetes here yet");
     complain(key, "unknown key " + name + did_you_mean(name));
   }
 
@@ -140,6 +141,9 @@ class Reader {
       case Kind::map:
         if (!value.IsMap()) return complain(mark, name + " must be a group of 'name: value' lines");
         return read_named(row, value);
+      case Kind::groups:
+        if (!value.IsSequence()) return complain(mark, name + " must be a list");
+        return read_groups(row, value);
       case Kind::json:
         if (!value.IsMap()) return complain(mark, name + " must be a group of 'name: value' lines");
         return set(row, mark, json::serialize(to_json(value, true)), name);
@@ -156,6 +160,32 @@ class Reader {
       } else if (const auto wrong = row.set(scratch, json::serialize(json::array{item.Scalar()}))) {
         complain(item, "an item of " + std::string(row.name) + " " + *wrong);
       }
+    }
+    if (into_.problems.size() == before)
+      set(row, list.Mark(), json::serialize(to_json(list, false)), std::string(row.name));
+  }
+
+  void read_groups(const Key& row, const YAML::Node& list) {
+    const std::size_t before = into_.problems.size();
+    const std::string item_of = "an item of " + std::string(row.name);
+    Profile scratch;
+    for (const YAML::Node& item : list) {
+      if (!item.IsMap()) {
+        complain(item, item_of + " must be a group of 'name: value' lines");
+        continue;
+      }
+      std::set<std::string> seen;
+      const std::size_t so_far = into_.problems.size();
+      for (const auto& entry : item) {
+        if (!entry.first.IsScalar() || !entry.second.IsScalar()) {
+          complain(entry.first, item_of + " must have single values");
+        } else if (!seen.insert(entry.first.Scalar()).second) {
+          complain(entry.first, entry.first.Scalar() + " is given twice");
+        }
+      }
+      if (into_.problems.size() != so_far) continue;
+      if (const auto wrong = row.set(scratch, json::serialize(json::array{to_json(item, false)})))
+        complain(item, item_of + " " + *wrong);
     }
     if (into_.problems.size() == before)
       set(row, list.Mark(), json::serialize(to_json(list, false)), std::string(row.name));
@@ -233,34 +263,37 @@ std::optional<YAML::Mark> behind_first_document(const std::string& yaml) {
   return ear.start;
 }
 
-void flatten(const YAML::Node& map, const std::string& prefix, std::vector<ForeignSetting>& into, Budget& budget);
+void flatten(const YAML::Node& map, const std::string& prefix, std::vector<ForeignSetting>& into, Budget& budget,
+             const std::map<std::string, bool>& whole);
 
-ForeignSetting foreign(const std::string& name, const YAML::Node& value, int line, Budget& budget) {
+ForeignSetting foreign(const std::string& name, const YAML::Node& value, int line, Budget& budget, bool with_types) {
   ForeignSetting setting{name, {}, value.IsSequence(), {}, line};
   if (value.IsScalar()) setting.text = value.Scalar();
-  if (value.IsMap()) setting.text = "{}";
+  if (value.IsMap()) setting.text = json::serialize(to_json(value, with_types));
   if (!value.IsSequence()) return setting;
   setting.text = json::serialize(to_json(value, false));
   int number = 0;
   for (const YAML::Node& item : value) {
     const std::string its = std::to_string(number++);
     if (item.IsMap()) {
-      flatten(item, its + ".", setting.items, budget);
+      flatten(item, its + ".", setting.items, budget, {});
     } else {
-      setting.items.push_back(foreign(its, item, item.Mark().line + 1, budget));
+      setting.items.push_back(foreign(its, item, item.Mark().line + 1, budget, false));
     }
   }
   return setting;
 }
 
-void flatten(const YAML::Node& map, const std::string& prefix, std::vector<ForeignSetting>& into, Budget& budget) {
+void flatten(const YAML::Node& map, const std::string& prefix, std::vector<ForeignSetting>& into, Budget& budget,
+             const std::map<std::string, bool>& whole) {
   budget.enter(map);
   for (const auto& entry : map) {
     const std::string name = prefix + (entry.first.IsScalar() ? entry.first.Scalar() : std::string("?"));
-    if (entry.second.IsMap() && entry.second.size() > 0) {
-      flatten(entry.second, name + ".", into, budget);
+    if (entry.second.IsMap() && entry.second.size() > 0 && !whole.contains(name)) {
+      flatten(entry.second, name + ".", into, budget, whole);
     } else {
-      into.push_back(foreign(name, entry.second, entry.first.Mark().line + 1, budget));
+      into.push_back(
+          foreign(name, entry.second, entry.first.Mark().line + 1, budget, whole.contains(name) && whole.at(name)));
     }
   }
   budget.leave();
@@ -291,7 +324,8 @@ Parsed parse_profile(std::string_view yaml, const std::string& file, const Profi
   return parsed;
 }
 
-std::vector<ForeignSetting> flatten_yaml(std::string_view yaml, const std::string& file) {
+std::vector<ForeignSetting> flatten_yaml(std::string_view yaml, const std::string& file,
+                                         const std::map<std::string, bool>& whole) {
   std::vector<ForeignSetting> settings;
   if (const auto problem = hopeless(yaml, file))
     throw Error(Errc::invalid_config, problem->where + ": " + problem->message);
@@ -299,7 +333,7 @@ std::vector<ForeignSetting> flatten_yaml(std::string_view yaml, const std::strin
     const YAML::Node root = YAML::Load(std::string(yaml));
     if (!root.IsMap() && !root.IsNull()) throw Error(Errc::invalid_config, file + " is no list of 'key: value' lines");
     Budget budget;
-    if (root.IsMap()) flatten(root, "", settings, budget);
+    if (root.IsMap()) flatten(root, "", settings, budget, whole);
   } catch (const YAML::Exception& error) {
     throw Error(Errc::invalid_config, place_text(file, error.mark) + " cannot be read").because(error.msg);
   }

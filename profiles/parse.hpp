@@ -33,12 +33,15 @@ std::string default_profile_yaml();
 /// A setting of a file in a format of somebody else's.
 struct ForeignSetting {
   std::string name;  ///< "network.dns"; maps are flattened as long as they are not empty
-  std::string text;  ///< a scalar as it stands there; a list or empty map as JSON
+  std::string text;  ///< a scalar as it stands there; a list, or a map that is not flattened, as JSON
   bool is_list = false;
   std::vector<ForeignSetting> items;  ///< of a list: each item's settings under the names "0", "0.location", ...
   int line = 0;                       ///< from 1
 };
-/// Flattens any YAML map, in its order. Throws Error{invalid_config} with the place when it is none.
-std::vector<ForeignSetting> flatten_yaml(std::string_view yaml, const std::string& file);
+/// Flattens any YAML map, in its order, but for the maps named in `whole`: true keeps the types of their
+/// scalars. Throws Error{invalid_config}
+/// with the place when it is none.
+std::vector<ForeignSetting> flatten_yaml(std::string_view yaml, const std::string& file,
+                                         const std::map<std::string, bool>& whole);
 
 }  // namespace cl

@@ -9,6 +9,14 @@
 
 namespace cl {
 
+/// A script of the user's that runs in the machine, once in each boot.
+struct Script {
+  std::string text;
+  std::string mode = "system";      ///< "system", or "user": in a login shell, at home
+  std::string when = "after-boot";  ///< "after-boot": before the runtime is set up; "ready": when it is there
+  bool operator==(const Script&) const = default;
+};
+
 /// What a user can decide about a profile. Plain values; every default of the product is here and nowhere else.
 /// The keys' names, meanings and rules are the table in profiles/keys.cpp.
 struct Profile {
@@ -27,12 +35,16 @@ struct Profile {
   std::string proxy_http, proxy_https;       ///< URLs; empty = none
   std::string proxy_none;                    ///< "a,.b": what is reached directly
   std::map<std::string, std::string> env;    ///< of shells and commands in the guest
+  std::string driver = "auto";               ///< "auto", "qemu" or "vz"
   std::string accel = "auto";                ///< "auto", "kvm", "hvf" or "tcg"
   bool rosetta = false;
+  bool nested = false;                                   ///< machines within the machine
   std::chrono::seconds idle = std::chrono::minutes(15);  ///< asleep after so long without use; 0 = never
   std::string network_address = "0.0.0.0";               ///< of ports that were published without one
   std::string network_forward = "published";             ///< "published", "all" or "none"
   std::vector<std::string> shares{"~"};                  ///< "location[:mount point][:ro]"
+  std::vector<Script> provision;
+  bool ssh_agent = false;  ///< the host's SSH agent is at hand in sessions
   bool operator==(const Profile&) const = default;
 };
 

@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::string_view driver_option = "native.cgroupdriver=";
 constexpr std::string_view always_direct = "localhost,127.0.0.1,::1";
+constexpr std::string_view dns_of_containers = "169.254.53.53";  // vm/guest_image: dns-address and dnsmasq.conf
 constexpr std::string_view end_mark = "COLIMA_LIKE_END_OF_FILE";
 
 /// Appends what is not in the list yet; a user's value of another kind is left for dockerd to judge.
@@ -124,7 +125,8 @@ std::string daemon_json(const Profile& profile, const HostSide& host) {
   if (!merged.contains("host-gateway-ip")) merged["host-gateway-ip"] = host.address;
   append(merged, "registry-mirrors", profile.mirrors);
   append(merged, "insecure-registries", profile.insecure);
-  if (!merged.contains("dns")) append(merged, "dns", profile.dns);
+  // It asks the servers of network.dns, and knows the host's name and network.hosts besides.
+  if (!merged.contains("dns")) merged["dns"] = json::array{dns_of_containers};
   if (!merged.contains("proxies") && has_proxy(profile)) {
     json::object proxies;
     if (!profile.proxy_http.empty()) proxies["http-proxy"] = proxy_for_guest(profile.proxy_http, host.address);
@@ -157,13 +159,13 @@ std::vector<GuestFile> guest_files(const Profile& profile, const HostSide& host)
   if (!profile.dns.empty()) {
     std::string text;
     for (const std::string& server : profile.dns) text += "nameserver " + server + "\n";
-    files.push_back({"/etc/resolv.conf", text, "none"});
+    files.push_back({"/etc/resolv.conf", text, "names"});
   }
   if (!profile.hosts.empty()) {
     std::string text =
         "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n" + host.address + " host.docker.internal\n";
     for (const auto& [name, address] : profile.hosts) text += address + " " + name + "\n";
-    files.push_back({"/etc/hosts", text, "none"});
+    files.push_back({"/etc/hosts", text, "names"});
   }
   return files;
 }
@@ -174,6 +176,21 @@ std::string settings_script(const std::vector<GuestFile>& files) {
     script += "put " + file.reader + " " + shell_quoted(file.path) + " <<'" + std::string(end_mark) + "'\n" +
               file.content + std::string(end_mark) + "\n";
   return script + "}\n";
+}
+
+std::string own_scripts(const std::vector<Script>& scripts) {
+  std::string text;
+  for (const auto& [function, when] : {std::pair{"after_boot", "after-boot"}, {"ready", "ready"}}) {
+    text += std::string(function) + "() {\n:\n";
+    int number = 0;
+    for (const Script& script : scripts) {
+      ++number;
+      if (script.when == when)
+        text += "script " + std::to_string(number) + " " + script.mode + " " + shell_quoted(script.text) + "\n";
+    }
+    text += "}\n";
+  }
+  return text;
 }
 
 std::string read_certificates(const std::vector<std::string>& files) {

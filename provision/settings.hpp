@@ -12,7 +12,7 @@ namespace cl {
 struct GuestFile {
   std::string path;
   std::string content;  ///< ends with a newline
-  std::string reader;   ///< who must notice a change: "docker", "trust" (CA certificates), or "none"
+  std::string reader;   ///< who must notice a change: "docker", "trust" (CA certificates), "names" or "none"
 };
 
 /// What the settings need of the host.
@@ -33,6 +33,9 @@ std::string proxy_for_guest(const std::string& url, const std::string& host_addr
 
 /// The shell function `put_settings` that provision.sh calls, which hands each file to its `put READER PATH`.
 std::string settings_script(const std::vector<GuestFile>& files);
+
+/// The shell functions `after_boot` and `ready` that provision.sh calls, which hand each script to its `script`.
+std::string own_scripts(const std::vector<Script>& scripts);
 
 /// The certificates of the host's files ("host" is its own store), blocks of PEM alone.
 /// Throws Error{not_found} or {invalid_config} that names the file.

@@ -21,6 +21,10 @@ constexpr std::array steps{
          "see whether this host reaches the Debian mirror, and start again"},
     Step{"settings", "applying the profile's settings", "the profile's settings could not be applied in the guest",
          "see 'colima-like config show --effective', and start again"},
+    Step{"provision-after-boot", "running the profile's scripts", "a script of the profile failed",
+         "correct it: colima-like config edit"},
+    Step{"provision-ready", "running the profile's scripts", "a script of the profile failed",
+         "correct it: colima-like config edit"},
     Step{"runtime", "switching the runtime", "the guest could not be switched to the runtime",
          "colima-like restart; 'colima-like config set runtime docker' goes back"},
     Step{"podman-install", "installing Podman in the guest", "Podman could not be installed in the guest",
@@ -86,7 +90,7 @@ asio::awaitable<std::vector<StepResult>> provision(Guest& guest, ProvisionPlan p
   };
   std::string script = "data_owner=" + shell_quoted(plan.data_owner) + "\nruntime=" + shell_quoted(plan.runtime) +
                        "\nhost_socket=" + shell_quoted(plan.host_socket) + "\n" + settings_script(plan.files) +
-                       std::string(provision_script);
+                       own_scripts(plan.scripts) + std::string(provision_script);
   GuestResult result = co_await run_in_guest(guest, "sh -s", std::move(script), on_line);
   if (result.exit_code != 0) throw reader.failure(result.exit_code, result.errors);
   co_return reader.finished();

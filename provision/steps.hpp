@@ -16,6 +16,7 @@ struct ProvisionPlan {
   std::string host_socket;  ///< path of the engine's socket on the host: in the guest a link to the engine's socket
   std::string runtime;      ///< profiles/runtime.hpp
   std::vector<GuestFile> files;  ///< what the profile's settings mean there
+  std::vector<Script> scripts;   ///< the profile's own
 };
 
 struct StepResult {

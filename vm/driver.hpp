@@ -31,6 +31,7 @@ struct BootPlan {
   std::string arch;          ///< "x86_64" or "aarch64"
   Accel accel = Accel::tcg;  ///< already chosen and seen to work
   int cpus = 2;
+  bool nested = false;  ///< the CPUs have virtualization
   ByteSize memory = ByteSize::gib(2);
 
   std::filesystem::path kernel, initrd;  ///< direct boot; initrd may be empty

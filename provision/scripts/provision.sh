@@ -3,6 +3,8 @@
 #   data_owner=UUID     whose data disk must be mounted
 #   runtime=NAME        docker, podman, containerd or none
 #   put_settings()      calls `put READER PATH` with the content on stdin for each file that the settings mean
+#   after_boot()        calls `script NUMBER MODE TEXT` for each of the profile's own scripts: those that run before the
+#   ready()             runtime is set up, and those that run when it is there
 #   host_socket=PATH    where the engine's socket is on the host: a link to the engine's, so that what a client mounts by
 #                       the path it knows is the socket (-v $DOCKER_HOST_PATH:/var/run/docker.sock, as Testcontainers do)
 # and reads these lines from stdout; all other output is a step's own, shown only when the step fails:
@@ -79,8 +81,39 @@ case $stale in
     mv $bundle.new $bundle || exit
     ;;
 esac
+case $stale in *names*) systemctl try-restart colima-like-dns.service 2>&1 || exit ;; esac
 if [ -n "$stale" ]; then done_ settings changed; else done_ settings unchanged; fi
 
+# The profile's own scripts. Each runs once in a boot, and again when another text comes: what ran is kept in /run, which
+# goes with the boot. Output goes to a file, since a script may leave a process behind that holds it open.
+ran= variables=/etc/profile.d/colima-like.sh
+script() {
+  file=/run/colima-like/provision-$1
+  mkdir -p ${file%/*}
+  printf '%s\n' "$3" > "$file.new" || exit
+  if cmp -s "$file.new" "$file"; then rm "$file.new"; return; fi
+  [ -n "$ran" ] || doing "$scripts"
+  ran=yes
+  chmod 700 "$file.new"
+  code=0
+  # Both are root, the user that `colima-like ssh` logs in as; "user" begins as that does: at home, in a login shell.
+  case $2 in
+    user) (cd && exec sh -lc "exec $file.new") ;;
+    *) (cd / && { [ ! -r $variables ] || . $variables; } && exec "$file.new") ;;
+  esac < /dev/null > "$file.log" 2>&1 || code=$?
+  if [ $code = 0 ]; then mv "$file.new" "$file" && return; fi
+  tail -n 13 "$file.log" | sed 's/^@/ @/'
+  echo "script $1 of 'provision' ended with exit code $code; all of its output is in the machine's $file.log"
+  exit 1
+}
+# run_scripts NAME: in a step of that name, if there are any.
+run_scripts() {
+  scripts=$1 ran=
+  step "$1"
+  "$2"
+  if [ -n "$ran" ]; then done_ "$1" changed; else done_ "$1" unchanged; fi
+}
+run_scripts provision-after-boot after_boot
 
 # The image starts Docker by itself. Another runtime is left on the root disk as the one that boots.
 step runtime
@@ -92,7 +125,7 @@ else
   doing runtime
   case $was in
     docker)
-      systemctl disable --now docker.socket docker.service containerd.service 2>&1
+      systemctl disable --now docker.socket docker.service containerd.service colima-like-dns.service 2>&1
       # It ran in this boot, and nobody else's containers could forward a packet.
       for tables in iptables ip6tables; do "$tables" -P FORWARD ACCEPT 2>&1; done
       ;;
@@ -105,6 +138,7 @@ else
 fi
 
 # install NAME PROGRAM PACKAGES: no recommended packages, they bring a second init script system, apparmor and git.
+installed=
 install() {
   name=$1 program=$2
   shift 2
@@ -115,6 +149,7 @@ install() {
   fi
   doing "$name-install"
   { apt-get update && apt-get install -y --no-install-recommends "$@"; } 2>&1 || exit
+  installed=yes
   done_ "$name-install" changed
 }
 # start NAME UNIT: joins a start that is under way; systemd says when it is done, nothing is polled.
@@ -139,69 +174,73 @@ keep() {
 again=
 case $stale in *"$runtime"* | *trust*) again=restart ;; esac
 
+start_podman() {
+  install podman podman podman aardvark-dns nftables iptables ca-certificates catatonit
+  keep containers
+  start podman podman.socket ''
+  # It ends by itself when nobody asks; one that runs would keep its old settings.
+  if [ -n "$again" ]; then systemctl try-restart podman.service; fi
+}
+start_containerd() {
+  # Debian 13 has no package of nerdctl; what a user puts there keeps its data.
+  install containerd containerd containerd ca-certificates
+  keep nerdctl
+  start containerd containerd.service "$again"
+}
+start_docker() {
+  install docker dockerd docker.io docker-cli dnsmasq-base iptables ca-certificates
+  # The package started dockerd, perhaps before dnsmasq could be.
+  if [ -n "$installed" ]; then systemctl start colima-like-dns.service 2>&1 || exit; fi
+  if [ "$was" != docker ]; then systemctl enable docker.socket docker.service containerd.service 2>&1 || exit; fi
+
+  step socket-link
+  if [ "$host_socket" -ef /run/docker.sock ] || { [ -e "$host_socket" ] && [ ! -L "$host_socket" ]; }; then
+    done_ socket-link unchanged # there already; or something else is, which is left alone
+  else
+    doing socket-link
+    mkdir -p "${host_socket%/*}" 2>&1 && ln -sfn /run/docker.sock "$host_socket" 2>&1 || exit
+    done_ socket-link changed
+  fi
+
+  step docker-start
+  # dockerd reads its settings and the CA certificates once.
+  case $stale in
+    *docker* | *trust*)
+      case $(systemctl show -p ActiveState docker.service) in
+        *inactive* | *failed*) ;;
+        *)
+          doing docker-start
+          systemctl restart docker.service 2>&1 || {
+            code=$?
+            journalctl --no-pager -o cat -n 15 -u docker.service 2>&1
+            exit "$code"
+          }
+          ;;
+      esac
+      ;;
+  esac
+  # "Job" is the start that the boot has under way: waiting for that changes nothing.
+  facts=$(systemctl show -p ActiveState -p Job docker.service)
+  case $facts in
+    *ActiveState=active*) ;;
+    *)
+      doing docker-start
+      # Joins a start that is under way; systemd says when it is done, nothing is polled.
+      systemctl start docker.service 2>&1 || {
+        code=$?
+        systemctl --no-pager --full status docker.service 2>&1 | head -n 5
+        journalctl --no-pager -o cat -n 15 -u docker.service 2>&1
+        exit "$code"
+      }
+      ;;
+  esac
+  case $facts in
+    *ActiveState=active* | *ActiveState=activating* | *Job=[1-9]*) done_ docker-start unchanged ;;
+    *) done_ docker-start changed ;;
+  esac
+}
 case $runtime in
-  podman)
-    install podman podman podman aardvark-dns nftables iptables ca-certificates catatonit
-    keep containers
-    start podman podman.socket ''
-    # It ends by itself when nobody asks; one that runs would keep its old settings.
-    if [ -n "$again" ]; then systemctl try-restart podman.service; fi
-    exit 0
-    ;;
-  containerd)
-    # Debian 13 has no package of nerdctl; what a user puts there keeps its data.
-    install containerd containerd containerd ca-certificates
-    keep nerdctl
-    start containerd containerd.service "$again"
-    exit 0
-    ;;
-  none) exit 0 ;;
+  none) ;;
+  *) "start_$runtime" ;;
 esac
-install docker dockerd docker.io docker-cli iptables ca-certificates
-if [ "$was" != docker ]; then systemctl enable docker.socket docker.service containerd.service 2>&1 || exit; fi
-
-step socket-link
-if [ "$host_socket" -ef /run/docker.sock ] || { [ -e "$host_socket" ] && [ ! -L "$host_socket" ]; }; then
-  done_ socket-link unchanged # there already; or something else is, which is left alone
-else
-  doing socket-link
-  mkdir -p "${host_socket%/*}" 2>&1 && ln -sfn /run/docker.sock "$host_socket" 2>&1 || exit
-  done_ socket-link changed
-fi
-
-step docker-start
-# dockerd reads its settings and the CA certificates once.
-case $stale in
-  *docker* | *trust*)
-    case $(systemctl show -p ActiveState docker.service) in
-      *inactive* | *failed*) ;;
-      *)
-        doing docker-start
-        systemctl restart docker.service 2>&1 || {
-          code=$?
-          journalctl --no-pager -o cat -n 15 -u docker.service 2>&1
-          exit "$code"
-        }
-        ;;
-    esac
-    ;;
-esac
-# "Job" is the start that the boot has under way: waiting for that changes nothing.
-facts=$(systemctl show -p ActiveState -p Job docker.service)
-case $facts in
-  *ActiveState=active*) ;;
-  *)
-    doing docker-start
-    # Joins a start that is under way; systemd says when it is done, nothing is polled.
-    systemctl start docker.service 2>&1 || {
-      code=$?
-      systemctl --no-pager --full status docker.service 2>&1 | head -n 5
-      journalctl --no-pager -o cat -n 15 -u docker.service 2>&1
-      exit "$code"
-    }
-    ;;
-esac
-case $facts in
-  *ActiveState=active* | *ActiveState=activating* | *Job=[1-9]*) done_ docker-start unchanged ;;
-  *) done_ docker-start changed ;;
-esac
+run_scripts provision-ready ready

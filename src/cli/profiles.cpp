@@ -15,7 +15,7 @@ namespace {
 
 asio::awaitable<int> use(const Invocation& call) {
   const CurrentProfile current = current_profile(call.home);
-  std::string name = call.word("NAME");
+  std::string name = call.word("PROFILE");
   if (name.empty()) {
     std::cout << current.name << '\n';
     co_return 0;

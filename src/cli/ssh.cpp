@@ -8,9 +8,11 @@
 #include <cstdlib>
 
 #include "profiles/state.hpp"
+#include "src/base/file.hpp"
 #include "src/base/task_group.hpp"
 #include "src/cli/command.hpp"
 #include "src/cli/launch.hpp"
+#include "src/cli/ssh_config.hpp"
 #include "src/cli/terminal.hpp"
 
 namespace cl::cli {
@@ -65,25 +67,32 @@ void write_all(int fd, std::string_view bytes) {
   }
 }
 
+std::string quoted(const std::string& word) {
+  std::string out = "'";
+  for (const char c : word) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return out + "'";
+}
+
 /// Words as the guest's shell reads them back unchanged when there are several; one word is a shell line, as with ssh.
 std::string joined(const std::vector<std::string>& words) {
   if (words.size() == 1) return words.front();
   std::string line;
-  for (const std::string& word : words) {
-    line += line.empty() ? "'" : " '";
-    for (const char c : word) line += c == '\'' ? std::string("'\\''") : std::string(1, c);
-    line += "'";
-  }
+  for (const std::string& word : words) line += (line.empty() ? "" : " ") + quoted(word);
   return line;
+}
+
+/// Throws unless there is a machine to reach, running or suspended.
+ProfilePaths reachable(const Invocation& call) {
+  ProfilePaths paths = profile_paths(call.home, call.profile);
+  require_profile(paths);
+  if (const Observed seen = observe(paths); !seen.machine_alive && seen.state.phase != "suspended")
+    throw Error(Errc::not_running, "profile '" + paths.name + "' is not running", "colima-like start " + paths.name);
+  return paths;
 }
 
 /// Runs what `request` asks for in the machine, with our stdin and stdout.
 asio::awaitable<int> run_remotely(const Invocation& call, rpc::Request request, std::optional<Size> size) {
-  const ProfilePaths paths = profile_paths(call.home, call.profile);
-  require_profile(paths);
-  if (const Observed seen = observe(paths); !seen.machine_alive && seen.state.phase != "suspended")
-    throw Error(Errc::not_running, "profile '" + paths.name + "' is not running", "colima-like start " + paths.name);
-
+  const ProfilePaths paths = reachable(call);
   auto executor = co_await asio::this_coro::executor;
   rpc::Connection daemon = co_await reach_daemon(paths, false);
   co_await daemon.write_line(rpc::encode(request));
@@ -114,9 +123,28 @@ asio::awaitable<int> run_remotely(const Invocation& call, rpc::Request request, 
   co_return code;
 }
 
+/// The session that the host's own ssh makes, with its agent: libssh2 takes no agent channels before 1.11.
+[[noreturn]] void become_ssh(const Invocation& call) {
+  const ProfilePaths paths = reachable(call);
+  const fs::path file = paths.run_directory / "ssh_config";
+  write_atomically(file, ssh_stanza(call.home, paths));
+  std::vector<std::string> words{"ssh", "-F", file.string(), "-o", "LogLevel=ERROR", host_name(paths.name)};
+  if (wants_terminal()) words.insert(words.end() - 1, "-t");
+  if (!call.command.empty()) words.insert(words.end(), {"--", joined(call.command)});
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  ::execvp(argv[0], argv.data());
+  throw Error(Errc::host_requirement, "ssh cannot be run", "install OpenSSH's client, or: config set ssh.agent false");
+}
+
 }  // namespace
 
 int run_ssh(const Invocation& call) {
+  if (std::getenv("SSH_AUTH_SOCK") != nullptr) {
+    const auto state = load_state(profile_paths(call.home, call.profile));
+    if (state && state->profile.ssh_agent) become_ssh(call);
+  }
   const std::optional<Size> size = call.command.empty() || wants_terminal() ? terminal_size() : std::nullopt;
   rpc::Request request{"exec", {}};
   request.arguments["command"] = joined(call.command);
@@ -131,18 +159,29 @@ int run_ssh(const Invocation& call) {
 
 namespace {
 
-/// A program of the machine, as if it were here: arguments, stdin, stdout and the exit code are its own.
-int run_program(const Invocation& call, const std::string& program) {
+/// A program of the machine, as if it were here: arguments, stdin, stdout and the exit code are its own. `missing` is
+/// printed where there is no such program, and the exit code is the shell's for that.
+int run_program(const Invocation& call, const std::string& program, const std::string& missing) {
+  std::vector<std::string> words = call.command;
+  if (words.empty()) words.emplace_back("--help");
+  words.insert(words.begin(), program);
   Invocation with_program = call;
-  with_program.command.insert(with_program.command.begin(), program);
-  if (with_program.command.size() == 1) with_program.command.emplace_back("--help");
+  with_program.command = {"if command -v " + program + " >/dev/null; then exec " + joined(words) +
+                          "; fi; printf '%s\\n' " +
+                          quoted("error: " + program + " is not in the machine\n  " + missing) + " >&2; exit 127"};
   return run_ssh(with_program);
 }
 
 }  // namespace
 
-int run_ctr(const Invocation& call) { return run_program(call, "ctr"); }
-int run_nerdctl(const Invocation& call) { return run_program(call, "nerdctl"); }
+int run_ctr(const Invocation& call) {
+  return run_program(call, "ctr", "try colima-like config set runtime containerd, and colima-like restart");
+}
+int run_nerdctl(const Invocation& call) {
+  return run_program(call, "nerdctl",
+                     "because Debian 13 has no package of it\n  try its release for Linux, put into the machine's "
+                     "/usr/local/bin; a script of 'provision' does that for every machine of the profile");
+}
 
 int run_ssh_server(const Invocation& call) {
   rpc::Request request{"ssh_server", {}};

@@ -1,6 +1,9 @@
+#include "src/cli/ssh_config.hpp"
+
 #include <cstdlib>
 #include <iostream>
 
+#include "profiles/state.hpp"
 #include "src/base/file.hpp"
 #include "src/base/platform.hpp"
 #include "src/cli/command.hpp"
@@ -33,26 +36,6 @@ std::string ssh_quoted(const fs::path& path) {
   return out + "\"";
 }
 
-/// Everything that plain ssh needs. The guest has no SSH server on a network: the ProxyCommand is its way in.
-std::string stanza(const Home& home, const ProfilePaths& paths) {
-  const fs::path public_key = paths.keys_directory / "ssh_host_ed25519_key.pub";
-  const auto host_key = read_file_if_exists(public_key);
-  if (!host_key)
-    throw Error(Errc::not_running, "profile '" + paths.name + "' has no SSH keys yet: its first start makes them",
-                "colima-like start " + paths.name);
-  const std::string host = host_name(paths.name);
-  const fs::path known_hosts = paths.keys_directory / "known_hosts";
-  const std::string line = host + " " + host_key->substr(0, host_key->find('\n')) + "\n";
-  if (read_file_if_exists(known_hosts) != line) write_atomically(known_hosts, line);
-  return "Host " + host + "\n" + "  HostName " + host + "\n  User root\n  HostKeyAlias " + host + "\n" +
-         "  UserKnownHostsFile " + ssh_quoted(known_hosts) + "\n  GlobalKnownHostsFile /dev/null\n" +
-         "  StrictHostKeyChecking yes\n  UpdateHostKeys no\n  IdentityFile " +
-         ssh_quoted(paths.keys_directory / "id_ed25519") + "\n  IdentitiesOnly yes\n  IdentityAgent none\n" +
-         "  ProxyCommand env COLIMA_LIKE_HOME=" + shell_quoted(home.profiles.string()) +
-         " COLIMA_LIKE_CACHE=" + shell_quoted(home.cache.string()) + " " +
-         shell_quoted(platform::executable().string()) + " ssh-server -p " + paths.name + "\n";
-}
-
 fs::path users_ssh_config() {
   const char* home = std::getenv("HOME");
   if (home == nullptr || *home == '\0') throw Error(Errc::host_requirement, "there is no home directory", "set HOME");
@@ -66,7 +49,7 @@ std::string include_line(const Home& home) {
 }
 
 int install(const Invocation& call, const ProfilePaths& paths) {
-  write_atomically(paths.directory / "ssh_config", stanza(call.home, paths));
+  write_atomically(paths.directory / "ssh_config", ssh_stanza(call.home, paths));
   const fs::path file = users_ssh_config();
   make_private_directory(file.parent_path());
   const std::string before = read_file_if_exists(file).value_or(""), line = include_line(call.home);
@@ -91,12 +74,34 @@ int uninstall(const Invocation& call, const ProfilePaths& paths) {
 
 }  // namespace
 
+std::string ssh_stanza(const Home& home, const ProfilePaths& paths) {
+  const fs::path public_key = paths.keys_directory / "ssh_host_ed25519_key.pub";
+  const auto host_key = read_file_if_exists(public_key);
+  if (!host_key)
+    throw Error(Errc::not_running, "profile '" + paths.name + "' has no SSH keys yet: its first start makes them",
+                "colima-like start " + paths.name);
+  const std::string host = host_name(paths.name);
+  const fs::path known_hosts = paths.keys_directory / "known_hosts";
+  const std::string line = host + " " + host_key->substr(0, host_key->find('\n')) + "\n";
+  if (read_file_if_exists(known_hosts) != line) write_atomically(known_hosts, line);
+  const auto state = load_state(paths);
+  const bool agent = state && state->profile.ssh_agent;
+  return "Host " + host + "\n" + "  HostName " + host + "\n  User root\n  HostKeyAlias " + host + "\n" +
+         "  UserKnownHostsFile " + ssh_quoted(known_hosts) + "\n  GlobalKnownHostsFile /dev/null\n" +
+         "  StrictHostKeyChecking yes\n  UpdateHostKeys no\n  IdentityFile " +
+         ssh_quoted(paths.keys_directory / "id_ed25519") + "\n  IdentitiesOnly yes\n" +
+         (agent ? "  ForwardAgent yes\n" : "  IdentityAgent none\n") +
+         "  ProxyCommand env COLIMA_LIKE_HOME=" + shell_quoted(home.profiles.string()) +
+         " COLIMA_LIKE_CACHE=" + shell_quoted(home.cache.string()) + " " +
+         shell_quoted(platform::executable().string()) + " ssh-server -p " + paths.name + "\n";
+}
+
 int run_ssh_config(const Invocation& call) {
   const ProfilePaths paths = profile_paths(call.home, call.profile);
   require_profile(paths);
   if (call.uninstall) return uninstall(call, paths);
   if (call.install) return install(call, paths);
-  std::cout << stanza(call.home, paths);
+  std::cout << ssh_stanza(call.home, paths);
   return 0;
 }
 

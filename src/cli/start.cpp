@@ -53,7 +53,11 @@ asio::awaitable<int> apply(const Invocation& call) {
   const ProfilePaths paths = profile_paths(call.home, call.profile);
   require_profile(paths);
   load_layers(paths, environment_settings(), {});
-  if (const Observed seen = observe(paths); !seen.machine_alive)
+  const Observed seen = observe(paths);
+  if (seen.state.phase == "suspended")
+    throw Error(Errc::not_running, "profile '" + paths.name + "' is suspended",
+                "colima-like start " + paths.name + " resumes it and applies the new settings");
+  if (!seen.machine_alive)
     throw Error(Errc::not_running, "profile '" + paths.name + "' is not running",
                 "colima-like start " + paths.name + " uses the new settings");
   rpc::Connection daemon = co_await reach_daemon(paths, false);

@@ -25,7 +25,7 @@ constexpr std::array table{
     Verb{"status", "Show what a profile is doing; asks neither daemon nor guest", one_profile | json_option,
          &run_status},
     Verb{"list", "Show all profiles", json_option, &run_list},
-    Verb{"use", "Make a profile and its docker context current; '-' is the one before", 0, &run_use, "[NAME]"},
+    Verb{"use", "Make a profile and its docker context current; '-' is the one before", 0, &run_use, "[PROFILE]"},
     Verb{"config show", "Show the profile's file, or with --effective every value and its source",
          profile_option | json_option | effective_option | template_option, &run_config_show},
     Verb{"config get", "Show the value of a key", profile_option, &run_config_get, "KEY"},

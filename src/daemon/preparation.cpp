@@ -122,6 +122,7 @@ asio::awaitable<BootPlan> prepare_boot(const Home& home, const ProfilePaths& pat
   plan.arch = state.arch;
   plan.accel = accel;
   plan.cpus = state.profile.cpus;
+  plan.nested = state.profile.nested;
   plan.memory = state.profile.memory;
   plan.kernel = image.kernel;
   plan.initrd = image.initrd;

@@ -260,9 +260,18 @@ asio::awaitable<json::object> Session::do_apply(Job& job, Settings settings, std
   notes_.clear();
   const Layered layers = load_layers(paths_, {}, settings);
   refuse_recreation(paths_, state_.profile, layers);
+  const Profile last = state_.profile;
   const bool anew = apply_live(layers.profile);
-  if (anew) co_await make_ready(job);
-  co_return started("has its live settings applied");
+  std::exception_ptr failure;
+  try {
+    if (anew) co_await make_ready(job);
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  if (!failure) co_return started("has its live settings applied");
+  state_.profile = last;  // so that the next apply tries again
+  save_state(lock_, paths_, state_);
+  std::rethrow_exception(failure);
 }
 
 asio::awaitable<void> Session::boot(Job& job) {
@@ -295,7 +304,8 @@ asio::awaitable<void> Session::boot(Job& job) {
 
 ProvisionPlan Session::provision_plan() const {
   HostSide host{host_from_guest, read_certificates(state_.profile.certificates)};
-  return {state_.data_owner, paths_.docker_socket, state_.profile.runtime, guest_files(state_.profile, host)};
+  return {state_.data_owner, paths_.docker_socket, state_.profile.runtime, guest_files(state_.profile, host),
+          state_.profile.provision};
 }
 
 asio::awaitable<void> Session::make_ready(Job& job) {

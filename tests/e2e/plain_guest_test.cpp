@@ -11,6 +11,8 @@ TEST(PlainGuest, GetsDockerAtItsFirstStartAndNothingAtTheNext) {
   ASSERT_OK(first);
   ASSERT_NO_FATAL_FAILURE(box.import_busybox("box"));
   EXPECT_EQ(box.docker({"run", "--rm", "box", "echo", "hello"}).out, "hello\n");
+  const Result named = box.docker({"run", "--rm", "box", "busybox", "nslookup", "host.docker.internal"});
+  EXPECT_NE(named.out.find("10.0.2.2"), std::string::npos) << named;
 
   const Result stopped = box.cl({"stop"}, {}, 200s);
   ASSERT_OK(stopped);

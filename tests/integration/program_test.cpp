@@ -51,10 +51,10 @@ TEST_F(Program, BashCompletes) {
       "source <(colima-like completion bash)\n"
       "complete_words() { COMP_WORDS=(colima-like \"$@\"); COMP_CWORD=$#; _colima_like colima-like \"${!#}\"; "
       "echo \"${COMPREPLY[*]}\"; }\n"
-      "complete -p colima-like; complete_words con; complete_words config set vm.a; complete_words use ''\n"
+      "complete -p colima-like; complete_words con; complete_words config set vm.a; complete_words use wo\n"
       "complete_words status wo; complete_words start --accel t";
   EXPECT_EQ(output({"bash", "--norc", "-c", script}),
-            "complete -F _colima_like colima-like\nconfig\nvm.accel\n\nwork\ntcg\n");
+            "complete -F _colima_like colima-like\nconfig\nvm.accel\nwork\nwork\ntcg\n");
 }
 
 TEST_F(Program, ZshCompletes) {

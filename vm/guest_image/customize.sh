@@ -87,7 +87,7 @@ fi
 
 # --- the rest -----------------------------------------------------------------------------------------------------------
 rm -f "$root"/etc/ssh/ssh_host_*_key*
-printf '127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n' > "$root/etc/hosts"
+printf '127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n10.0.2.2 host.docker.internal\n' > "$root/etc/hosts"
 in_root passwd -d root >&2
 in_root usermod -p '*' root
 rm -rf "$root"/var/cache/apt/*.bin "$root"/var/log/* "$root"/usr/share/doc-base

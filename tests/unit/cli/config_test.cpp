@@ -192,20 +192,59 @@ TEST_F(Config, SshConfigNeedsTheKeysOfAFirstStart) {
   EXPECT_EQ(read_file(paths_.keys_directory / "known_hosts"), "colima-like ssh-ed25519 AAAA host\n");
 }
 
+TEST_F(Config, SshConfigOffersTheAgentWhenTheMachineHasThatSetting) {
+  write_atomically(paths_.keys_directory / "ssh_host_ed25519_key.pub", "ssh-ed25519 AAAA host\n");
+  EXPECT_NE(say({"ssh-config"}).output.find("\n  IdentityAgent none\n"), std::string::npos);
+  State state;
+  state.since = 1;
+  state.profile.ssh_agent = true;
+  save_state(*FileLock::try_acquire(paths_.lock), paths_, state);
+  const std::string stanza = say({"ssh-config"}).output;
+  EXPECT_NE(stanza.find("\n  ForwardAgent yes\n"), std::string::npos) << stanza;
+  EXPECT_EQ(stanza.find("IdentityAgent"), std::string::npos) << stanza;
+}
+
+TEST_F(Config, ApplyTellsASuspendedMachineFromAStoppedOne) {
+  EXPECT_NE(say({"apply"}).errors.find("is not running"), std::string::npos);
+  State state;
+  state.since = 1;
+  state.phase = "suspended";
+  save_state(*FileLock::try_acquire(paths_.lock), paths_, state);
+  fs::create_directories(paths_.saved_directory);
+  write_atomically(paths_.saved_directory / "memory", "");
+  write_atomically(paths_.saved_marker, "{}");
+  const Said said = say({"apply"});
+  EXPECT_EQ(said.code, 3);
+  EXPECT_NE(said.errors.find("'default' is suspended"), std::string::npos) << said.errors;
+  EXPECT_NE(said.errors.find("start default resumes it and applies"), std::string::npos) << said.errors;
+}
+
 TEST_F(Config, ColimasSettingsAreTakenOverAndEachIsAccountedFor) {
   write_atomically(
       home_ / "colima.yaml",
       "cpu: 1\nmemory: 1.5\ndisk: 100\narch: host\nmounts:\n  - location: ~/src\n    writable: true\n"
-      "  - location: /data\n    mountPoint: /d\nvmType: vz\nrosetta: true\nhostname: x\nenv: {}\nodd: 3\n");
+      "  - location: /data\n    mountPoint: /d\nvmType: vz\nrosetta: true\nhostname: x\nenv: {A: 010}\nodd: 3\n"
+      "runtime: incus\nforwardAgent: true\nkubernetes:\n  enabled: false\n"
+      "docker:\n  debug: true\n  log-opts: {max-size: 1m}\nnetwork:\n  dns: [1.1.1.1]\n"
+      "  dnsHosts: {host.docker.internal: host.lima.internal, a.test: 1.2.3.4}\n"
+      "provision:\n- {mode: user, script: a}\n- {mode: ready, script: b}\n");
   const Said said = say({"import", "--colima", (home_ / "colima.yaml").string(), "mine"});
   EXPECT_EQ(said.code, 0) << said.errors;
-  for (const char* key : {"cpu ", "memory ", "disk ", "arch ", "mounts ", "vmType ", "rosetta ", "hostname ", "odd "})
+  for (const char* key : {"cpu ", "memory ", "disk ", "arch ", "mounts ", "vmType ", "rosetta ", "hostname ", "odd ",
+                          "runtime ", "docker ", "kubernetes.enabled ", "network.dnsHosts "})
     EXPECT_NE(said.output.find("\n" + std::string(key)), std::string::npos) << key << said.output;
   const Parsed parsed = parse_profile(read_file(home_ / "mine" / "profile.yaml"), "f");
   EXPECT_EQ(parsed.profile.memory, ByteSize::mib(1536));
   EXPECT_EQ(parsed.profile.disk, ByteSize::gib(100));
   EXPECT_EQ(parsed.profile.shares, (std::vector<std::string>{"~/src", "/data:/d:ro"}));
   EXPECT_TRUE(parsed.profile.rosetta);
+  EXPECT_TRUE(parsed.profile.ssh_agent);
+  EXPECT_EQ(parsed.profile.runtime, "docker");
+  EXPECT_EQ(parsed.profile.docker, R"({"debug":true,"log-opts":{"max-size":"1m"}})");
+  EXPECT_EQ(parsed.profile.env, (std::map<std::string, std::string>{{"A", "010"}}));
+  EXPECT_EQ(parsed.profile.dns, std::vector<std::string>{"1.1.1.1"});
+  EXPECT_EQ(parsed.profile.hosts, (std::map<std::string, std::string>{{"a.test", "1.2.3.4"}}));
+  EXPECT_EQ(parsed.profile.provision, (std::vector<Script>{{"a", "user", "after-boot"}, {"b", "system", "ready"}}));
   EXPECT_EQ(say({"import", "--colima", (home_ / "colima.yaml").string(), "mine"}).code, 2) << "taken";
 }
 

@@ -40,6 +40,16 @@ TEST(Edit, ReplacesAListOfSeveralLines) {
   EXPECT_EQ(unset("shares:\n  - ~/a\n  - ~/b\ncpus: 2\n", "shares"), "cpus: 2\n");
 }
 
+TEST(Edit, KnowsScriptsOfSeveralLines) {
+  const std::string yaml = "provision:\n- script: |\n    a\n    b\n  mode: user\ncpus: 2\n";
+  EXPECT_EQ(unset(yaml, "provision"), "cpus: 2\n");
+  EXPECT_EQ(set(yaml, "cpus", "4"), "provision:\n- script: |\n    a\n    b\n  mode: user\ncpus: 4\n");
+  EXPECT_EQ(set("cpus: 2\n", "provision", R"([{"script": "a \"b\"\nc: d # e"}])"),
+            "cpus: 2\nprovision: "
+            R"([{"script":"a \"b\"\nc: d # e","mode":"system","when":"after-boot"}])"
+            "\n");
+}
+
 TEST(Edit, RefusesWhatWouldLoseComments) {
   EXPECT_THROW(set("shares:\n  - ~/a\n  # and\n  - ~/b\n", "shares", "~/c"), Error);
   EXPECT_THROW(set("vm: {accel: tcg}\n", "vm.accel", "auto"), Error);

@@ -123,6 +123,32 @@ TEST(Keys, ProxiesAndRegistriesAreChecked) {
   EXPECT_NE(set(profile, "registries.certificates", "ca.pem"), "");
 }
 
+TEST(Keys, ScriptsAreJsonAndEachPartIsChecked) {
+  Profile profile;
+  EXPECT_EQ(set(profile, "provision", R"([{"script": "a\nb"}, {"script": "c", "mode": "user", "when": "ready"}])"), "");
+  EXPECT_EQ(profile.provision, (std::vector<Script>{{"a\nb", "system", "after-boot"}, {"c", "user", "ready"}}));
+  Profile same;
+  EXPECT_EQ(set(same, "provision", find_key("provision")->get(profile)), "");
+  EXPECT_EQ(same, profile);
+  for (const char* text : {"x", "{}", "[1]", "[{}]", R"([{"script": ""}])", R"([{"script": 1}])",
+                           R"([{"script": "x", "mode": "root"}])", R"([{"script": "x", "when": "boot"}])"})
+    EXPECT_NE(set(profile, "provision", text), "") << text;
+  EXPECT_EQ(set(profile, "provision", R"([{"sript": "x"}])"), "has no sript; did you mean script?");
+}
+
+TEST(Check, WhatThisHostsDriverCannotGive) {
+  Profile profile;
+  profile.driver = "vz";
+  auto problems = check(profile, host);
+  ASSERT_EQ(problems.size(), 1U);
+  EXPECT_EQ(problems[0].message, "vz is Apple's Virtualization framework, only on macOS hosts");
+  profile.driver = "qemu";
+  profile.nested = true;
+  EXPECT_TRUE(check(profile, host).empty());
+  EXPECT_EQ(check(profile, {4, ByteSize::gib(8), "macos", "aarch64"}).size(), 1U);
+  EXPECT_EQ(differences(Profile{}, profile, host).size(), 1U) << "auto is qemu here, so only nested differs";
+}
+
 TEST(Differences, KnowTheHostsArchitecture) {
   Profile from, to;
   to.arch = "x86_64";

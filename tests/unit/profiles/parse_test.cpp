@@ -73,6 +73,27 @@ TEST(Parse, EveryWrongItemOfAListHasItsPlace) {
             "f:4:5 shares must be a list of single values\n");
 }
 
+TEST(Parse, GroupsInAListAreReadAndEachMistakeHasItsPlace) {
+  const Parsed parsed =
+      parse_profile("provision:\n- script: |\n    a: 1\n    # b\n  when: ready\n- script: 010\n", "f");
+  EXPECT_TRUE(parsed.problems.empty());
+  EXPECT_EQ(parsed.profile.provision,
+            (std::vector<Script>{{"a: 1\n# b\n", "system", "ready"}, {"010", "system", "after-boot"}}));
+  EXPECT_EQ(
+      problems_of("provision:\n- a\n- script: [x]\n- script: x\n  script: y\n- wen: ready\n- script: x\n  mode: 1\n"),
+      "f:2:3 an item of provision must be a group of 'name: value' lines\n"
+      "f:3:3 an item of provision must have single values\n"
+      "f:5:3 script is given twice\n"
+      "f:6:3 an item of provision has no wen; did you mean when?\n"
+      "f:7:3 an item of provision has a mode that must be system or user, not '1'\n");
+  EXPECT_EQ(problems_of("provision: x\n"), "f:1:12 provision must be a list\n");
+}
+
+TEST(Parse, KubernetesIsKeptForLater) {
+  EXPECT_EQ(problems_of("kubernetes:\n  enabled: true\n"),
+            "f:1:1 kubernetes is kept for later: there is no Kubernetes here yet\n");
+}
+
 TEST(Parse, AKeyWithAPointIsToldHowToBeWritten) {
   EXPECT_EQ(problems_of("vm.accel: tcg\n"), "f:1:1 write this as 'accel:' under 'vm:'\n");
   EXPECT_EQ(problems_of("accel: tcg\n"), "f:1:1 unknown key accel; did you mean vm.accel?\n");

@@ -56,6 +56,22 @@ TEST(Settings, ListsOfBothAreJoined) {
   EXPECT_EQ(content(profile, "/etc/resolv.conf"), "nameserver 1.1.1.1\n");
 }
 
+TEST(Settings, ContainersAskTheMachinesOwnServerAndThatAsksTheOthers) {
+  Profile profile;
+  profile.dns = {"1.1.1.1"};
+  profile.docker = R"({"debug": true})";
+  EXPECT_EQ(made(profile).at("dns"), json::array{"169.254.53.53"});
+  EXPECT_EQ(content(profile, "/etc/resolv.conf"), "nameserver 1.1.1.1\n");
+  const fs::path image = fs::path(COLIMA_LIKE_SOURCE) / "vm/guest_image/rootfs/usr/lib/colima-like";
+  EXPECT_NE(read_file(image / "dnsmasq.conf").find("\nlisten-address=169.254.53.53\n"), std::string::npos);
+  EXPECT_NE(read_file(image / "dns-address").find("ip addr add 169.254.53.53/32 dev lo"), std::string::npos);
+}
+
+TEST(Settings, ScriptsAreHandedOverAsTheyAreAtTheirMoment) {
+  EXPECT_EQ(own_scripts({{"it's\n$x", "system", "ready"}, {"b", "user", "after-boot"}}),
+            "after_boot() {\n:\nscript 2 user 'b'\n}\nready() {\n:\nscript 1 system 'it'\\''s\n$x'\n}\n");
+}
+
 TEST(Settings, AProxyOnTheHostsLoopbackIsReachedAtTheHostsAddress) {
   EXPECT_EQ(proxy_for_guest("http://localhost:3128", "10.0.2.2"), "http://10.0.2.2:3128");
   EXPECT_EQ(proxy_for_guest("http://u:p@127.0.0.1:3128/x", "10.0.2.2"), "http://u:p@10.0.2.2:3128/x");

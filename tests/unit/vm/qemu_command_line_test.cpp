@@ -54,7 +54,7 @@ TEST(QemuCommandLine, BootsAnEmulatedPc) {
 -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
 -machine q35,vmport=off,hpet=off,i8042=off,sata=off,smbus=off,usb=off,dump-guest-core=off,mem-merge=off
 -accel tcg,thread=multi,tb-size=512
--cpu max
+-cpu max,vmx=off,svm=off
 -smp 2,sockets=1,cores=2,threads=1
 -m 2048M
 -global ICH9-LPC.disable_s3=1
@@ -109,11 +109,21 @@ TEST(QemuCommandLine, BootsAnArmMachineWithItsOwnConsoleAndNoPcParts) {
   for (const char* pc : {"vmport", "ICH9", "vmgenid", "i8042"}) EXPECT_EQ(text.find(pc), std::string::npos) << pc;
 }
 
+TEST(QemuCommandLine, GivesVirtualizationOnlyWhenAsked) {
+  BootPlan plan = typical();
+  plan.nested = true;
+  EXPECT_TRUE(has(qemu_command_line(plan, host_of(plan)), "-cpu", "max"));
+  plan.arch = "aarch64";
+  EXPECT_NE(joined(plan, host_of(plan))
+                .find("-machine virt,gic-version=max,dump-guest-core=off,mem-merge=off,virtualization=on\n"),
+            std::string::npos);
+}
+
 TEST(QemuCommandLine, UsesTheHostsCpuWhereItIsReal) {
   BootPlan plan = typical();
   plan.accel = Accel::kvm;
   EXPECT_TRUE(has(qemu_command_line(plan, host_of(plan)), "-accel", "kvm"));
-  EXPECT_TRUE(has(qemu_command_line(plan, host_of(plan)), "-cpu", "host"));
+  EXPECT_TRUE(has(qemu_command_line(plan, host_of(plan)), "-cpu", "host,vmx=off,svm=off"));
   EXPECT_TRUE(has(qemu_command_line(plan, host_of(plan)), "-append", "root=/dev/vda rw console=ttyS0"));
   plan.accel = Accel::hvf;
   EXPECT_TRUE(has(qemu_command_line(plan, host_of(plan)), "-accel", "hvf"));
