@@ -33,6 +33,7 @@ struct Profile {
   std::string network_address = "0.0.0.0";               ///< of ports that were published without one
   std::string network_forward = "published";             ///< "published", "all" or "none"
   std::vector<std::string> shares{"~"};                  ///< "location[:mount point][:ro]"
+  bool check_binds = true;                               ///< refuse mounts of folders that the machine does not see
   bool operator==(const Profile&) const = default;
 };
 
