@@ -41,6 +41,7 @@ void check(std::string_view source, const BindRules& rules) {
   std::string remedy = "this machine shares no folders: use a volume, or 'docker cp'";
   if (!rules.shared.empty())
     remedy = "share it: add '" + path.string() + "', or a folder above it, to 'shares' of the profile; or use a volume";
+  remedy += "; 'colima-like config set check_binds false' and 'colima-like apply' turn this check off";
   throw Error(Errc::invalid_config, path.string() + " is not shared with the machine", std::move(remedy))
       .because("the container would find an empty folder there");
 }

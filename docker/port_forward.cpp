@@ -98,15 +98,39 @@ PortForward::PortForward(asio::any_io_executor executor, Config config)
   tasks_.spawn("published ports", watch());
   tasks_.spawn("published ports", reconcile());
   tasks_.spawn("published ports", retry_failed());
+  watch_listeners();
 }
 
 PortForward::~PortForward() = default;
 
 asio::awaitable<void> PortForward::stop() {
   stopping_ = true;
+  if (listeners_) co_await listeners_->stop();
   while (!entries_.empty()) remove(entries_.begin());
   co_await udp_.stop();
   co_await tasks_.stop();
+}
+
+/// Has reconcile() compare what is open with what should be.
+void PortForward::compare() {
+  ++asked_;
+  ask_.notify_all();
+}
+
+void PortForward::watch_listeners() {
+  if (config_.rules.forwarded != Forwarded::all) return;
+  listeners_ = std::make_unique<ListenerWatch>(executor_, config_.guest, [this] { compare(); });
+}
+
+asio::awaitable<void> PortForward::set_rules(PortRules rules) {
+  if (rules.forwarded != config_.rules.forwarded) {
+    if (listeners_) co_await listeners_->stop();
+    listeners_.reset();
+    config_.rules = rules;
+    watch_listeners();
+  }
+  config_.rules = rules;
+  co_await settled();
 }
 
 // ---- what should be open ------------------------------------------------------------------------------------------
@@ -135,14 +159,12 @@ asio::awaitable<void> PortForward::follow_events(Guest& guest) {
   engine_answers_ = true;
   // Only now: what changes after the list is an event.
   dead_.clear();
-  ++asked_;
-  ask_.notify_all();
+  compare();
   while (const auto event = co_await events->next()) {
     log::debug("event: {} {} {}", event->type, event->action, event->id.substr(0, 12));
     if (event->type == "container" && event->action == "die") remove_container(event->id);
     if (event->type == "container" && event->action == "start") dead_.erase(event->id);
-    ++asked_;
-    ask_.notify_all();
+    compare();
   }
 }
 
@@ -182,7 +204,9 @@ asio::awaitable<void> PortForward::list_and_apply() {
     list_stream_ = co_await guest->open_unix(config_.engine);
     containers = co_await docker::running_containers(*list_stream_);
   }
-  co_await apply(wanted_ports(*containers, config_.rules));
+  WantedPorts wanted = wanted_ports(*containers, config_.rules);
+  if (listeners_) add_listeners(wanted, listeners_->now(), *containers, config_.rules);
+  co_await apply(std::move(wanted));
 }
 
 void PortForward::leave_out_the_dead(WantedPorts& wanted) {
@@ -260,8 +284,8 @@ void PortForward::remove_container(const std::string& id) {
 }
 
 asio::awaitable<void> PortForward::settled() {
-  const std::uint64_t mine = ++asked_;
-  ask_.notify_all();
+  compare();
+  const std::uint64_t mine = asked_;
   auto wait = [](PortForward& self, std::uint64_t number) -> asio::awaitable<void> {
     while (self.done_ < number) co_await self.settled_.wait();
   };

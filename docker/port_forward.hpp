@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "docker/api.hpp"
+#include "docker/listener_watch.hpp"
 #include "docker/ports.hpp"
 #include "docker/relay.hpp"
 #include "docker/udp_forward.hpp"
@@ -30,10 +31,10 @@ struct PortStatus {
   std::int64_t since = 0;                              ///< when it was opened, or first failed; seconds since 1970
 };
 
-/// Keeps the ports that the containers of a guest publish open on this host, on exactly the addresses asked for. It
-/// listens to the engine's events and compares with the engine's list after each and after every gap; nothing is
-/// polled, but ports that are taken on this host, which are tried again until they are free. Owner's rule: await stop()
-/// before destruction.
+/// Keeps the ports that the containers of a guest publish open on this host, on exactly the addresses asked for; with
+/// Forwarded::all those of programs in the guest, too. It listens to the engine's events and compares with the engine's
+/// list after each and after every gap; nothing is polled, but ports that are taken on this host, which are tried again
+/// until they are free. Owner's rule: await stop() before destruction.
 class PortForward {
  public:
   struct Timings {
@@ -59,6 +60,9 @@ class PortForward {
   PortForward& operator=(const PortForward&) = delete;
   ~PortForward();
 
+  /// From now on these rules; returns as settled() does. Ports that both rules want stay open, with their connections.
+  asio::awaitable<void> set_rules(PortRules rules);
+
   /// Returns when the ports of all containers that run at this moment are open, or known to fail. Gives up silently
   /// when the engine does not say in time.
   asio::awaitable<void> settled();
@@ -83,6 +87,8 @@ class PortForward {
   asio::awaitable<void> list_and_apply();
   asio::awaitable<void> apply(WantedPorts wanted);
   asio::awaitable<void> retry_failed();
+  void watch_listeners();
+  void compare();
 
   void open(Entry& entry);
   bool open_tcp(Entry& entry, error_code& ec);
@@ -98,7 +104,8 @@ class PortForward {
   asio::any_io_executor executor_;
   Config config_;
   Entries entries_;
-  std::vector<std::string> told_;  // the problems that on_change was told of
+  std::unique_ptr<ListenerWatch> listeners_;  // with Forwarded::all
+  std::vector<std::string> told_;             // the problems that on_change was told of
   std::shared_ptr<ByteStream> list_stream_;
   std::uint64_t asked_ = 0, done_ = 0;  // comparisons
   Notifier ask_, settled_;

@@ -4,7 +4,9 @@
 #include <boost/crc.hpp>
 #include <boost/json/object.hpp>
 #include <boost/json/value.hpp>
+#include <cctype>
 #include <optional>
+#include <sstream>
 
 namespace cl {
 namespace json = boost::json;
@@ -44,6 +46,29 @@ Container read_container(const json::value& from) {
   return container;
 }
 
+/// The 64 hex digits in a control group's path that are a container's id, whoever named the group; empty without.
+std::string container_of(const std::string& control_group) {
+  constexpr std::size_t length = 64;
+  std::size_t digits = 0;
+  for (std::size_t i = 0; i < control_group.size(); ++i) {
+    digits = std::isxdigit(static_cast<unsigned char>(control_group[i])) != 0 ? digits + 1 : 0;
+    if (digits == length) return control_group.substr(i + 1 - length, length);
+  }
+  return {};
+}
+
+/// Who listens there: a container in the guest's own network, or a program of the guest.
+Container listening_container(const Listener& listener, const json::array& containers) {
+  Container found;
+  found.name = "the machine";
+  if (const std::string id = container_of(listener.control_group); !id.empty())
+    for (const json::value& one : containers)
+      if (text(one, "Id") == id) found = read_container(one);
+  found.addresses = {"127.0.0.1"};
+  if (listener.address.is_v6()) found.addresses = {"::1"};
+  return found;
+}
+
 /// Nothing for what is no address, and for the family that the default address does not have.
 std::optional<asio::ip::address> host_address(const std::string& said, const PortRules& rules) {
   error_code ec;
@@ -80,6 +105,7 @@ std::vector<std::pair<std::string, std::uint16_t>> PublishedPort::targets() cons
 
 WantedPorts wanted_ports(const json::array& containers, const PortRules& rules) {
   WantedPorts wanted;
+  if (rules.forwarded == Forwarded::none) return wanted;
   for (const json::value& one : containers) {
     const json::value* ports = find(one, "Ports");
     if (ports == nullptr || !ports->is_array()) continue;
@@ -101,6 +127,42 @@ WantedPorts wanted_ports(const json::array& containers, const PortRules& rules) 
     }
   }
   return wanted;
+}
+
+std::optional<Listener> read_listener(std::string_view line) {
+  std::istringstream words{std::string(line)};
+  std::string protocol, address;
+  int port = 0;
+  Listener listener;
+  if (!(words >> protocol >> address >> port >> listener.control_group)) return std::nullopt;
+  error_code ec;
+  listener.address = asio::ip::make_address(address, ec);
+  if (ec || port <= 0 || port > 65535 || (protocol != "tcp" && protocol != "udp")) return std::nullopt;
+  listener.protocol = protocol == "udp" ? Protocol::udp : Protocol::tcp;
+  listener.port = static_cast<std::uint16_t>(port);
+  return listener;
+}
+
+void add_listeners(WantedPorts& wanted, const std::vector<Listener>& listeners, const json::array& containers,
+                   const PortRules& rules) {
+  for (const Listener& listener : listeners) {
+    std::vector<std::string> here;
+    if (listener.address == asio::ip::address_v4::loopback() || listener.address == asio::ip::address_v6::loopback())
+      here = {listener.address.to_string()};
+    // One that listens on every IPv6 address nearly always takes IPv4, too; nothing tells when it does not.
+    if (listener.address == asio::ip::address_v4::any()) here = {"0.0.0.0"};
+    if (listener.address == asio::ip::address_v6::any()) here = {"0.0.0.0", "::"};
+    for (const std::string& said : here) {
+      const auto address = host_address(said, rules);
+      if (!address) continue;
+      PublishedPort port;
+      port.at = {listener.protocol, *address, listener.port};
+      port.private_port = listener.port;
+      port.container = std::make_shared<const Container>(listening_container(listener, containers));
+      const HostPort key = port.at;
+      wanted.emplace(key, std::move(port));
+    }
+  }
 }
 
 std::pair<std::uint16_t, std::uint16_t> ephemeral_ports(std::string_view machine,

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -35,7 +36,7 @@ struct HostPort {
 /// A running container, as far as ports are concerned.
 struct Container {
   std::string id, name;
-  std::vector<std::string> addresses;  ///< its own in the guest's networks, IPv4 first; none with the host's network
+  std::vector<std::string> addresses;  ///< where it is reached in the guest, IPv4 first; none with the host's network
   std::string run;                     ///< another for each start: the ids of its ends in its networks
 };
 
@@ -49,11 +50,21 @@ struct PublishedPort {
   std::vector<std::pair<std::string, std::uint16_t>> targets() const;
 };
 
+/// Which of the guest's ports appear on this host.
+enum class Forwarded {
+  none,
+  published,  ///< what containers publish
+  all         ///< and what programs in the guest listen on outside of containers' networks
+};
+
 struct PortRules {
   /// Where ports are opened that are published without an address, or on every one, which is the same to Docker.
   /// Unspecified: as Docker says, on every address. A loopback address: on both families' loopback. Any other: there,
   /// and not at all for the other family.
   asio::ip::address default_address;
+  Forwarded forwarded = Forwarded::published;
+
+  bool operator==(const PortRules&) const = default;
 };
 
 /// The ports, first and last, from which the engine of a machine of this name takes those that containers publish
@@ -66,5 +77,22 @@ using WantedPorts = std::map<HostPort, PublishedPort>;
 
 /// From the engine's list of running containers. What is not understood in it is left out.
 WantedPorts wanted_ports(const boost::json::array& containers, const PortRules& rules);
+
+/// A port of the guest itself on which a program listens.
+struct Listener {
+  Protocol protocol = Protocol::tcp;
+  asio::ip::address address;
+  std::uint16_t port = 0;
+  std::string control_group;  ///< of the program: "/docker/ID" for a container's; "-" when it is not known
+};
+
+/// One line of docker/listen_watch.pl; nothing when it is none.
+std::optional<Listener> read_listener(std::string_view line);
+
+/// Adds ports that lead to programs in the guest, where no container publishes them: those that listen on every address
+/// (here: where ports without an address are opened), and on 127.0.0.1 or ::1 (here: the same). Other addresses were
+/// chosen to be reached from one network of the guest only.
+void add_listeners(WantedPorts& wanted, const std::vector<Listener>& listeners, const boost::json::array& containers,
+                   const PortRules& rules);
 
 }  // namespace cl

@@ -346,6 +346,10 @@ constexpr std::array table{
         "the machine's root disk with all that was installed in it", now, R"({"enum": ["auto", "qemu", "vz"]})",
         [](Profile& p, std::string_view text) { return set_choice(p.driver, text, drivers); },
         [](const Profile& p) { return p.driver; }},
+    Key{"check_binds", "", "whether containers that mount a folder of this host which is not shared are refused",
+        Kind::scalar, Change::live, "", now, boolean_schema,
+        [](Profile& p, std::string_view text) { return set_boolean(p.check_binds, text); },
+        [](const Profile& p) { return std::string(p.check_binds ? "true" : "false"); }},
     Key{"vm.accel", "accel", "what runs the guest's instructions: auto, kvm, hvf or tcg", Kind::scalar, Change::restart,
         "", now, R"({"enum": ["auto", "kvm", "hvf", "tcg"]})",
         [](Profile& p, std::string_view text) { return set_choice(p.accel, text, accels); },
@@ -364,15 +368,16 @@ constexpr std::array table{
         [](Profile& p, std::string_view text) { return set_map(p.hosts, text, &wrong_host); },
         [](const Profile& p) { return map_text(p.hosts); }},
     Key{"network.address", "", "host address of ports that are published without one", Kind::scalar, Change::live, "",
-        not_yet, words_schema,
+        now, words_schema,
         [](Profile& p, std::string_view text) {
           auto wrong = wrong_address(text);
           if (!wrong) p.network_address = text;
           return wrong;
         },
         [](const Profile& p) { return p.network_address; }},
-    Key{"network.forward", "", "which of the machine's ports appear on the host: published, all or none", Kind::scalar,
-        Change::live, "", not_yet, R"({"enum": ["published", "all", "none"]})",
+    Key{"network.forward", "",
+        "which of the machine's ports appear on the host: those that containers publish (published), all, or none",
+        Kind::scalar, Change::live, "", now, R"({"enum": ["published", "all", "none"]})",
         [](Profile& p, std::string_view text) { return set_choice(p.network_forward, text, forwards); },
         [](const Profile& p) { return p.network_forward; }},
     Key{"ssh.agent", "", "this host's SSH agent in 'colima-like ssh' and for whoever uses ssh-config", Kind::scalar,

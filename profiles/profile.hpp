@@ -44,7 +44,8 @@ struct Profile {
   std::string network_forward = "published";             ///< "published", "all" or "none"
   std::vector<std::string> shares{"~"};                  ///< "location[:mount point][:ro]"
   std::vector<Script> provision;
-  bool ssh_agent = false;  ///< the host's SSH agent is at hand in sessions
+  bool ssh_agent = false;   ///< the host's SSH agent is at hand in sessions
+  bool check_binds = true;  ///< refuse mounts of folders that the machine does not see
   bool operator==(const Profile&) const = default;
 };
 

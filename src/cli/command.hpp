@@ -53,6 +53,7 @@ struct Invocation {
   bool uninstall = false;
   std::string colima;
   std::string shell;
+  bool remove = false;
   bool json = false;
   bool force = false;
   bool data = false;
@@ -87,7 +88,8 @@ enum Option : unsigned {
   install_options = 1U << 13U,
   hidden_verb = 1U << 14U,  ///< not for people: left out of help and completion
   cold_option = 1U << 15U,
-  command_verbatim = 1U << 16U  ///< everything that follows, options too
+  command_verbatim = 1U << 16U,  ///< everything that follows, options too
+  remove_option = 1U << 17U
 };
 
 /// One verb. Help, dispatch and "did you mean" read the same table.
@@ -141,6 +143,7 @@ int run_export(const Invocation&);
 int run_import(const Invocation&);
 int run_env(const Invocation&);
 int run_ssh_config(const Invocation&);
+int run_socket_link(const Invocation&);
 int run_ssh_server(const Invocation&);
 int run_ctr(const Invocation&);
 int run_nerdctl(const Invocation&);

@@ -1,11 +1,25 @@
 #include <iostream>
 
 #include "profiles/state.hpp"
+#include "src/base/file.hpp"
 #include "src/cli/command.hpp"
 #include "src/cli/launch.hpp"
+#include "src/cli/output.hpp"
+#include "src/cli/socket_link.hpp"
 
 namespace cl::cli {
 namespace {
+
+/// A link to a profile that is gone leads nowhere.
+void take_link_away(const Home& home, const ProfilePaths& paths) {
+  std::error_code no_link;
+  if (fs::read_symlink(usual_socket, no_link) != paths.docker_socket) return;
+  try {
+    unlink_socket(usual_socket, home.profiles);
+  } catch (const Error& error) {
+    print_note(std::string(usual_socket) + " still leads to it: " + one_line(error));
+  }
+}
 
 asio::awaitable<int> remove_profile(const Invocation& call) {
   const ProfilePaths paths = profile_paths(call.home, call.profile);
@@ -19,6 +33,7 @@ asio::awaitable<int> remove_profile(const Invocation& call) {
   request.arguments["force"] = call.force;
   const auto result = co_await call_with_progress(daemon, std::move(request));
   forget_current(call.home, paths.name);
+  take_link_away(call.home, paths);
   std::cout << std::string_view(result.at("summary").as_string()) << '\n';
   co_return 0;
 }

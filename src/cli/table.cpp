@@ -55,6 +55,8 @@ constexpr std::array table{
          &run_ssh_config},
     Verb{"env", "Print what makes a shell's docker and Testcontainers use the machine", one_profile | shell_option,
          &run_env},
+    Verb{"socket-link", "Make /var/run/docker.sock lead to the profile, for programs that look nowhere else",
+         one_profile | remove_option, &run_socket_link},
     Verb{"ports", "Show the ports that containers publish on this host", one_profile | json_option, &run_ports},
     Verb{"logs", "Show the logs of the daemon or the machine's console", one_profile | log_options, &run_logs},
     Verb{"version", "Show the version", json_option, &run_version},
@@ -112,6 +114,7 @@ void define(CLI::App& app, const Verb& command, Invocation& into) {
     auto* install = app.add_flag("--install", into.install, "include it in ~/.ssh/config");
     app.add_flag("--uninstall", into.uninstall, "take it out again")->excludes(install);
   }
+  if ((options & remove_option) != 0) app.add_flag("--remove", into.remove, "put back what was there before");
   if ((options & json_option) != 0) app.add_flag("--json", into.json, "print JSON");
   if ((options & force_option) != 0) app.add_flag("-f,--force", into.force, "do not wait for the guest");
   if ((options & cold_option) != 0)

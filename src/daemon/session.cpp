@@ -335,8 +335,8 @@ asio::awaitable<void> Session::make_ready(Job& job) {
 
   const Runtime& runtime = runtime_of(state_.profile);
   state_.runtime_version.clear();
-  if (ports_) co_await ports_->settled();  // of containers that came back by themselves
-  connect_ports();                         // only now: a second handshake would slow the boot down
+  co_await settle_ports();
+  connect_ports();  // only now: a second handshake would slow the boot down
   if (runtime.title.empty()) co_return;
   job.begin("runtime", fmt::format("asking {} for its version", runtime.title));
   if (runtime.speaks_docker) {

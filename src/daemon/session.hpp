@@ -133,6 +133,7 @@ class Session {
   std::chrono::milliseconds patience() const noexcept;
   asio::awaitable<std::shared_ptr<Guest>> reach_guest();
   void open_ports();
+  asio::awaitable<void> settle_ports();
   void connect_ports();
   asio::awaitable<void> close_forwards();
   void enter(VmEvent event, std::string reason = {});

@@ -16,6 +16,15 @@ namespace {
 
 std::string product_description(const std::string& profile) { return "colima-like, profile " + profile; }
 
+/// Of a profile whose values were checked.
+PortRules port_rules(const Profile& profile) {
+  PortRules rules;
+  rules.default_address = asio::ip::make_address(profile.network_address);
+  if (profile.network_forward == "none") rules.forwarded = Forwarded::none;
+  if (profile.network_forward == "all") rules.forwarded = Forwarded::all;
+  return rules;
+}
+
 }  // namespace
 
 // --- the engine's socket and the published ports ---------------------------------------------------------------------
@@ -70,7 +79,9 @@ void Session::open_forward() {
   gates->settled = [this]() -> asio::awaitable<void> {
     if (ports_) co_await ports_->settled();
   };
-  gates->check = [rules = BindRules{{}, paths_.docker_socket}](std::string_view body) { check_binds(body, rules); };
+  gates->check = [this](std::string_view body) {
+    if (state_.profile.check_binds) check_binds(body, BindRules{{}, paths_.docker_socket});
+  };
   auto open = [this, gates]() -> asio::awaitable<std::unique_ptr<ByteStream>> {
     auto stream = co_await open_engine();
     if (!runtime_of(state_.profile).speaks_docker) co_return stream;
@@ -91,11 +102,17 @@ void Session::open_ports() {
     co_return co_await reach_guest();
   };
   config.engine = runtime.guest_socket;
+  config.rules = port_rules(state_.profile);
   config.on_change = [this] {
     state_.port_problems = ports_->problems();
     save_state(lock_, paths_, state_);
   };
   ports_ = std::make_unique<PortForward>(executor_, std::move(config));
+}
+
+/// The profile's rules, which may have changed, and the ports of containers that came back by themselves.
+asio::awaitable<void> Session::settle_ports() {
+  if (ports_) co_await ports_->set_rules(port_rules(state_.profile));
 }
 
 /// What comes in on published ports is carried by link_ until this is connected.

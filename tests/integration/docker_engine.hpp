@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/local/datagram_protocol.hpp>
 #include <csignal>
 #include <fstream>
@@ -34,6 +35,25 @@ inline std::string no_dockerd() {
     if (!find_program(program)) return std::string(program) + " is not installed";
   return {};
 #endif
+}
+
+/// As for a guest, but begin where nobody on this host has a port at the moment: two guests of the same place would
+/// want the same numbers, and so do two tests at once.
+inline std::pair<std::uint16_t, std::uint16_t> free_ephemeral_ports() {
+  constexpr int needed = 8;  // more than any test publishes without a number
+  asio::io_context io(1);
+  for (int attempt = 0;; ++attempt) {
+    const std::string name = "guest " + std::to_string(::getpid()) + " " + std::to_string(attempt);
+    const auto range = ephemeral_ports(name, platform::connection_ports());
+    bool free = true;
+    for (int i = 0; free && i < needed; ++i) {
+      asio::ip::tcp::acceptor probe(io, asio::ip::tcp::v6());
+      error_code ec;
+      probe.bind({asio::ip::tcp::v6(), static_cast<std::uint16_t>(range.first + i)}, ec);
+      free = !ec;
+    }
+    if (free || attempt == 100) return range;
+  }
 }
 
 class Dockerd {
@@ -66,7 +86,7 @@ class Dockerd {
       for (const char* no : {"--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false"})
         command.argv.emplace_back(no);
     } else {
-      const auto [first, last] = ephemeral_ports("guest", platform::connection_ports());  // as for a guest
+      const auto [first, last] = free_ephemeral_ports();
       const std::string set_up = "ip link set lo up && echo " + std::to_string(first) + " " + std::to_string(last) +
                                  " >/proc/sys/net/ipv4/ip_local_port_range && exec \"$@\"";
       const std::vector<std::string> enter{"unshare", "--net", "sh", "-c", set_up, "sh"};

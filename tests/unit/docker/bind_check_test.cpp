@@ -26,7 +26,8 @@ std::string mount(const std::string& type, const std::string& source) {
 TEST(BindCheck, NamesThePathAndTheShareToAdd) {
   const std::string refusal =
       "/home/u/other is not shared with the machine: the container would find an empty folder there | share it: add "
-      "'/home/u/other', or a folder above it, to 'shares' of the profile; or use a volume";
+      "'/home/u/other', or a folder above it, to 'shares' of the profile; or use a volume; "
+      "'colima-like config set check_binds false' and 'colima-like apply' turn this check off";
   EXPECT_EQ(dash_v("/home/u/other:/x"), refusal);
   EXPECT_EQ(dash_v("/home/u/other:/x:ro"), refusal);
   EXPECT_EQ(mount("bind", "/home/u/other"), refusal);

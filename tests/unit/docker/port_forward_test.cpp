@@ -3,9 +3,15 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
+#ifdef __linux__
+#include <linux/capability.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
+#include <fstream>
 #include <random>
 
 #include "docker/socket_forward.hpp"
@@ -19,14 +25,28 @@ namespace {
 namespace ip = asio::ip;
 using Clock = std::chrono::steady_clock;
 
+/// A program in the guest that says what the test makes it say.
+class FakeProcess : public GuestProcess {
+ public:
+  explicit FakeProcess(std::unique_ptr<MemoryStream> io) : io_(std::move(io)) {}
+  ByteStream& io() override { return *io_; }
+  asio::awaitable<std::size_t> read_errors(std::span<char>) override { co_return 0; }
+  asio::awaitable<void> resize(TerminalSize) override { co_return; }
+  asio::awaitable<int> wait_exit() override { co_return 0; }
+
+ private:
+  std::unique_ptr<MemoryStream> io_;
+};
+
 /// A guest in memory: an engine that lists what it is told to, and containers whose ports echo.
 class FakeGuest : public Guest {
  public:
   explicit FakeGuest(asio::any_io_executor executor) : executor_(executor), said_(executor), tasks_(executor) {}
 
   asio::awaitable<std::unique_ptr<GuestProcess>> exec(ExecRequest) override {
-    throw Error(Errc::guest_failed, "no programs here");
-    co_return nullptr;
+    auto ends = MemoryStream::pair(executor_);
+    helper = std::move(ends.second);
+    co_return std::make_unique<FakeProcess>(std::move(ends.first));
   }
   asio::awaitable<std::unique_ptr<ByteStream>> open_unix(std::string) override {
     auto ends = MemoryStream::pair(executor_);
@@ -55,6 +75,7 @@ class FakeGuest : public Guest {
   bool listening = true;
   int asked = 0;
   std::string targets;
+  std::unique_ptr<MemoryStream> helper;  ///< the other end of the last program that was started
 
  private:
   asio::awaitable<void> answer(std::unique_ptr<MemoryStream> client) {
@@ -226,6 +247,81 @@ asio::awaitable<std::string> nobody_listens() {
 TEST(PortForward, ResetsAConnectionThatNobodyTakes) {
   EXPECT_NE(run(nobody_listens()).find("reset by peer"), std::string::npos);
 }
+
+asio::awaitable<std::string> ports_of_the_guest() {
+  auto executor = co_await asio::this_coro::executor;
+  Bed bed(executor);
+  const std::uint16_t published = free_port(), listening = free_port();
+  bed.guest->list = container("a", "1", published);
+  PortRules rules{ip::make_address("127.0.0.1"), Forwarded::all};
+  co_await bed.ports->set_rules(rules);
+  std::string wrong;
+  if (bed.open() != 1) wrong += std::to_string(bed.open()) + " are open before the guest has told of any ";
+  while (!bed.guest->helper) co_await asio::post(executor, asio::use_awaitable);
+  const std::string list = "tcp 0.0.0.0 " + std::to_string(listening) + " /\n.\n";
+  co_await bed.guest->helper->write(list);
+  while (bed.open() != 2) co_await asio::post(executor, asio::use_awaitable);
+  if (co_await ask(listening, "x") != "x") wrong += "it does not answer ";
+  if (bed.guest->targets != "127.0.0.1:" + std::to_string(listening) + " ") wrong += bed.guest->targets;
+  co_await bed.guest->helper->write(std::string_view(".\n"));
+  while (bed.open() != 1) co_await asio::post(executor, asio::use_awaitable);
+  co_await bed.guest->helper->write(list);
+  while (bed.open() != 2) co_await asio::post(executor, asio::use_awaitable);
+  rules.forwarded = Forwarded::published;
+  co_await bed.ports->set_rules(rules);
+  if (bed.open() != 1) wrong += std::to_string(bed.open()) + " are open when only published ones are wanted ";
+  rules.forwarded = Forwarded::none;
+  co_await bed.ports->set_rules(rules);
+  if (bed.open() != 0) wrong += std::to_string(bed.open()) + " are open when none are wanted";
+  co_await bed.stop();
+  co_return wrong;
+}
+
+TEST(PortForward, FollowsWhatListensInTheGuestWhenItIsTo) { EXPECT_EQ(run(ports_of_the_guest()), ""); }
+
+#ifdef __linux__
+/// While it lives, this thread may not open ports that need a right, whoever it runs as.
+class WithoutPrivilegedPorts {
+ public:
+  WithoutPrivilegedPorts() {
+    ::syscall(SYS_capget, &header_, before_.data());
+    auto less = before_;
+    less[0].effective &= ~(1U << CAP_NET_BIND_SERVICE);
+    ::syscall(SYS_capset, &header_, less.data());
+  }
+  ~WithoutPrivilegedPorts() { ::syscall(SYS_capset, &header_, before_.data()); }
+
+ private:
+  __user_cap_header_struct header_{_LINUX_CAPABILITY_VERSION_3, 0};
+  std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> before_{};
+};
+
+asio::awaitable<std::string> privileged_port() {
+  const WithoutPrivilegedPorts weak;
+  Bed bed(co_await asio::this_coro::executor);
+  const std::uint16_t other = free_port();
+  std::string list = container("a", "1", 81);
+  list.back() = ',';
+  bed.guest->list = list + container("b", "1", other).substr(1);
+  co_await bed.ports->settled();
+  std::string said;
+  for (const PortStatus& port : bed.ports->ports())
+    if (port.at.port == 81) said += port.problem + " | " + port.remedy;
+  said += " | " + co_await ask(other, "served");
+  co_await bed.stop();
+  co_return said;
+}
+
+TEST(PortForward, TellsWhatAPortNeedsThatThisUserMayNotOpen) {
+  int first = 0;
+  std::ifstream("/proc/sys/net/ipv4/ip_unprivileged_port_start") >> first;
+  if (first <= 81) GTEST_SKIP() << "everybody may open such ports here";
+  const std::string from = std::to_string(first);
+  EXPECT_EQ(run(privileged_port()),
+            "this user may not open ports below " + from + " | publish a port from " + from +
+                " on, or allow it: sudo sysctl net.ipv4.ip_unprivileged_port_start=81 | served");
+}
+#endif
 
 asio::awaitable<std::string> large_range(int count) {
   auto executor = co_await asio::this_coro::executor;

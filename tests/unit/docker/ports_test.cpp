@@ -75,6 +75,65 @@ TEST(WantedPorts, TellTwoRunsOfAContainerApart) {
   EXPECT_NE(run(web), run(again));
 }
 
+TEST(WantedPorts, AreNoneWhenNothingIsForwarded) {
+  EXPECT_EQ(wanted(web, PortRules{asio::ip::make_address("0.0.0.0"), Forwarded::none}), "");
+}
+
+std::string with_listeners(std::string_view list, const std::vector<std::string>& lines, PortRules rules = {}) {
+  const auto containers = boost::json::parse(list).as_array();
+  std::vector<Listener> listeners;
+  for (const std::string& line : lines)
+    if (const auto listener = read_listener(line)) listeners.push_back(*listener);
+  WantedPorts ports = wanted_ports(containers, rules);
+  add_listeners(ports, listeners, containers, rules);
+  std::string all;
+  for (const auto& [at, port] : ports) {
+    const auto [host, number] = port.targets().front();
+    all += at.str() + " " + port.container->name + " -> " + host + " " + std::to_string(number) + "\n";
+  }
+  return all;
+}
+
+TEST(Listeners, OnEveryAddressOrOnLoopbackAreWantedHere) {
+  EXPECT_EQ(with_listeners("[]", {"tcp 0.0.0.0 80 /system.slice/a.service", "tcp :: 81 -", "tcp 127.0.0.1 82 /",
+                                  "tcp ::1 83 /", "udp 0.0.0.0 53 /"}),
+            "0.0.0.0:80/tcp the machine -> 127.0.0.1 80\n"
+            "0.0.0.0:81/tcp the machine -> ::1 81\n"
+            "[::]:81/tcp the machine -> ::1 81\n"
+            "127.0.0.1:82/tcp the machine -> 127.0.0.1 82\n"
+            "[::1]:83/tcp the machine -> ::1 83\n"
+            "0.0.0.0:53/udp the machine -> 127.0.0.1 53\n");
+}
+
+TEST(Listeners, OnOneOfTheGuestsAddressesStayInTheGuest) {
+  EXPECT_EQ(with_listeners("[]", {"tcp 172.17.0.1 80 /", "tcp 10.0.2.15 81 /", "tcp 127.0.0.53 53 /"}), "");
+}
+
+TEST(Listeners, AreOpenedWhereTheProfileSays) {
+  EXPECT_EQ(with_listeners("[]", {"tcp :: 80 /"}, PortRules{asio::ip::make_address("127.0.0.1"), Forwarded::all}),
+            "127.0.0.1:80/tcp the machine -> ::1 80\n[::1]:80/tcp the machine -> ::1 80\n");
+}
+
+TEST(Listeners, AreNamedAfterTheirContainer) {
+  const std::string id(64, 'a');
+  const std::string list = R"([{"Id":")" + id + R"(","Names":["/net"],"Ports":[]}])";
+  for (const std::string group : {"/docker/" + id, "/system.slice/docker-" + id + ".scope"})
+    EXPECT_EQ(with_listeners(list, {"tcp 0.0.0.0 80 " + group}), "0.0.0.0:80/tcp net -> 127.0.0.1 80\n");
+  EXPECT_EQ(with_listeners(list, {"tcp 0.0.0.0 80 /docker/" + std::string(64, 'b')}),
+            "0.0.0.0:80/tcp the machine -> 127.0.0.1 80\n");
+}
+
+TEST(Listeners, DoNotTakeThePlaceOfPublishedPorts) {
+  const std::string all = with_listeners(web, {"tcp 0.0.0.0 8080 /", "tcp :: 8080 /"});
+  EXPECT_EQ(all.find("the machine"), std::string::npos) << all;
+}
+
+TEST(Listeners, AreNotReadFromNonsense) {
+  for (const char* line : {"", "tcp", "tcp 0.0.0.0 80", "tcp 0.0.0.0 0 /", "tcp 0.0.0.0 65536 /", "tcp nowhere 1 /",
+                           "sctp 0.0.0.0 1 /", "tcp 0.0.0.0 x /"})
+    EXPECT_FALSE(read_listener(line)) << line;
+}
+
 using Range = std::pair<std::uint16_t, std::uint16_t>;
 
 TEST(EphemeralPorts, AreNoneOfThoseThatTheHostTakesByItself) {
