@@ -175,11 +175,11 @@ int run_program(const Invocation& call, const std::string& program, const std::s
 }  // namespace
 
 int run_ctr(const Invocation& call) {
-  return run_program(call, "ctr", "try colima-like config set runtime containerd, and colima-like restart");
+  return run_program(call, "ctr", "try: colima-like config set runtime containerd, and colima-like restart");
 }
 int run_nerdctl(const Invocation& call) {
   return run_program(call, "nerdctl",
-                     "because Debian 13 has no package of it\n  try its release for Linux, put into the machine's "
+                     "because Debian 13 has no package of it\n  try: its release for Linux, put into the machine's "
                      "/usr/local/bin; a script of 'provision' does that for every machine of the profile");
 }
 

@@ -150,8 +150,7 @@ asio::awaitable<json::object> Session::do_start(Job& job, StartOrder order, std:
     if (order.wake) co_return started("already runs");
     co_await notice_death();
     if (!ended_) {
-      const bool anew = apply_live(wanted);
-      if (anew) co_await make_ready(job);
+      co_await bring_in(job, wanted);
       co_await switch_context(job, order);
       co_return started("already runs");
     }
@@ -243,6 +242,23 @@ bool Session::apply_live(const Profile& wanted) {
   return changed;
 }
 
+/// The live part of `wanted`, into the guest too. When that fails the settings are the old ones, so that the next try
+/// finds the difference again.
+asio::awaitable<void> Session::bring_in(Job& job, Profile wanted) {
+  const Profile last = state_.profile;
+  if (!apply_live(wanted)) co_return;
+  std::exception_ptr failure;
+  try {
+    co_await make_ready(job);
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  if (!failure) co_return;
+  state_.profile = last;
+  save_state(lock_, paths_, state_);
+  std::rethrow_exception(failure);
+}
+
 std::shared_ptr<Job> Session::apply(Settings settings) {
   std::shared_ptr<Job> before = job_ && !job_->done() ? job_ : nullptr;
   return run(Job::Kind::apply, [this, settings, before](Job& job) { return do_apply(job, settings, before); });
@@ -260,18 +276,8 @@ asio::awaitable<json::object> Session::do_apply(Job& job, Settings settings, std
   notes_.clear();
   const Layered layers = load_layers(paths_, {}, settings);
   refuse_recreation(paths_, state_.profile, layers);
-  const Profile last = state_.profile;
-  const bool anew = apply_live(layers.profile);
-  std::exception_ptr failure;
-  try {
-    if (anew) co_await make_ready(job);
-  } catch (...) {
-    failure = std::current_exception();
-  }
-  if (!failure) co_return started("has its live settings applied");
-  state_.profile = last;  // so that the next apply tries again
-  save_state(lock_, paths_, state_);
-  std::rethrow_exception(failure);
+  co_await bring_in(job, layers.profile);
+  co_return started("has its live settings applied");
 }
 
 asio::awaitable<void> Session::boot(Job& job) {

@@ -97,6 +97,7 @@ class Session {
   asio::awaitable<json_object> do_take_over(Job& job);
   asio::awaitable<json_object> do_apply(Job& job, Settings settings, std::shared_ptr<Job> before);
   bool apply_live(const Profile& wanted);
+  asio::awaitable<void> bring_in(Job& job, Profile wanted);
   ProvisionPlan provision_plan() const;
   asio::awaitable<json_object> do_stop(Job& job, bool force, std::shared_ptr<Job> before);
   asio::awaitable<json_object> do_remove(Job& job, bool data, std::shared_ptr<Job> before);

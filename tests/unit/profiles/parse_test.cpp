@@ -89,6 +89,13 @@ TEST(Parse, GroupsInAListAreReadAndEachMistakeHasItsPlace) {
   EXPECT_EQ(problems_of("provision: x\n"), "f:1:12 provision must be a list\n");
 }
 
+TEST(Parse, WhatLooksLikeACommentInAValueIsPartOfIt) {
+  EXPECT_EQ(parse_profile("# a\nenv:\n  # b\n  A: \"x\n    # y\"\n", "f").profile.env.at("A"), "x # y");
+  EXPECT_EQ(parse_profile("env:\n  # b\n  A: >-\n    x\n    # y\n", "f").profile.env.at("A"), "x # y");
+  EXPECT_EQ(problems_of("# a\ncpus: x # b\n# c\n  # d\nmemry: 2\n"),
+            "f:2:7 cpus must be a whole number from 1, not 'x'\nf:5:1 unknown key memry; did you mean memory?\n");
+}
+
 TEST(Parse, KubernetesIsKeptForLater) {
   EXPECT_EQ(problems_of("kubernetes:\n  enabled: true\n"),
             "f:1:1 kubernetes is kept for later: there is no Kubernetes here yet\n");
