@@ -211,11 +211,11 @@ TEST_F(Settings, PodmanRunsInAProfileBesideDocker) {
 
 TEST_F(Settings, UseLeadsPlainDockerToTheRightEngineBackAndForth) {
   auto lands_in = [] { return docker({"run", "--rm", "--uts", "host", "box", "busybox", "hostname"}).out; };
-  EXPECT_EQ(lands_in(), "colima-like-pod\n");
+  EXPECT_EQ(lands_in(), "colima-like-pod\n") << "it was started last";
   ASSERT_OK(cl({"use", "default"}));
   if (!plain) box->import_busybox("box");
   EXPECT_EQ(lands_in(), "colima-like\n");
-  ASSERT_OK(cl({"use", "-"}));
+  ASSERT_OK(cl({"use", "pod"}));
   EXPECT_EQ(lands_in(), "colima-like-pod\n");
   ASSERT_OK(cl({"use", "-"}));
   EXPECT_EQ(lands_in(), "colima-like\n");
