@@ -39,6 +39,7 @@ class Engine : public testing::Test {
     if (started->code == 0) box->import_busybox("box");
   }
   static void TearDownTestSuite() {
+    silent_events.reset();
     delete started;
     delete box;
   }
@@ -57,9 +58,12 @@ class Engine : public testing::Test {
 
   static Sandbox* box;
   static Result* started;
+  /// Begun by one test and looked at by TellsAnEventAfterMinutesOfSilence: meanwhile nothing passes on its connection.
+  static std::unique_ptr<Process> silent_events;
 };
 Sandbox* Engine::box = nullptr;
 Result* Engine::started = nullptr;
+std::unique_ptr<Process> Engine::silent_events;
 
 TEST_F(Engine, StartTellsEachPhaseWithItsTimeAndThenTheSocket) {
   EXPECT_NE(started->out.find("unix://" + box->docker_socket().string()), std::string::npos) << *started;
@@ -69,6 +73,10 @@ TEST_F(Engine, StartTellsEachPhaseWithItsTimeAndThenTheSocket) {
   int phases = 0;
   for (std::string line; std::getline(lines, line);) phases += std::regex_match(line, timed) ? 1 : 0;
   EXPECT_GE(phases, 5) << "image, machine, guest, provisioning, docker:" << *started;
+}
+
+TEST_F(Engine, BeginsToListenForARareEvent) {
+  silent_events = box->start_docker({"events", "--filter", "container=rare", "--format", "{{.Action}}"});
 }
 
 TEST_F(Engine, FilesAreClosedToOthers) {
@@ -179,6 +187,62 @@ TEST_F(Engine, FollowsLogsAsTheyComeAndEndsWithTheContainer) {
   EXPECT_OK(docker({"rm", "-f", "talker"}));
 }
 
+/// Connections that somebody holds to the engine's socket in the guest (03: connected).
+int connections_in_the_guest(Sandbox& box) {
+  return std::atoi(box.cl({"ssh", "--", "grep -c ' 03 *[0-9]* /run/docker.sock$' /proc/net/unix; true"}).out.c_str());
+}
+
+TEST_F(Engine, ALogThatIsFollowedAndInterruptedLeavesNoConnectionInTheGuest) {
+  ASSERT_OK(docker({"run", "-d", "--name", "talker", "box", "sh", "-c", "echo one; sleep 100000"}));
+  int before = 0;
+  EXPECT_TRUE(eventually(20s, [&] {
+    const int now = connections_in_the_guest(*box);
+    return std::exchange(before, now) == now;
+  })) << "calls that have ended are still connected";
+  ASSERT_GT(before, 0) << "our own are not seen";
+  auto logs = box->start_docker({"logs", "-f", "talker"});
+  EXPECT_TRUE(eventually(60s, [&] { return logs->out() == "one\n"; })) << logs->out() << logs->err();
+  EXPECT_EQ(connections_in_the_guest(*box), before + 1);
+  logs->signal(SIGINT);
+  logs->wait(60s);
+  EXPECT_TRUE(eventually(20s, [&] { return connections_in_the_guest(*box) == before; }));
+  EXPECT_OK(docker({"rm", "-f", "talker"}));
+}
+
+TEST_F(Engine, GivesAPersonATerminalInAContainerWithTheirWindow) {
+  ASSERT_OK(docker({"run", "-d", "--name", "home", "box", "sleep", "100000"}));
+  auto terminal = box->terminal_docker({"exec", "-it", "home", "sh"}, 101, 31);
+  ASSERT_TRUE(terminal->expect("# ", 60s)) << terminal->screen();
+  // The client tells the size after the start of the program, which may be quicker.
+  const auto has_size = [&](const std::string& size) {
+    return eventually(60s, [&] {
+      terminal->type("stty size\n");
+      return terminal->expect(size, 3s);
+    });
+  };
+  EXPECT_TRUE(has_size("31 101")) << terminal->screen();
+  terminal->resize(77, 22);
+  EXPECT_TRUE(has_size("22 77")) << terminal->screen();
+  terminal->type("exit 9\n");
+  EXPECT_EQ(terminal->wait(60s), 9) << terminal->screen();
+  EXPECT_OK(docker({"rm", "-f", "home"}));
+}
+
+TEST_F(Engine, AttachesToAContainerAndDetachesByKeys) {
+  ASSERT_OK(docker({"run", "-d", "-it", "--name", "shell", "box", "sh"}));
+  auto terminal = box->terminal_docker({"attach", "shell"}, 80, 24);
+  const bool there = eventually(60s, [&] {
+    terminal->type("echo th''ere\n");
+    return terminal->expect("there", 3s);
+  });
+  EXPECT_TRUE(there) << terminal->screen();
+  terminal->type("\x10\x11");  // Ctrl-P Ctrl-Q
+  EXPECT_TRUE(terminal->expect("read escape sequence", 60s)) << terminal->screen();
+  terminal->wait(60s);
+  EXPECT_EQ(docker({"inspect", "--format", "{{.State.Running}}", "shell"}).out, "true\n");
+  EXPECT_OK(docker({"rm", "-f", "shell"}));
+}
+
 TEST_F(Engine, CopiesFilesInAndOutUnchanged) {
   const fs::path in = box->root() / "in.bin", out = box->root() / "out.bin";
   write_atomically(in, random_bytes(5'000'000));
@@ -200,6 +264,29 @@ TEST_F(Engine, BuildsAnImageFromScratch) {
   EXPECT_EQ(result.out, "built\n");
 }
 
+/// MiB of a large build context; $COLIMA_LIKE_E2E_CONTEXT_MIB where there is time for more.
+std::size_t large_context() {
+  const char* said = std::getenv("COLIMA_LIKE_E2E_CONTEXT_MIB");
+  return said != nullptr ? std::strtoul(said, nullptr, 10) : 48;
+}
+
+TEST_F(Engine, TakesALargeBuildContextIntact) {
+  const fs::path context = box->root() / "large";
+  fs::create_directory(context);
+  const std::string part = random_bytes(8 << 20);
+  for (std::size_t i = 0; i < large_context() / 8; ++i) {
+    const std::string name = "part" + std::to_string(i);
+    write_atomically(context / name, std::to_string(i) + part);
+  }
+  const Result here = box->run({"sh", "-c", "cd " + context.string() + " && cat part* | sha256sum"});
+  write_atomically(context / "Dockerfile", "FROM box\nCOPY part* /parts/\n");
+  ASSERT_OK(box->docker({"build", "-t", "large", context.string()}, {}, 900s));
+  const Result there = box->docker({"run", "--rm", "large", "sh", "-c", "cat /parts/part* | sha256sum"}, {}, 300s);
+  EXPECT_EQ(there.out, here.out) << there;
+  EXPECT_OK(docker({"rmi", "large"}));
+  fs::remove_all(context);
+}
+
 TEST_F(Engine, SavesAndLoadsAnImageIntact) {
   const fs::path blob = box->root() / "blob";
   fs::create_directory(blob);
@@ -216,6 +303,8 @@ TEST_F(Engine, SavesAndLoadsAnImageIntact) {
   const Result sum = docker({"run", "--rm", "heavy", "sha256sum", "/bytes"});
   const Result expected = box->run({"sha256sum", (blob / "bytes").string()});
   EXPECT_EQ(sum.out.substr(0, 64), expected.out.substr(0, 64)) << sum;
+  // And both at once, from this engine into itself.
+  EXPECT_OK(box->run({"sh", "-c", "docker save heavy | docker load"}));
 }
 
 TEST_F(Engine, ServesFiftyClientsAtOnce) {
@@ -329,6 +418,32 @@ TEST_F(Engine, DeleteRefusesWhileItRuns) {
   const auto machine = box->hypervisors();
   expect_error(cl({"delete"}), 6, {"running", "--force"});
   EXPECT_EQ(box->hypervisors(), machine);
+}
+
+TEST_F(Engine, TellsAnEventAfterMinutesOfSilence) {
+  ASSERT_TRUE(silent_events);
+  EXPECT_EQ(silent_events->out(), "") << silent_events->err();
+  ASSERT_OK(docker({"create", "--name", "rare", "box", "true"}));
+  EXPECT_TRUE(eventually(20s, [] { return silent_events->out() == "create\n"; }))
+      << silent_events->out() << silent_events->err();
+  EXPECT_OK(docker({"rm", "rare"}));
+  silent_events.reset();
+}
+
+TEST_F(Engine, IsReachedOverTheUsualPathWhenThatIsAskedFor) {
+  const auto prefix = in_mount_namespace("mount -t tmpfs none /run");
+  if (prefix.empty()) GTEST_SKIP() << "no mount name spaces here";
+  const std::string script = program() +
+                             " socket-link && env -u DOCKER_CONTEXT docker -H unix:///var/run/docker.sock info "
+                             "--format '{{.Name}}' && " +
+                             program() + " socket-link --remove && ls /run";
+  auto argv = prefix;
+  argv.insert(argv.end(), {"sh", "-c", script});
+  const Result result = box->run(argv);
+  EXPECT_OK(result);
+  EXPECT_EQ(
+      result.out,
+      "/var/run/docker.sock leads to profile 'default' now\ncolima-like\n/var/run/docker.sock is what it was before\n");
 }
 
 TEST_F(Engine, StopFreesEverythingAndGivesTheContextBack) {

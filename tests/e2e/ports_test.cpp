@@ -190,6 +190,77 @@ TEST_F(Ports, ThatAreTakenAreToldAndOpenedWhenFree) {
   EXPECT_OK(docker({"rm", "-f", "late"}));
 }
 
+TEST_F(Ports, AreOpenedByTheProfilesRulesWhichMayChangeWhileItRuns) {
+  const std::uint16_t port = some_port(), inside = some_port(), program = some_port();
+  const auto apply = [](const std::string& key, const std::string& value) {
+    ASSERT_OK(box->cl({"config", "set", key, value}));
+    ASSERT_OK(box->cl({"apply"}));
+  };
+  const auto comes = [](std::uint16_t number) {
+    return eventually(30s, [&] { return echo("127.0.0.1", number, "x") == "x"; });
+  };
+  const auto goes = [](std::uint16_t number) {
+    return eventually(30s, [&] { return echo("127.0.0.1", number, "x") == "refused"; });
+  };
+  ASSERT_OK(detached({"--name", "web", "-p", std::to_string(port) + ":80"}));
+  apply("network.address", "127.0.0.1");
+  EXPECT_EQ(echo("127.0.0.2", port, "x"), "refused");
+  EXPECT_EQ(echo("127.0.0.1", port, "x"), "x");
+  EXPECT_EQ(echo("::1", port, "x"), "x");
+  apply("network.forward", "all");
+  ASSERT_OK(detached({"--name", "inside", "--network", "host"},
+                     "exec busybox nc -ll -p " + std::to_string(inside) + " -e cat"));
+  EXPECT_TRUE(comes(inside));
+  ASSERT_OK(box->cl({"ssh", "--",
+                     "setsid busybox nc -ll -p " + std::to_string(program) +
+                         " -e cat </dev/null >/dev/null 2>&1 & echo $! > /run/nc.pid"}));
+  EXPECT_TRUE(comes(program));
+  const Result listed = box->cl({"ports"});
+  EXPECT_NE(listed.out.find("inside "), std::string::npos) << listed;
+  EXPECT_NE(listed.out.find("the machine "), std::string::npos) << listed;
+  EXPECT_OK(docker({"rm", "-f", "inside"}));
+  EXPECT_TRUE(goes(inside));
+  ASSERT_OK(box->cl({"ssh", "--", "kill $(cat /run/nc.pid)"}));
+  EXPECT_TRUE(goes(program));
+  // It was told, and looked for nothing by itself.
+  const Result traced = box->cl({"ssh", "--", "ls /sys/kernel/tracing/instances"});
+  EXPECT_TRUE(traced.out.starts_with("colima-like-")) << traced;
+  apply("network.forward", "none");
+  EXPECT_EQ(echo("127.0.0.1", port, "x"), "refused");
+  EXPECT_TRUE(eventually(20s, [] { return box->cl({"ssh", "--", "ls /sys/kernel/tracing/instances"}).out.empty(); }))
+      << "the helper has left its trace behind";
+  apply("network.forward", "published");
+  apply("network.address", "0.0.0.0");
+  EXPECT_EQ(echo("127.0.0.2", port, "x"), "x");
+  EXPECT_OK(docker({"rm", "-f", "web"}));
+}
+
+TEST_F(Ports, OfAComposedProjectComeAndGoWithIt) {
+  if (!find_program("docker-compose")) GTEST_SKIP() << "docker-compose is not installed";
+  const std::uint16_t port = some_port();
+  const fs::path project = box->root() / "project";
+  fs::create_directory(project);
+  write_atomically(project / "docker-compose.yml",
+                   "version: '3'\nservices:\n  web:\n    image: box\n    command: [sh, -c, '" + std::string(tcp_echo) +
+                       "']\n    ports: ['" + std::to_string(port) +
+                       ":80']\n  other:\n    image: box\n    command: sleep 1000\n");
+  const auto compose = [&](std::vector<std::string> args) {
+    std::vector<std::string> argv{"env",
+                                  "DOCKER_HOST=unix://" + box->docker_socket().string(),
+                                  "docker-compose",
+                                  "--project-directory",
+                                  project.string(),
+                                  "-f",
+                                  (project / "docker-compose.yml").string()};
+    argv.insert(argv.end(), args.begin(), args.end());
+    return box->run(argv, {}, 300s);
+  };
+  ASSERT_OK(compose({"up", "-d"}));
+  EXPECT_EQ(echo("127.0.0.1", port, "x"), "x");
+  EXPECT_OK(compose({"down", "-t", "1"}));
+  EXPECT_EQ(echo("127.0.0.1", port, "x"), "refused");
+}
+
 TEST_F(Ports, AContainerGetsTheEnginesSocketByItsPathOnTheHost) {
   const std::string path = box->docker_socket().string();
   EXPECT_OK(
@@ -203,6 +274,13 @@ TEST_F(Ports, AFolderThatTheMachineDoesNotSeeIsRefused) {
   const Result mount = docker({"run", "--rm", "--mount", "type=bind,source=/home/nobody,target=/x", "box", "ls", "/x"});
   EXPECT_NE(mount.err.find("/home/nobody is not shared with the machine"), std::string::npos) << mount;
   EXPECT_OK(docker({"run", "--rm", "-v", "kept:/x", "box", "ls", "/x"}));
+  ASSERT_OK(box->cl({"config", "set", "check_binds", "false"}));
+  ASSERT_OK(box->cl({"apply"}));
+  const Result empty = docker({"run", "--rm", "-v", box->root().string() + ":/x", "box", "ls", "/x"});
+  EXPECT_OK(empty);
+  EXPECT_EQ(empty.out.find("home"), std::string::npos) << "the host's folder is shared after all: test something else";
+  ASSERT_OK(box->cl({"config", "unset", "check_binds"}));
+  ASSERT_OK(box->cl({"apply"}));
 }
 
 TEST_F(Ports, TheEngineIsNotReachedOverANetwork) {

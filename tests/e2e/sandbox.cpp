@@ -151,6 +151,10 @@ std::unique_ptr<Terminal> Sandbox::terminal_cl(std::vector<std::string> args, in
   args.insert(args.begin(), program());
   return std::make_unique<Terminal>(args, with_environment(), columns, rows);
 }
+std::unique_ptr<Terminal> Sandbox::terminal_docker(std::vector<std::string> args, int columns, int rows) {
+  args.insert(args.begin(), "docker");
+  return std::make_unique<Terminal>(args, with_environment(), columns, rows);
+}
 
 Result Sandbox::run(std::vector<std::string> argv, std::string_view input, std::chrono::seconds limit) {
   auto process = start(std::move(argv));

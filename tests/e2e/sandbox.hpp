@@ -52,6 +52,7 @@ class Sandbox {
   std::unique_ptr<Process> start_docker(std::vector<std::string> args);
   std::unique_ptr<Process> start(std::vector<std::string> argv);
   std::unique_ptr<Terminal> terminal_cl(std::vector<std::string> args, int columns, int rows);
+  std::unique_ptr<Terminal> terminal_docker(std::vector<std::string> args, int columns, int rows);
 
   /// `status --json`, whatever its exit code.
   boost::json::object status(const std::string& profile = "default");
