@@ -402,8 +402,8 @@ int main_of_bench(int argc, char** argv) {
     measure_bulk(arms, rounds, bytes, 4);
     measure_beside_bulk(arms, rounds, bytes);
   }
+  measure_idle_memory(arms);  // before the crowds, whose memory it would use again
   measure_crowds(arms);
-  measure_idle_memory(arms);
   if (!ports.empty()) {
     std::printf("\n==== a published TCP port\n");
     measure_exchanges(ports, rounds);
