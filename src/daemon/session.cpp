@@ -159,13 +159,14 @@ asio::awaitable<json::object> Session::do_start(Job& job, StartOrder order, std:
     co_await tear_down(why);
   }
   const bool paused = vm_state_ == VmState::suspended && machine_;
-  if (paused && order.cold) {
-    machine_->kill();
-    co_await machine_->exited();
+  if (order.cold && vm_state_ == VmState::suspended) {
+    // With all that waits for the suspended machine: its session would keep whoever is in it for ever.
+    if (paused) machine_->kill();
+    if (paused) co_await machine_->exited();
+    saved_.discard();
     co_await tear_down({});
   }
   const bool repair = machine_ && !paused;  // degraded: its containers must not suffer from a failing repair
-  if (!repair && order.cold) saved_.discard();
   const bool suspended = !repair && (machine_ || saved_.exists());
   enter(VmEvent::start);
   std::exception_ptr failure;
@@ -302,7 +303,7 @@ asio::awaitable<void> Session::boot(Job& job) {
   state_.machine_pid = machine_->pid();
   save_state(lock_, paths_, state_);
   tasks_.spawn("machine", watch_machine());
-  connect_guest(std::move(login));
+  co_await connect_guest(std::move(login));
   open_ports();
   job.end(fmt::format("the machine is started: {}, {} CPUs, {} memory, {}", state_.arch, state_.profile.cpus,
                       state_.profile.memory.str(), state_.accel));
@@ -374,7 +375,8 @@ json::object Session::started(std::string summary) {
   return result;
 }
 
-void Session::connect_guest(SshLogin login) {
+asio::awaitable<void> Session::connect_guest(SshLogin login) {
+  if (link_) co_await link_->stop();  // whoever waits in it goes on
   login_ = std::move(login);
   auto on_change = [this](bool reached) {
     if (!reached && vm_state_ == VmState::running) enter(VmEvent::health_lost, "the guest does not answer");
@@ -432,7 +434,7 @@ asio::awaitable<json::object> Session::do_take_over(Job& job) {
     saved_.discard();
     co_await machine_->resume();
     SshLogin login = co_await prepare_login(paths_);
-    connect_guest(std::move(login));
+    co_await connect_guest(std::move(login));
     open_forward();
     open_ports();
     job.end("took over the running machine");

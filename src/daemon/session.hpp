@@ -129,7 +129,7 @@ class Session {
 
   asio::awaitable<void> watch_machine();
   asio::awaitable<void> tear_down(std::string reason);
-  void connect_guest(SshLogin login);
+  asio::awaitable<void> connect_guest(SshLogin login);
   std::shared_ptr<GuestLink> link_to(const SshPort& port, std::function<void(bool)> on_change);
   std::chrono::milliseconds patience() const noexcept;
   asio::awaitable<std::shared_ptr<Guest>> reach_guest();

@@ -308,9 +308,8 @@ asio::awaitable<void> Session::load_saved(Job& job) {
   if (session_lives) {
     link_->unpark();
   } else {
-    if (link_) co_await link_->stop();  // lost meanwhile; it must not go on beside the new one
     SshLogin login = co_await prepare_login(paths_);
-    connect_guest(std::move(login));
+    co_await connect_guest(std::move(login));
   }
   open_ports();
   connect_ports();
