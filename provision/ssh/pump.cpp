@@ -205,8 +205,8 @@ asio::awaitable<void> Pump::park() {
   auto self = shared_from_this();
   if (ended_) throw lost_error("the connection to the guest is lost");
   parked_ = true;
-  // Nobody tells when the peer has read; it is a matter of microseconds.
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(1);
+  // Nobody tells when the peer has read; it is a matter of microseconds, and of seconds on a host that is overloaded.
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(5);
   for (;;) {
     if (ended_) throw lost_error("the connection to the guest is lost");
     if (!plugged_in_ || wire_.undelivered() == 0) co_return;

@@ -174,10 +174,14 @@ TEST(ParkedSession, LosesNothingOfABulkTransferThatItInterrupts) {
     TaskGroup interrupting(co_await asio::this_coro::executor);
     Event interrupted(co_await asio::this_coro::executor);
     auto again_and_again = [](Setting& s, Event& done) -> asio::awaitable<void> {
-      for (int round = 0; round < 20; ++round) {
-        co_await suspend(s);
-        resume(s);
-        co_await sleep_for(std::chrono::milliseconds(5));
+      try {
+        for (int round = 0; round < 20; ++round) {
+          co_await suspend(s);
+          resume(s);
+          co_await sleep_for(std::chrono::milliseconds(5));
+        }
+      } catch (const Error& error) {
+        ADD_FAILURE() << one_line(error);
       }
       done.set();
     };
