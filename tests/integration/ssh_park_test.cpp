@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 
 #include <boost/asio/local/stream_protocol.hpp>
+#include <cerrno>
 #include <ctime>
 #include <filesystem>
 #include <sstream>
@@ -51,6 +52,7 @@ class Cable {
       // Waiting first: a read that is cancelled must not have taken bytes with it.
       co_await from.async_wait(Socket::wait_read, asio::use_awaitable);
       const ssize_t got = ::recv(from.native_handle(), space, sizeof(space), MSG_DONTWAIT);
+      if (got < 0 && errno == EAGAIN) continue;  // readiness may be told for nothing
       if (got <= 0) co_return;
       std::string_view bytes(space, static_cast<std::size_t>(got));
       while (!bytes.empty()) bytes.remove_prefix(send(server, bytes, -1));
@@ -65,6 +67,7 @@ class Cable {
       }
       co_await server_.async_wait(Socket::wait_read, asio::use_awaitable);
       const ssize_t got = ::recv(server_.native_handle(), space, sizeof(space), MSG_DONTWAIT);
+      if (got < 0 && errno == EAGAIN) continue;
       if (got <= 0) co_return;
       pending_.assign(space, static_cast<std::size_t>(got));
     }
