@@ -250,7 +250,7 @@ void measure_beside_bulk(const std::vector<Arm>& arms, int rounds, std::uint64_t
   for (const Arm* arm : turns(arms, rounds)) {
     const UniqueFd fd = connect_to(*arm);
     std::thread load([&] { bulk(*arm, bytes, 1, true); });
-    ::usleep(50'000);
+    ::usleep(50'000);  // the load is under way
     const auto begin = Clock::now();
     for (int i = 0; i < 200 || seconds(begin) < 0.2; ++i) kept[arm->name].add(ping_again(fd.get()));
     load.join();
@@ -295,7 +295,7 @@ void measure_crowds(const std::vector<Arm>& arms) {
     begin = Clock::now();
     for (int i = 0; i < many; ++i) count([&] { ping_new(arm); });
     std::printf(" %9d %9.2f", answered, seconds(begin));
-    ::usleep(200'000);
+    ::usleep(200'000);  // the last connections are closed on the far side, too
     if (arm.pid > 0)
       std::printf(" %+9ld %12ld", static_cast<long>(descriptors(arm.pid)) - static_cast<long>(files),
                   memory_kib(arm.pid, "Private_Dirty:") - memory);

@@ -87,7 +87,7 @@ TEST_F(StandIn, OfAQemuThatCannotSaveIsPausedInMemory) {
   EXPECT_NE(status.out.find("its memory stays in use"), std::string::npos) << status;
   // The stand-in's processor counts on the disk while it runs.
   const auto written = fs::last_write_time(box.profile() / "data.raw");
-  std::this_thread::sleep_for(100ms);
+  std::this_thread::sleep_for(100ms);  // 50 of its ticks: that nothing happens cannot be waited for
   EXPECT_EQ(fs::last_write_time(box.profile() / "data.raw"), written);
 
   const Result resumed = box.cl({"start"});
@@ -175,7 +175,7 @@ class KillPoints : public StandIn {
 
   void strike(const Point& point) {
     auto running = box.start_cl({point.command});
-    std::this_thread::sleep_for(point.after);
+    std::this_thread::sleep_for(point.after);  // the instant under test
     if (point.victim != Victim::hypervisor)
       for (const pid_t daemon : box.daemons()) ::kill(daemon, SIGKILL);
     if (point.victim != Victim::daemon)

@@ -101,7 +101,7 @@ TEST_F(Suspend, KeepsProcessesConnectionsAndTheirOrder) {
   const std::string before = life();
   const int counted = count();
   auto follower = box->start_docker({"exec", "counter", "sh", "-c", "sleep 4; echo still here"});
-  std::this_thread::sleep_for(1s);
+  std::this_thread::sleep_for(1s);  // the program in the container begins; nothing tells when
   ASSERT_NO_FATAL_FAILURE(suspend());
   ASSERT_OK(cl({"start"}));
   EXPECT_EQ(life(), before);
@@ -114,7 +114,7 @@ TEST_F(Suspend, KeepsProcessesConnectionsAndTheirOrder) {
 TEST_F(Suspend, AUseOfDockerWakesItAndTheClockIsRight) {
   const std::string before = life();
   ASSERT_NO_FATAL_FAILURE(suspend());
-  std::this_thread::sleep_for(5s);
+  std::this_thread::sleep_for(5s);  // by which an unmended clock would be late
   const Result time = docker({"exec", "counter", "date", "+%s"});
   ASSERT_OK(time);
   EXPECT_NEAR(std::atof(time.out.c_str()), static_cast<double>(std::time(nullptr)), 3.0) << time;
@@ -180,7 +180,7 @@ TEST_F(Suspend, NothingIsLostWhoeverIsKilledMeanwhile) {
     const std::string before = life();
     if (!of_suspend) ASSERT_NO_FATAL_FAILURE(suspend());
     auto running = box->start_cl({of_suspend ? "suspend" : "start"});
-    std::this_thread::sleep_for(delay);
+    std::this_thread::sleep_for(delay);  // the instant under test
     if (daemon)
       for (const pid_t pid : box->daemons()) ::kill(pid, SIGKILL);
     if (hypervisor)
@@ -243,11 +243,11 @@ TEST_F(Suspend, AColdStartGivesItUp) {
 TEST_F(Suspend, AMachineThatNobodyUsesFallsAsleep) {
   ASSERT_OK(cl({"config", "set", "idle", "10s"}));
   ASSERT_OK(cl({"apply"}));
-  std::this_thread::sleep_for(15s);
+  std::this_thread::sleep_for(15s);  // longer than `idle`: that nothing happens cannot be waited for
   EXPECT_EQ(box->state(), "running") << "a container runs";
   ASSERT_OK(docker({"stop", "-t", "0", "counter"}));
   auto busy = box->start_cl({"ssh", "--", "sleep 20; echo done"});
-  std::this_thread::sleep_for(16s);
+  std::this_thread::sleep_for(16s);  // likewise
   EXPECT_EQ(box->state(), "running") << "somebody works in it";
   EXPECT_OK(busy->wait(60s));
   for (int i = 0; i < 60 && box->state() != "sleeping"; ++i) std::this_thread::sleep_for(1s);

@@ -280,6 +280,7 @@ TEST_F(Ports, AnswerWhenTheStartHasReturnedAndAreGoneRightAfterTheStop) {
 }
 
 // Takes a minute, and more on a loaded host.
+// Run by hand: on a loaded host it takes longer than a test may.
 TEST_F(Ports, DISABLED_AnswerAHundredTimesOfAHundred) {
   EXPECT_EQ(in_lab([](Lab& lab) { return answers_at_once(lab, 100); }), "");
 }
