@@ -535,8 +535,10 @@ asio::awaitable<void> Session::end_unreachable(Job& job, bool force) {
   if (!force)
     throw Error(Errc::busy, "the machine of profile '" + paths_.name + "' runs but does not answer",
                 "'colima-like stop --force' ends it, with its containers");
-  const pid_t pid = platform::process_with_open(paths_.machine_lock);  // it inherited that
-  if (pid == 0)
+  // It inherited the lock's file. Who only looks whether the lock is held has that open for microseconds.
+  const pid_t pid = platform::process_with_open(paths_.machine_lock);
+  co_await sleep_for(std::chrono::milliseconds(50));
+  if (pid == 0 || platform::process_with_open(paths_.machine_lock) != pid)
     throw Error(Errc::busy, "it cannot be told which process is the machine of profile '" + paths_.name + "'",
                 "as its owner or root: lsof " + paths_.machine_lock.string());
   job.begin("stop", "ending the machine, which does not answer");
