@@ -84,6 +84,19 @@ def resident(pid):
     return pss, len(os.listdir(f"/proc/{pid}/fd"))
 
 
+def guest_memory(pid, size):
+    """MiB that are resident of a hypervisor's mapping of `size` bytes, which is the guest's memory; the rest of a
+    hypervisor that emulates is translated code for the most part."""
+    with open(f"/proc/{pid}/smaps") as mappings:
+        wanted = False
+        for line in mappings:
+            if span := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
+                wanted = int(span[2], 16) - int(span[1], 16) == size
+            elif wanted and line.startswith("Rss:"):
+                return int(line.split()[1]) / 1024
+    sys.exit(f"process {pid} has no mapping of {size} bytes")
+
+
 def resume(options, env, profile):
     """Seconds from exec of `start` to the first answer on the socket."""
     began = time.monotonic()
@@ -96,7 +109,7 @@ def resume(options, env, profile):
 
 def clock_error(options, env):
     """How late the guest's clock is, in ms, and how sure that is: half of the quickest of 30 round trips."""
-    command = [options.program, "ssh", "--", "bash", "-c", "'while read -r _; do echo $EPOCHREALTIME; done'"]
+    command = [options.program, "ssh", "--", "bash", "-c", "while read -r _; do echo $EPOCHREALTIME; done"]
     guest = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
     samples = []
     for _ in range(30):
@@ -134,22 +147,24 @@ def memory_given_back(options, env, profile):
         shutil.copy(busybox, f"{tree}/busybox")
         tar = subprocess.run(["tar", "-C", tree, "-c", "."], stdout=subprocess.PIPE, check=True).stdout
     subprocess.run(["docker", "import", "-", "bench-busybox"], env=env, input=tar, stdout=subprocess.DEVNULL, check=True)
-    machine = json.loads(run([options.program, "status", "--json"], env)[1])["pid"]
+    status = json.loads(run([options.program, "status", "--json"], env)[1])
+    machine, size = status["pid"], status["memory"]
 
-    def used():
+    def used():  # with what the kernel keeps for itself, which MemTotal leaves out
         facts = dict(line.split(":") for line in run([options.program, "ssh", "--", "cat", "/proc/meminfo"], env)[1].splitlines())
-        return (int(facts["MemTotal"].split()[0]) - int(facts["MemFree"].split()[0])) / 1024
+        return size / 2**20 - int(facts["MemFree"].split()[0]) / 1024
 
-    before = resident(machine)[0]
+    before = resident(machine)[0], guest_memory(machine, size)
     run(["docker", "run", "--rm", "--shm-size", "1100m", "bench-busybox", "/busybox", "sh", "-c",
          "/busybox dd if=/dev/zero of=/dev/shm/x bs=1M count=1024 2>/dev/null"], env)
     samples = []
     for _ in range(6):
-        samples.append(resident(machine)[0])
+        samples.append((resident(machine)[0], guest_memory(machine, size)))
         time.sleep(3)
     now = used()
-    print(f"memory given back: QEMU {before:.0f} MiB before, then every 3 s after 1 GiB was freed "
-          f"{' '.join(f'{s:.0f}' for s in samples)} MiB; the guest uses {now:.0f} MiB")
+    print(f"memory given back, MiB of QEMU (of the guest's memory in it): {before[0]:.0f} ({before[1]:.0f}) before, "
+          f"then every 3 s after 1 GiB was freed {' '.join(f'{all:.0f} ({ram:.0f})' for all, ram in samples)}; "
+          f"the guest uses {now:.0f} MiB: {samples[-1][1] / now:.2f}x")
 
 
 def suspend_and_resume(options, env, profile):
