@@ -35,6 +35,8 @@ build() {
   shift
   if command -v ccache >/dev/null 2>&1; then
     set -- "$@" -DCMAKE_CXX_COMPILER_LAUNCHER=ccache
+    # Another checkout finds what this one has compiled: paths count from here, and debug information names no folder.
+    export CCACHE_BASEDIR="${CCACHE_BASEDIR:-$root}" CCACHE_NOHASHDIR=1
   fi
   cmake -S "$root" -B "$directory" -G Ninja -DCMAKE_CXX_COMPILER="$(compiler)" "$@" >"$directory.configure.log" 2>&1 || {
     cat "$directory.configure.log" >&2
