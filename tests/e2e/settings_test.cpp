@@ -4,7 +4,7 @@
 #include "tests/e2e/sandbox.hpp"
 
 // Settings that must be felt in the machine and its containers, and another runtime in a profile beside it. They build
-// on each other, and share three boots.
+// on each other, and share four boots.
 
 namespace cl::e2e {
 namespace {
@@ -183,8 +183,22 @@ TEST_F(Settings, ProgramsOfTheRuntimeAreCalledInTheMachine) {
   EXPECT_NE(missing.err.find("error: nerdctl is not in the machine\n"), std::string::npos) << missing;
 }
 
+TEST_F(Settings, ContainerdRunsContainersByItself) {
+  ASSERT_OK(cl({"start", "pod", "--runtime", "containerd"}));
+  const auto status = box->status("pod");
+  EXPECT_EQ(status.at("runtime").as_string(), "containerd");
+  EXPECT_TRUE(fs::is_socket(box->profile("pod") / "containerd.sock"));
+  EXPECT_FALSE(fs::exists(box->docker_socket("pod")));
+  ASSERT_OK(cl({"ssh", "-p", "pod", "--", "mkdir -p /root/tree/bin && cp /bin/busybox /root/tree/bin/"}));
+  const Result ran = cl({"ctr", "-p", "pod", "run", "--rm", "--rootfs", "/root/tree", "one", "/bin/busybox", "sh", "-c",
+                         "echo 'it runs'; exit 7"});
+  EXPECT_EQ(ran.code, 7) << ran;
+  EXPECT_EQ(ran.out, "it runs\n") << ran;
+}
+
 TEST_F(Settings, AMachineMayHaveNoRuntime) {
-  ASSERT_OK(cl({"start", "pod", "--runtime", "none"}));
+  ASSERT_OK(cl({"config", "set", "-p", "pod", "runtime", "none"}));
+  ASSERT_OK(cl({"restart", "pod"}));
   const auto status = box->status("pod");
   EXPECT_EQ(status.at("runtime").as_string(), "none");
   EXPECT_FALSE(status.contains("docker"));
