@@ -266,7 +266,8 @@ TEST(GuestClocks, AreSetToTheHostsTimeByAProgramThatStays) {
     EXPECT_NEAR(seconds, before, 60);
     EXPECT_LT(nanoseconds, 1e9);
   }
-  EXPECT_EQ(lines, 2);
+  EXPECT_GE(lines, 2);  // on a loaded host it is told the time more than once
+  EXPECT_LE(lines, 2 * GuestClock::most_tries);
 }
 
 }  // namespace
