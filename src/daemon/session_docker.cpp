@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "docker/api.hpp"
-#include "docker/bind_check.hpp"
 #include "docker/context.hpp"
 #include "profiles/runtime.hpp"
 #include "src/base/log.hpp"
@@ -80,7 +79,7 @@ void Session::open_forward() {
     if (ports_) co_await ports_->settled();
   };
   gates->check = [this](std::string_view body) {
-    if (state_.profile.check_binds) check_binds(body, BindRules{{}, paths_.docker_socket});
+    if (state_.profile.check_binds) check_binds(body, bind_rules());
   };
   auto open = [this, gates]() -> asio::awaitable<std::unique_ptr<ByteStream>> {
     auto stream = co_await open_engine();

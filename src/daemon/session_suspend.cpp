@@ -137,6 +137,7 @@ asio::awaitable<void> Session::let_go(bool parked) {
   if (parked) {
     co_await link_->drained();
   } else {
+    co_await close_shares();
     co_await link_->stop();
     link_.reset();
   }
@@ -288,6 +289,7 @@ asio::awaitable<void> Session::load_saved(Job& job) {
   open_forward();
 
   BootPlan plan = co_await prepare_boot(home_, paths_, state_, job);
+  add_share_devices(plan);
   facts.hypervisor = (co_await driver_->saving(plan)).fingerprint;
   facts.image = state_.image_digest;
   if (const auto why = saved_.unusable(facts)) throw Error(Errc::io, *why);
@@ -297,6 +299,7 @@ asio::awaitable<void> Session::load_saved(Job& job) {
   machine_ = co_await driver_->boot(std::move(plan));
   state_.machine_pid = machine_->pid();
   tasks_.spawn("machine", watch_machine());
+  tasks_.spawn("share servers", watch_shares());
 
   const bool session_lives = link_ && link_->connected();
   if (session_lives) co_await link_->plug();
@@ -310,6 +313,7 @@ asio::awaitable<void> Session::load_saved(Job& job) {
   } else {
     SshLogin login = co_await prepare_login(paths_);
     co_await connect_guest(std::move(login));
+    co_await bring_shares_back();
   }
   open_ports();
   connect_ports();
