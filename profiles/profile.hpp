@@ -46,6 +46,7 @@ struct Profile {
   std::string share_type = "auto";                       ///< "auto", "virtiofs", "sshfs" or "9p"
   std::vector<Script> provision;
   bool ssh_agent = false;   ///< the host's SSH agent is at hand in sessions
+  bool file_events = true;  ///< changes of shared folders reach those who watch files in containers
   bool check_binds = true;  ///< refuse mounts of folders that the machine does not see
   bool operator==(const Profile&) const = default;
 };

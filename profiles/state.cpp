@@ -40,6 +40,9 @@ json::object to_json(const State& state) {
                       {"port_problems", port_problems},
                       {"shares", to_json(state.shares)},
                       {"share_devices", to_json(state.share_devices)},
+                      {"event_folders", state.event_folders},
+                      {"event_precision", state.event_precision},
+                      {"event_problem", state.event_problem},
                       {"docker_environment", environment}};
 }
 
@@ -80,6 +83,9 @@ State from_json(const json::object& object) {
   if (const json::value* shares = object.if_contains("shares")) state.shares = shares_from_json(shares->as_array());
   if (const json::value* devices = object.if_contains("share_devices"))
     state.share_devices = shares_from_json(devices->as_array());
+  if (const json::value* folders = object.if_contains("event_folders")) state.event_folders = folders->to_number<int>();
+  text("event_precision", state.event_precision);
+  text("event_problem", state.event_problem);
   for (const auto& [name, value] : object.at("docker_environment").as_object())
     state.docker_environment[name] = value.as_string();
   return state;

@@ -69,6 +69,12 @@ json::object describe(const Home& home, const std::string& name) {
   if (!state.port_problems.empty())
     out["port_problems"] = json::array(state.port_problems.begin(), state.port_problems.end());
   if (!state.shares.empty()) out["shares"] = describe_shares(state.shares);
+  if (state.event_folders > 0 || !state.event_problem.empty()) {
+    json::object events{{"folders", state.event_folders}};
+    if (!state.event_precision.empty()) events["precision"] = state.event_precision;
+    if (!state.event_problem.empty()) events["problem"] = state.event_problem;
+    out["file_events"] = events;
+  }
   const Runtime& runtime = runtime_of(state.profile);
   if (runtime.title.empty()) return out;
   json::object engine{{"socket", host_socket(runtime, paths).string()}};
@@ -123,6 +129,12 @@ int run_status(const Invocation& call) {
                                 (share.at("read_only").as_bool() ? "read-only, " : "") + text(share, "type") +
                                 (why.empty() ? "" : " (" + why + ")") + (problem.empty() ? "" : ": NOT THERE: " + problem));
         }
+      if (const json::value* events = status.if_contains("file_events")) {
+        const json::object& told = events->as_object();
+        line("events   ", json::serialize(told.at("folders")) + " shared folders watched for containers" +
+                              (told.contains("precision") ? " (" + text(told, "precision") + ")" : ""));
+        if (const std::string problem = text(told, "problem"); !problem.empty()) line("events   ", problem);
+      }
       if (const json::value* problems = status.if_contains("port_problems")) {
         for (const json::value& problem : problems->as_array()) line("port     ", std::string(problem.as_string()));
         line("try      ", "colima-like ports");

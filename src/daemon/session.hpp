@@ -10,6 +10,7 @@
 #include "docker/context.hpp"
 #include "docker/gated_stream.hpp"
 #include "docker/port_forward.hpp"
+#include "docker/share_events.hpp"
 #include "docker/socket_forward.hpp"
 #include "profiles/state.hpp"
 #include "profiles/store.hpp"
@@ -145,6 +146,9 @@ class Session {
   asio::awaitable<std::shared_ptr<Guest>> reach_guest();
   void open_ports();
   asio::awaitable<void> settle_ports();
+  void open_events();
+  void update_events();
+  std::vector<SharedTree> shared_trees() const;
   void connect_ports();
   asio::awaitable<void> close_forwards();
   void enter(VmEvent event, std::string reason = {});
@@ -168,6 +172,7 @@ class Session {
   std::unique_ptr<SocketForward> forward_;
   std::unique_ptr<PortForward> ports_;
   std::unique_ptr<GuestShares> shares_;
+  std::unique_ptr<ShareEvents> events_;
   std::function<void()> on_idle_;
   int uses_ = 0;
   Clock::time_point last_use_{};

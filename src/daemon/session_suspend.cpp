@@ -78,6 +78,7 @@ asio::awaitable<json::object> Session::do_suspend(Job& job, std::shared_ptr<Job>
   } catch (const Error& error) {
     log::warn("{}", one_line(error));
   }
+  if (events_) co_await events_->pause();
   if (ports_link_) co_await ports_link_->stop();
   ports_link_.reset();
   const bool parked = co_await link_->park();
