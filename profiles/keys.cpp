@@ -8,6 +8,8 @@
 #include <charconv>
 #include <numeric>
 
+#include "profiles/shares.hpp"
+
 namespace cl {
 namespace json = boost::json;
 namespace {
@@ -97,9 +99,8 @@ Wrong wrong_address(std::string_view text) {
 }
 
 Wrong wrong_share(std::string_view text) {
-  if (text.empty() || (text[0] != '/' && text != "~" && !text.starts_with("~/")))
-    return "must be a path from / or ~ on, such as ~/src or ~/src:/src:ro, not " + quoted(text);
-  return std::nullopt;
+  ShareItem item;
+  return parse_share(text, item);
 }
 
 /// "a,b", or a JSON array of strings.
@@ -261,6 +262,7 @@ constexpr std::array<std::string_view, 3> drivers{"auto", "qemu", "vz"};
 constexpr std::array<std::string_view, 4> accels{"auto", "kvm", "hvf", "tcg"};
 constexpr std::array<std::string_view, 2> images{"docker", "plain"};
 constexpr std::array<std::string_view, 4> runtime_names{"docker", "podman", "containerd", "none"};
+constexpr std::array<std::string_view, 4> share_types{"auto", "virtiofs", "sshfs", "9p"};
 constexpr std::array<std::string_view, 3> forwards{"published", "all", "none"};
 
 constexpr std::string_view size_schema =
@@ -336,10 +338,18 @@ constexpr std::array table{
           return std::nullopt;
         },
         [](const Profile& p) { return p.proxy_none; }},
-    Key{"shares", "", "host folders in the machine, each location[:mount point][:ro]", Kind::list, Change::restart, "",
-        not_yet, R"s({"type": "string", "pattern": "^(/|~$|~/)"})s",
+    Key{"shares", "", "host folders in the machine, each location[:mount point][:ro][:type]", Kind::list, Change::live,
+        "", now, R"s({"type": "string", "pattern": "^(/|~$|~/)"})s",
         [](Profile& p, std::string_view text) { return set_list(p.shares, text, &wrong_share); },
         [](const Profile& p) { return list_text(p.shares); }},
+    Key{"share_type", "", "how shares get into the machine: auto (the best that works), virtiofs, sshfs or 9p",
+        Kind::scalar, Change::live, "", now, R"({"enum": ["auto", "virtiofs", "sshfs", "9p"]})",
+        [](Profile& p, std::string_view text) { return set_choice(p.share_type, text, share_types); },
+        [](const Profile& p) { return p.share_type; }},
+    Key{"file_events", "", "whether changes of shared folders reach programs in containers that watch files there",
+        Kind::scalar, Change::live, "", now, boolean_schema,
+        [](Profile& p, std::string_view text) { return set_boolean(p.file_events, text); },
+        [](const Profile& p) { return std::string(p.file_events ? "true" : "false"); }},
     Key{"check_binds", "", "whether containers that mount a folder of this host which is not shared are refused",
         Kind::scalar, Change::live, "", now, boolean_schema,
         [](Profile& p, std::string_view text) { return set_boolean(p.check_binds, text); },

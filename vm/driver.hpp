@@ -25,6 +25,13 @@ struct Credential {
   std::filesystem::path file;
 };
 
+/// A host folder that the guest mounts by its tag.
+struct BootShare {
+  std::string tag;
+  std::filesystem::path directory;
+  bool read_only = false;
+};
+
 /// Everything a driver needs to boot one machine. Paths are absolute; files exist.
 struct BootPlan {
   std::string name;          ///< shown in process lists
@@ -39,6 +46,8 @@ struct BootPlan {
   std::filesystem::path root_disk;       ///< qcow2 overlay: /dev/vda
   std::filesystem::path data_disk;       ///< raw: /dev/vdb
   std::vector<Credential> credentials;
+  std::vector<BootShare> shares;        ///< by virtiofs
+  std::filesystem::path share_server;  ///< virtiofsd, for drivers that need one
 
   std::filesystem::path run_directory;  ///< 0700; the driver's sockets go here
   std::filesystem::path console_log;    ///< serial console, appended
@@ -87,6 +96,9 @@ class Machine {
   virtual asio::awaitable<void> power_off() = 0;
   /// Ends the hypervisor now (SIGKILL). Safe to call twice.
   virtual void kill() noexcept = 0;
+  /// Waits until nobody serves one of the plan's shares any more, though the machine runs: its tag, each once;
+  /// empty when the machine is gone. One waiter. Whoever uses such a share in the guest waits for ever, until its mount is aborted.
+  virtual asio::awaitable<std::string> share_lost() = 0;
   /// Completes when the hypervisor process is gone, whoever caused it. Any number of waiters.
   virtual asio::awaitable<ExitReason> exited() = 0;
 };

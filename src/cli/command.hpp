@@ -98,7 +98,7 @@ struct Verb {
   std::string_view summary;
   unsigned options;
   int (*run)(const Invocation&);  ///< returns the process exit code; throws Error
-  /// Words that follow, by what they are: KEY, VALUE, NAME (a new profile), PROFILE (an existing one), FILE, SHELL.
+  /// Words that follow, by what they are: KEY, VALUE, NAME (a new profile), PROFILE (an existing one), FILE, SHELL, SHARE.
   /// "[FILE]" may be left out.
   std::string_view arguments{};
 };
@@ -123,6 +123,9 @@ int run_list(const Invocation&);
 int run_delete(const Invocation&);
 int run_ssh(const Invocation&);
 int run_ports(const Invocation&);
+int run_share_add(const Invocation&);
+int run_share_remove(const Invocation&);
+int run_share_list(const Invocation&);
 int run_logs(const Invocation&);
 int run_version(const Invocation&);
 int run_apply(const Invocation&);

@@ -71,7 +71,7 @@ std::vector<std::string> values(const Home& home, const std::string& name, const
   if (name == "PROFILE" || name == "profile") return list_profiles(home);
   if (name == "KEY") return key_names();
   if (name == "VALUE") return choices(find_key(before));
-  if (name == "FILE" || name == "colima") return {"/"};
+  if (name == "FILE" || name == "SHARE" || name == "colima") return {"/"};
   if (name == "SHELL") return {"bash", "zsh", "fish"};
   if (name == "shell") return {"bash", "zsh", "fish", "powershell"};
   if (name == "set") {

@@ -58,6 +58,11 @@ constexpr std::array table{
     Verb{"socket-link", "Make /var/run/docker.sock lead to the profile, for programs that look nowhere else",
          one_profile | remove_option, &run_socket_link},
     Verb{"ports", "Show the ports that containers publish on this host", one_profile | json_option, &run_ports},
+    Verb{"share add", "Share a folder with the machine: LOCATION[:MOUNT POINT][:ro][:TYPE]", profile_option,
+         &run_share_add, "SHARE"},
+    Verb{"share remove", "Share a folder no longer", profile_option, &run_share_remove, "SHARE"},
+    Verb{"share list", "Show the shared folders and how they get into the machine", one_profile | json_option,
+         &run_share_list},
     Verb{"logs", "Show the logs of the daemon or the machine's console", one_profile | log_options, &run_logs},
     Verb{"version", "Show the version", json_option, &run_version},
     Verb{"image build", "Build the guest image, unless it is already there", image_options, &run_image_build},
@@ -72,6 +77,7 @@ constexpr std::array table{
 
 constexpr std::array groups{std::pair{"config", "Settings of a profile"},
                             std::pair{"template", "Settings that new profiles start from"},
+                            std::pair{"share", "Folders of this computer in the machine"},
                             std::pair{"image", "Guest images"}};
 
 /// Adds the options that a row asks for; they write into `into`.

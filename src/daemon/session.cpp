@@ -50,6 +50,20 @@ std::string reason_of(const std::exception_ptr& failure) {
   }
 }
 
+/// The result of `main`, once both have ended. When one fails the other is cancelled, and the failure thrown.
+template <class T>
+asio::awaitable<T> beside(asio::awaitable<void> other, asio::awaitable<T> main) {
+  auto executor = co_await asio::this_coro::executor;
+  auto both = asio::experimental::make_parallel_group(asio::co_spawn(executor, std::move(main), asio::deferred),
+                                                      asio::co_spawn(executor, std::move(other), asio::deferred));
+  auto [order, failure, result, other_failure] =
+      co_await both.async_wait(asio::experimental::wait_for_one_error(), asio::use_awaitable);
+  if (order[0] == 1 && other_failure) std::rethrow_exception(other_failure);
+  if (failure) std::rethrow_exception(failure);
+  if (other_failure) std::rethrow_exception(other_failure);
+  co_return std::move(result);
+}
+
 }  // namespace
 
 Session::Session(asio::any_io_executor executor, Home home, ProfilePaths paths, FileLock lock,
@@ -178,6 +192,7 @@ asio::awaitable<json::object> Session::do_start(Job& job, StartOrder order, std:
       co_await boot(job);
     }
     const bool anew = resumed && !order.wake && apply_live(wanted);
+    if (anew) co_await choose_shares_again();
     if (!resumed || anew) co_await make_ready(job);
     if (!order.wake) co_await switch_context(job, order);
     enter(VmEvent::ready);
@@ -250,6 +265,7 @@ asio::awaitable<void> Session::bring_in(Job& job, Profile wanted) {
   if (!apply_live(wanted)) co_return;
   std::exception_ptr failure;
   try {
+    co_await choose_shares_again();
     co_await make_ready(job);
   } catch (...) {
     failure = std::current_exception();
@@ -287,12 +303,14 @@ asio::awaitable<void> Session::boot(Job& job) {
     throw Error(Errc::busy, "a machine of profile '" + paths_.name + "' runs but does not answer",
                 "'colima-like stop --force' ends it, with its containers");
   saved_.discard();
+  co_await close_shares();
   // First the socket: a foreign file at its path is told before anything boots, and a client that comes early waits.
   open_forward();
 
   BootPlan plan = co_await prepare_boot(home_, paths_, state_, job);
   SshLogin login = co_await prepare_login(paths_);
   plan.lock_fd = machine_lock->fd();
+  co_await plan_boot_shares(plan);
   const Saving saving = co_await driver_->saving(plan);
   state_.fingerprint = saving.fingerprint;
   state_.not_saved = saving.why_not;
@@ -303,6 +321,7 @@ asio::awaitable<void> Session::boot(Job& job) {
   state_.machine_pid = machine_->pid();
   save_state(lock_, paths_, state_);
   tasks_.spawn("machine", watch_machine());
+  tasks_.spawn("share servers", watch_shares());
   co_await connect_guest(std::move(login));
   open_ports();
   job.end(fmt::format("the machine is started: {}, {} CPUs, {} memory, {}", state_.arch, state_.profile.cpus,
@@ -333,7 +352,8 @@ asio::awaitable<void> Session::make_ready(Job& job) {
   job.begin("provision", "setting the guest up");
   ProvisionPlan plan = provision_plan();
   auto say = [&job](std::string_view doing) { job.say(std::string(doing)); };
-  const auto steps = co_await provision(*reached, std::move(plan), say);
+  // At once: Docker, whose start ends the set-up, waits for the shares.
+  const auto steps = co_await beside(settle_shares(), provision(*reached, std::move(plan), say));
   state_.data_ready = true;
   std::string changed;
   for (const StepResult& step : steps)
@@ -430,6 +450,7 @@ asio::awaitable<json::object> Session::do_take_over(Job& job) {
                   "'colima-like stop --force' ends it, with its containers");
     state_.machine_pid = machine_->pid();
     tasks_.spawn("machine", watch_machine());
+  tasks_.spawn("share servers", watch_shares());
     // A daemon may have been killed while it suspended or resumed the machine: whatever it saved is void now.
     saved_.discard();
     co_await machine_->resume();
@@ -438,6 +459,11 @@ asio::awaitable<json::object> Session::do_take_over(Job& job) {
     open_forward();
     open_ports();
     job.end("took over the running machine");
+    try {
+      co_await choose_shares_again();
+    } catch (const Error& error) {
+      notes_.push_back(one_line(error));
+    }
     co_await make_ready(job);
     enter(VmEvent::ready);
   } catch (...) {
@@ -466,6 +492,7 @@ asio::awaitable<void> Session::watch_machine() {
 
 asio::awaitable<void> Session::tear_down(std::string reason) {
   co_await close_forwards();
+  co_await close_shares();
   if (link_) co_await link_->stop();
   link_.reset();
   if (ports_link_) co_await ports_link_->stop();
@@ -477,6 +504,10 @@ asio::awaitable<void> Session::tear_down(std::string reason) {
     if (entry.path() != paths_.control_socket) fs::remove(entry.path());
   co_await restore_context();
   state_.machine_pid = 0;
+  if (!saved_.exists()) {
+    state_.shares.clear();
+    state_.share_devices.clear();
+  }
   if (vm_state_ == VmState::stopped) co_return;
   if (vm_state_ == VmState::suspended) co_return enter(VmEvent::discarded);
   // Interrupted while it resumed: what is saved was not used and still stands.
@@ -589,6 +620,7 @@ asio::awaitable<std::shared_ptr<Guest>> Session::guest() {
 asio::awaitable<void> Session::detach() {
   if (job_ && !job_->done()) job_->cancel();
   co_await close_forwards();
+  co_await close_shares();
   if (link_) co_await link_->stop();
   if (ports_link_) co_await ports_link_->stop();
   co_await tasks_.stop();

@@ -6,9 +6,11 @@
 #include <optional>
 #include <string>
 
+#include "docker/bind_check.hpp"
 #include "docker/context.hpp"
 #include "docker/gated_stream.hpp"
 #include "docker/port_forward.hpp"
+#include "docker/share_events.hpp"
 #include "docker/socket_forward.hpp"
 #include "profiles/state.hpp"
 #include "profiles/store.hpp"
@@ -17,6 +19,7 @@
 #include "src/base/task_group.hpp"
 #include "src/daemon/guest_link.hpp"
 #include "src/daemon/job.hpp"
+#include "src/daemon/shares.hpp"
 #include "vm/driver.hpp"
 #include "vm/lifecycle.hpp"
 #include "vm/saved_machine.hpp"
@@ -114,6 +117,14 @@ class Session {
   asio::awaitable<void> load_saved(Job& job);
   asio::awaitable<void> unpause(Job& job);
   asio::awaitable<void> let_go(bool parked);
+  asio::awaitable<void> plan_boot_shares(BootPlan& plan);
+  void add_share_devices(BootPlan& plan) const;
+  asio::awaitable<void> choose_shares_again();
+  asio::awaitable<void> settle_shares();
+  asio::awaitable<void> bring_shares_back();
+  asio::awaitable<void> close_shares();
+  asio::awaitable<void> watch_shares();
+  BindRules bind_rules() const;
   void require_space();
   asio::awaitable<void> wake();
   SavedFacts saved_facts() const;
@@ -135,6 +146,9 @@ class Session {
   asio::awaitable<std::shared_ptr<Guest>> reach_guest();
   void open_ports();
   asio::awaitable<void> settle_ports();
+  void open_events();
+  void update_events();
+  std::vector<SharedTree> shared_trees() const;
   void connect_ports();
   asio::awaitable<void> close_forwards();
   void enter(VmEvent event, std::string reason = {});
@@ -157,6 +171,8 @@ class Session {
   std::shared_ptr<GuestLink> ports_link_;  ///< a session of its own for what published ports carry
   std::unique_ptr<SocketForward> forward_;
   std::unique_ptr<PortForward> ports_;
+  std::unique_ptr<GuestShares> shares_;
+  std::unique_ptr<ShareEvents> events_;
   std::function<void()> on_idle_;
   int uses_ = 0;
   Clock::time_point last_use_{};

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cstdint>
+#include <set>
 
 #include "src/base/platform.hpp"
 #include "vm/qemu/binary.hpp"
@@ -34,6 +35,8 @@ void add_machine(Words& words, const BootPlan& plan, const QemuHost& host) {
   // QEMU does not write the guest's memory to a file.
   machine += x86 ? ",vmport=off,hpet=off,i8042=off,sata=off,smbus=off,usb=off" : ",gic-version=max";
   machine += ",dump-guest-core=off,mem-merge=off";
+  // The servers of shares read and write in the guest's memory.
+  if (!plan.shares.empty()) machine += ",memory-backend=memory";
   if (!x86 && plan.nested) machine += ",virtualization=on";
   words.add("-machine", machine);
   // Both CPU models have it by themselves; who does not ask for it has that much less of the host's KVM in reach.
@@ -110,6 +113,16 @@ void add_channels(Words& words, const BootPlan& plan) {
             "chardev=qmp,mode=control");
 }
 
+void add_shares(Words& words, const BootPlan& plan) {
+  if (plan.shares.empty()) return;
+  words.add("-object", fmt::format("memory-backend-memfd,id=memory,size={}M,share=on", plan.memory.whole_mib()));
+  for (const BootShare& share : plan.shares) {
+    words.add("-chardev",
+              fmt::format("socket,id={},path={}", share.tag, path_value(share_socket(plan.run_directory, share.tag))));
+    words.add("-device", fmt::format("vhost-user-fs-pci,chardev={0},tag={0},queue-size=1024", share.tag));
+  }
+}
+
 void add_credentials(Words& words, const BootPlan& plan) {
   constexpr std::string_view folder = "opt/io.systemd.credentials/";
   constexpr std::size_t longest = 55;  // FW_CFG_MAX_FILE_PATH less its NUL
@@ -118,6 +131,22 @@ void add_credentials(Words& words, const BootPlan& plan) {
     if (name.size() > longest || credential.name.find_first_of(",/") != std::string::npos)
       throw Error(Errc::invalid_config, "'" + credential.name + "' cannot be the name of a credential");
     words.add("-fw_cfg", "name=" + name + ",file=" + path_value(credential.file));
+  }
+}
+
+void check_shares(const BootPlan& plan) {
+  constexpr std::size_t longest = 36;  // of a tag, in the device's configuration space
+  constexpr std::string_view allowed = "abcdefghijklmnopqrstuvwxyz0123456789-";
+  std::set<std::string> tags;
+  for (const BootShare& share : plan.shares) {
+    const bool sound = !share.tag.empty() && share.tag.size() <= longest && share.tag[0] >= 'a' &&
+                       share.tag.find_first_not_of(allowed) == std::string::npos;
+    if (!sound || !tags.insert(share.tag).second)
+      throw Error(Errc::invalid_config, "'" + share.tag + "' cannot be the tag of a share");
+    if (const fs::path socket = share_socket(plan.run_directory, share.tag);
+        socket.native().size() > platform::max_socket_path())
+      throw Error(Errc::invalid_config, "the path " + socket.string() + " is too long for a unix socket",
+                  "use a shorter profile name or a shorter COLIMA_LIKE_HOME");
   }
 }
 
@@ -131,9 +160,18 @@ void check(const BootPlan& plan) {
                 fmt::format("the path {} is too long for a unix socket, which may have {} bytes", longest.string(),
                             platform::max_socket_path()),
                 "use a shorter profile name or a shorter COLIMA_LIKE_HOME");
+  check_shares(plan);
 }
 
 }  // namespace
+
+fs::path share_socket(const fs::path& run_directory, std::string_view tag) {
+  return run_directory / (std::string(tag) + ".sock");
+}
+
+fs::path share_lock(const fs::path& run_directory, std::string_view tag) {
+  return run_directory / (std::string(tag) + ".lock");
+}
 
 fs::path qmp_socket(const fs::path& run_directory) { return run_directory / "qmp.sock"; }
 
@@ -176,6 +214,7 @@ std::vector<std::string> qemu_command_line(const BootPlan& plan, const QemuHost&
   // No boot ROM: nothing boots from the network, and not every distribution installs it.
   words.add("-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile=,mac=" + mac_address(plan.name));
   add_channels(words, plan);
+  add_shares(words, plan);
   add_credentials(words, plan);
   if (plan.incoming) words.add("-incoming", "defer");
   return words.take();

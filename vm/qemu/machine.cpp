@@ -9,6 +9,7 @@
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/json/serialize.hpp>
+#include <list>
 
 #include "src/base/log.hpp"
 #include "src/base/platform.hpp"
@@ -59,6 +60,15 @@ struct QemuMachine::State {
   Event gone;
   ExitReason reason;
   asio::cancellation_signal stop_watching;
+
+  struct Server {
+    std::string tag;
+    std::optional<Child> child;
+    pid_t pid = 0;
+    asio::cancellation_signal stop_watching{};
+  };
+  std::list<Server> servers;
+  std::vector<std::string> lost;  ///< tags that share_lost() has not told yet
 };
 
 namespace {
@@ -85,10 +95,42 @@ asio::awaitable<void> watch(std::shared_ptr<State> state) {
   state->news->changed.notify_all();
 }
 
+/// Waits for a server to end; that of a machine which ended is no loss.
+template <class State>
+asio::awaitable<void> watch_server(std::shared_ptr<State> state, typename State::Server& server) {
+  constexpr auto own_end = std::chrono::seconds(1);  // of QEMU, which hangs up before it is gone
+  if (server.child) {
+    co_await server.child->wait();
+  } else {
+    co_await platform::wait_until_gone(server.pid);
+  }
+  try {
+    co_await with_timeout(own_end, "QEMU's end", state->gone.wait());
+    co_return;
+  } catch (const Error&) {
+  }
+  log::warn("the server of share {} is gone", server.tag);
+  state->lost.push_back(server.tag);
+  state->news->changed.notify_all();
+}
+
+/// Of a machine that is taken over: whoever holds a share's lock serves it.
+template <class State>
+void find_servers(State& state) {
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(state.run_directory, ignored)) {
+    if (entry.path().extension() != ".lock") continue;
+    typename State::Server& server = state.servers.emplace_back();
+    server.tag = entry.path().stem();
+    server.pid = platform::process_with_open(entry.path());
+  }
+}
+
 }  // namespace
 
 QemuMachine::QemuMachine(const asio::any_io_executor& executor, std::filesystem::path run_directory, pid_t pid,
-                         std::optional<Child> child, std::unique_ptr<QmpClient> control, std::shared_ptr<QemuNews> news)
+                         std::optional<Child> child, std::unique_ptr<QmpClient> control, std::shared_ptr<QemuNews> news,
+                         std::vector<ShareServer> servers)
     : state_(std::make_shared<State>(executor)) {
   state_->run_directory = std::move(run_directory);
   state_->pid = pid;
@@ -112,11 +154,27 @@ QemuMachine::QemuMachine(const asio::any_io_executor& executor, std::filesystem:
   };
   asio::co_spawn(executor, watch(state_),
                  asio::bind_cancellation_slot(state_->stop_watching.slot(), std::move(on_end)));
+  for (ShareServer& server : servers) {
+    State::Server& watched = state_->servers.emplace_back();
+    watched.tag = server.tag;
+    watched.child = std::move(server.child);
+  }
+  if (servers.empty()) find_servers(*state_);
+  for (State::Server& server : state_->servers) {
+    if (!server.child && server.pid == 0) {
+      state_->lost.push_back(server.tag);
+      continue;
+    }
+    auto on_server_end = [state = state_](std::exception_ptr) {};
+    asio::co_spawn(executor, watch_server(state_, server),
+                   asio::bind_cancellation_slot(server.stop_watching.slot(), std::move(on_server_end)));
+  }
 }
 
 QemuMachine::~QemuMachine() {
   state_->control->close();
   state_->stop_watching.emit(asio::cancellation_type::terminal);
+  for (State::Server& server : state_->servers) server.stop_watching.emit(asio::cancellation_type::terminal);
 }
 
 pid_t QemuMachine::pid() const noexcept { return state_->pid; }
@@ -187,6 +245,15 @@ void QemuMachine::kill() noexcept {
 #endif
   // Without such a descriptor: the number still means QEMU if we have not reaped it, or it still talks to us.
   if (state_->child || state_->control->is_open()) ::kill(state_->pid, SIGKILL);
+}
+
+asio::awaitable<std::string> QemuMachine::share_lost() {
+  auto state = state_;
+  while (state->lost.empty() && !state->gone.is_set()) co_await state->news->changed.wait();
+  if (state->lost.empty()) co_return std::string();
+  std::string tag = std::move(state->lost.front());
+  state->lost.erase(state->lost.begin());
+  co_return tag;
 }
 
 asio::awaitable<ExitReason> QemuMachine::exited() {

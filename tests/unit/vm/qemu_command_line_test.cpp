@@ -232,5 +232,28 @@ TEST(QemuExit, TellsAPowerOffFromAKill) {
   EXPECT_FALSE(qemu_exit_reason("", ExitStatus{1, 0}).clean);
 }
 
+TEST(QemuCommandLine, AShareIsADeviceWhoseServerSeesTheMemory) {
+  BootPlan plan = typical();
+  plan.shares = {{"share0", "/home/u", false}, {"rosetta", "/r", true}};
+  const auto words = qemu_command_line(plan, host_of(plan));
+  EXPECT_TRUE(has(words, "-object", "memory-backend-memfd,id=memory,size=2048M,share=on"));
+  EXPECT_TRUE(has(words, "-chardev", "socket,id=share0,path=/p/run/share0.sock"));
+  EXPECT_TRUE(has(words, "-device", "vhost-user-fs-pci,chardev=share0,tag=share0,queue-size=1024"));
+  EXPECT_TRUE(has(words, "-device", "vhost-user-fs-pci,chardev=rosetta,tag=rosetta,queue-size=1024"));
+  const auto machine = std::find(words.begin(), words.end(), "-machine");
+  EXPECT_TRUE(std::next(machine)->ends_with(",memory-backend=memory")) << *std::next(machine);
+  EXPECT_EQ(joined(typical(), host_of(plan)).find("memory-backend"), std::string::npos) << "without shares nothing changes";
+}
+
+TEST(QemuCommandLine, ATagIsAPlainNameOfItsOwn) {
+  for (const std::vector<BootShare>& shares : std::vector<std::vector<BootShare>>{
+           {{"", "/a", false}}, {{"a,b", "/a", false}}, {{"0", "/a", false}}, {{"A", "/a", false}},
+           {{std::string(37, 'a'), "/a", false}}, {{"a", "/a", false}, {"a", "/b", false}}}) {
+    BootPlan plan = typical();
+    plan.shares = shares;
+    EXPECT_THROW(qemu_command_line(plan, host_of(plan)), Error) << shares[0].tag;
+  }
+}
+
 }  // namespace
 }  // namespace cl
