@@ -34,10 +34,12 @@ struct BootPlan {
   bool nested = false;  ///< the CPUs have virtualization
   ByteSize memory = ByteSize::gib(2);
 
-  std::filesystem::path kernel, initrd;  ///< direct boot; initrd may be empty
+  std::string boot = "direct";           ///< or by the root disk's own loader: "bios" (PCs), "efi"
+  std::filesystem::path kernel, initrd;  ///< of a direct boot; initrd may be empty
   std::string kernel_arguments;          ///< the image's own, before the driver's
   std::filesystem::path root_disk;       ///< qcow2 overlay: /dev/vda
   std::filesystem::path data_disk;       ///< raw: /dev/vdb
+  std::filesystem::path seed_disk;       ///< raw, only read, the last disk; may be empty
   std::vector<Credential> credentials;
 
   std::filesystem::path run_directory;  ///< 0700; the driver's sockets go here
