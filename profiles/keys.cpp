@@ -8,6 +8,7 @@
 #include <charconv>
 #include <numeric>
 
+#include "profiles/image_ref.hpp"
 #include "profiles/shares.hpp"
 
 namespace cl {
@@ -260,7 +261,6 @@ std::string list_text(const std::vector<std::string>& items) {
 constexpr std::array<std::string_view, 3> archs{"host", "x86_64", "aarch64"};
 constexpr std::array<std::string_view, 3> drivers{"auto", "qemu", "vz"};
 constexpr std::array<std::string_view, 4> accels{"auto", "kvm", "hvf", "tcg"};
-constexpr std::array<std::string_view, 2> images{"docker", "plain"};
 constexpr std::array<std::string_view, 4> runtime_names{"docker", "podman", "containerd", "none"};
 constexpr std::array<std::string_view, 4> share_types{"auto", "virtiofs", "sshfs", "9p"};
 constexpr std::array<std::string_view, 3> forwards{"published", "all", "none"};
@@ -292,10 +292,17 @@ constexpr std::array table{
         R"({"enum": ["host", "x86_64", "aarch64"]})",
         [](Profile& p, std::string_view text) { return set_choice(p.arch, text, archs); },
         [](const Profile& p) { return p.arch; }},
-    Key{"image", "image", "the guest's image: docker, or plain (Docker is then installed at the first start)",
+    Key{"image", "image",
+        "the guest's image: auto, docker or plain (built here), debian-13 or ubuntu-24.04 (downloaded), or a URL or path "
+        "with #sha512:HEX; where it has no Docker, that is installed at the first start",
         Kind::scalar, Change::recreate, "the machine's root disk with all that was installed in it", now,
-        R"({"enum": ["docker", "plain"]})",
-        [](Profile& p, std::string_view text) { return set_choice(p.image, text, images); },
+        R"s({"type": "string", "pattern": "^(auto|docker|plain|debian-13|ubuntu-24\\.04|(https?://|/|~/).+#(sha512:[0-9A-Fa-f]{128}|sha256:[0-9A-Fa-f]{64}))$"})s",
+        [](Profile& p, std::string_view text) {
+          std::string why;
+          const bool sound = parse_image_ref(text, why).has_value();
+          if (sound) p.image = text;
+          return sound ? Wrong() : Wrong(why);
+        },
         [](const Profile& p) { return p.image; }},
     Key{"idle", "idle", "how long unused until the machine sleeps, e.g. 15m, or off", Kind::scalar, Change::live, "",
         now, R"s({"type": "string", "pattern": "^(off|0*[1-9][0-9]*[smh])$"})s",
@@ -488,7 +495,8 @@ std::vector<Difference> differences(const Profile& from, const Profile& to, cons
   for (const Key& key : table) {
     Difference one{&key, key.get(from), key.get(to)};
     const bool same = (key.name == "arch" && resolved_arch(from, host) == resolved_arch(to, host)) ||
-                      (key.name == "vm.driver" && resolved_driver(from) == resolved_driver(to));
+                      (key.name == "vm.driver" && resolved_driver(from) == resolved_driver(to)) ||
+                      (key.name == "image" && to.image == "auto");
     if (one.from != one.to && !same) found.push_back(std::move(one));
   }
   return found;

@@ -24,7 +24,7 @@ struct Profile {
   ByteSize memory = ByteSize::gib(2);
   ByteSize disk = ByteSize::gib(60);      ///< the containers' data disk; a sparse file
   std::string arch = "host";              ///< "host", "x86_64" or "aarch64"
-  std::string image = "docker";           ///< "docker", or "plain": Docker is then installed over SSH
+  std::string image = "auto";             ///< profiles/image_ref.hpp
   std::string runtime = "docker";         ///< "docker", "podman", "containerd" or "none"
   std::string docker = "{}";              ///< for dockerd's daemon.json: a JSON object
   std::vector<std::string> mirrors;       ///< registry mirrors, URLs

@@ -41,10 +41,12 @@ struct BootPlan {
   bool nested = false;  ///< the CPUs have virtualization
   ByteSize memory = ByteSize::gib(2);
 
-  std::filesystem::path kernel, initrd;  ///< direct boot; initrd may be empty
+  std::string boot = "direct";           ///< or by the root disk's own loader: "bios" (PCs), "efi"
+  std::filesystem::path kernel, initrd;  ///< of a direct boot; initrd may be empty
   std::string kernel_arguments;          ///< the image's own, before the driver's
   std::filesystem::path root_disk;       ///< qcow2 overlay: /dev/vda
   std::filesystem::path data_disk;       ///< raw: /dev/vdb
+  std::filesystem::path seed_disk;       ///< raw, only read, the last disk; may be empty
   std::vector<Credential> credentials;
   std::vector<BootShare> shares;        ///< by virtiofs
   std::filesystem::path share_server;  ///< virtiofsd, for drivers that need one

@@ -3,6 +3,7 @@
 #include <cctype>
 #include <iostream>
 
+#include "profiles/image_ref.hpp"
 #include "profiles/keys.hpp"
 #include "src/cli/parser.hpp"
 
@@ -73,6 +74,7 @@ std::vector<std::string> values(const Home& home, const std::string& name, const
   if (name == "VALUE") return choices(find_key(before));
   if (name == "FILE" || name == "SHARE" || name == "colima") return {"/"};
   if (name == "SHELL") return {"bash", "zsh", "fish"};
+  if (name == "IMAGE") return {catalog_names.begin(), catalog_names.end()};
   if (name == "shell") return {"bash", "zsh", "fish", "powershell"};
   if (name == "set") {
     std::vector<std::string> names = key_names();

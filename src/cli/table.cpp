@@ -66,6 +66,8 @@ constexpr std::array table{
     Verb{"logs", "Show the logs of the daemon or the machine's console", one_profile | log_options, &run_logs},
     Verb{"version", "Show the version", json_option, &run_version},
     Verb{"image build", "Build the guest image, unless it is already there", image_options, &run_image_build},
+    Verb{"image pull", "Download debian-13, ubuntu-24.04, or URL#sha512:HEX, unless it is already there", arch_option,
+         &run_image_pull, "IMAGE"},
     Verb{"image list", "Show the cached guest images", json_option, &run_image_list},
     Verb{"image prune", "Remove guest images that no profile uses", json_option, &run_image_prune},
     Verb{"completion", "Print the completion script of a shell", 0, &run_completion, "SHELL"},
@@ -138,6 +140,11 @@ void define(CLI::App& app, const Verb& command, Invocation& into) {
              "--" + std::string(name), [&into, name](const std::string& text) { into.settings[name] = text; },
              std::string(find_key(name)->meaning))
           ->type_name("VALUE");
+  if ((options & arch_option) != 0)
+    app.add_option_function<std::string>(
+           "--arch", [&into](const std::string& text) { into.settings["arch"] = text; },
+           std::string(find_key("arch")->meaning))
+        ->type_name("VALUE");
   for (std::string_view rest = command.arguments; !rest.empty();) {
     const auto space = std::min(rest.find(' '), rest.size());
     std::string name(rest.substr(0, space));

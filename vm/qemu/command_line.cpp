@@ -37,6 +37,7 @@ void add_machine(Words& words, const BootPlan& plan, const QemuHost& host) {
   machine += ",dump-guest-core=off,mem-merge=off";
   // The servers of shares read and write in the guest's memory.
   if (!plan.shares.empty()) machine += ",memory-backend=memory";
+  if (x86 && plan.boot == "efi") machine += ",pflash0=firmware";
   if (!x86 && plan.nested) machine += ",virtualization=on";
   words.add("-machine", machine);
   // Both CPU models have it by themselves; who does not ask for it has that much less of the host's KVM in reach.
@@ -59,6 +60,18 @@ void add_machine(Words& words, const BootPlan& plan, const QemuHost& host) {
   if (x86) words.add("-device", "vmgenid,guid=auto");
 }
 
+/// The disk's own loader: SeaBIOS is QEMU's default on PCs and needs no file, EFI is firmware of the host's. It keeps no
+/// variables: what it has to start is found by its name on the disk.
+void add_firmware(Words& words, const BootPlan& plan, const QemuHost& host) {
+  if (plan.boot == "bios") return;
+  if (plan.arch == "aarch64") {
+    words.add("-bios", host.firmware.string());
+    return;
+  }
+  words.add("-blockdev", "driver=file,node-name=firmware-file,read-only=on,filename=" + path_value(host.firmware));
+  words.add("-blockdev", "driver=raw,node-name=firmware,file=firmware-file,read-only=on");
+}
+
 void add_kernel(Words& words, const BootPlan& plan) {
   words.add("-kernel", plan.kernel.string());
   if (!plan.initrd.empty()) words.add("-initrd", plan.initrd.string());
@@ -79,11 +92,16 @@ void add_disks(Words& words, const BootPlan& plan) {
   words.add("-object", "iothread,id=disks");
   words.add("-blockdev", "driver=file,node-name=root-file,discard=unmap,filename=" + path_value(plan.root_disk));
   words.add("-blockdev", "driver=qcow2,node-name=root,file=root-file,discard=unmap,detect-zeroes=unmap");
-  words.add("-device", "virtio-blk-pci,drive=root,iothread=disks,serial=colima-like-root");
+  const std::string_view first = plan.boot == "direct" ? "" : ",bootindex=0";
+  words.add("-device", fmt::format("virtio-blk-pci,drive=root,iothread=disks,serial=colima-like-root{}", first));
   if (plan.data_disk.empty()) return;
   words.add("-blockdev", "driver=file,node-name=data-file,discard=unmap,filename=" + path_value(plan.data_disk));
   words.add("-blockdev", "driver=raw,node-name=data,file=data-file,discard=unmap,detect-zeroes=unmap");
   words.add("-device", "virtio-blk-pci,drive=data,iothread=disks,serial=colima-like-data");
+  if (plan.seed_disk.empty()) return;
+  words.add("-blockdev", "driver=file,node-name=seed-file,read-only=on,filename=" + path_value(plan.seed_disk));
+  words.add("-blockdev", "driver=raw,node-name=seed,file=seed-file,read-only=on");
+  words.add("-device", "virtio-blk-pci,drive=seed,serial=colima-like-seed");
 }
 
 void add_channels(Words& words, const BootPlan& plan) {
@@ -206,7 +224,10 @@ std::vector<std::string> qemu_command_line(const BootPlan& plan, const QemuHost&
   words.add("-nodefaults", "-no-user-config", "-display", "none", "-msg", "timestamp=on");
   if (host.sandbox) words.add("-sandbox", std::string(sandbox_option));
   add_machine(words, plan, host);
-  add_kernel(words, plan);
+  if (plan.boot == "direct")
+    add_kernel(words, plan);
+  else
+    add_firmware(words, plan, host);
   add_disks(words, plan);
   words.add("-object", "rng-random,id=entropy,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=entropy");
   // Pages that the guest frees go back to the host by themselves.

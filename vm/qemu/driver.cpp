@@ -13,6 +13,7 @@
 #include "vm/hash.hpp"
 #include "vm/qemu/binary.hpp"
 #include "vm/qemu/command_line.hpp"
+#include "vm/qemu/firmware.hpp"
 #include "vm/qemu/machine.hpp"
 #include "vm/qemu/virtiofsd.hpp"
 
@@ -74,6 +75,12 @@ asio::awaitable<Control> first_contact(Child& child, fs::path socket, std::chron
   co_return std::move(control);
 }
 
+QemuHost host_for(const BootPlan& plan, const QemuBinary& qemu) {
+  QemuHost host{qemu.path, qemu.sandbox, {}, {}};
+  if (plan.boot == "efi") host.firmware = find_firmware(plan.arch, qemu.path);
+  return host;
+}
+
 std::string status_of(const json::value& reply) {
   const json::value* status = reply.is_object() ? reply.get_object().if_contains("status") : nullptr;
   return status != nullptr && status->is_string() ? std::string(status->get_string()) : std::string("unknown");
@@ -110,7 +117,7 @@ asio::awaitable<std::unique_ptr<Machine>> QemuDriver::boot(BootPlan plan) {
   auto executor = co_await asio::this_coro::executor;
   const std::string arch = plan.arch;
   const QemuBinary qemu = co_await find_qemu(arch);
-  const QemuHost host{qemu.path, qemu.sandbox, {}};
+  const QemuHost host = host_for(plan, qemu);
 
   Command command;
   command.argv = qemu_command_line(plan, host);
@@ -178,7 +185,7 @@ asio::awaitable<Saving> QemuDriver::saving(BootPlan plan) {
   const Saving shares = co_await share_saving(plan);
   if (!shares.why_not.empty()) co_return shares;
   std::string text = qemu.version;
-  for (const std::string& word : qemu_command_line(plan, QemuHost{qemu.path, qemu.sandbox, {}})) text += '\n' + word;
+  for (const std::string& word : qemu_command_line(plan, host_for(plan, qemu))) text += '\n' + word;
   text += shares.fingerprint;
   co_return Saving{sha256_hex(text), ""};
 }

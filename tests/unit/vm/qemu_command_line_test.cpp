@@ -1,4 +1,5 @@
 #include "vm/qemu/command_line.hpp"
+#include "vm/qemu/firmware.hpp"
 
 #include <gtest/gtest.h>
 
@@ -25,7 +26,7 @@ BootPlan typical() {
   return plan;
 }
 
-QemuHost host_of(const BootPlan& plan) { return {"/usr/bin/qemu-system-" + plan.arch, true, {}}; }
+QemuHost host_of(const BootPlan& plan) { return {"/usr/bin/qemu-system-" + plan.arch, true, {}, "/firm,ware.fd"}; }
 
 std::string joined(const BootPlan& plan, const QemuHost& host) {
   std::string text;
@@ -253,6 +254,38 @@ TEST(QemuCommandLine, ATagIsAPlainNameOfItsOwn) {
     plan.shares = shares;
     EXPECT_THROW(qemu_command_line(plan, host_of(plan)), Error) << shares[0].tag;
   }
+}
+
+TEST(QemuCommandLine, AnImageThatBootsByItselfGetsNoKernelButASeed) {
+  BootPlan plan = typical();
+  plan.boot = "bios";
+  plan.kernel.clear();
+  plan.initrd.clear();
+  plan.seed_disk = "/p/seed.img";
+  const std::string bios = joined(plan, host_of(plan));
+  for (const char* part : {"drive=root,iothread=disks,serial=colima-like-root,bootindex=0",
+                           "driver=file,node-name=seed-file,read-only=on,filename=/p/seed.img",
+                           "driver=raw,node-name=seed,file=seed-file,read-only=on", "drive=seed,serial=colima-like-seed"})
+    EXPECT_NE(bios.find(part), std::string::npos) << part << " in " << bios;
+  for (const char* part : {"-kernel", "-append", "-initrd", "firm,ware"})
+    EXPECT_EQ(bios.find(part), std::string::npos) << part << " in " << bios;
+  plan.boot = "efi";
+  const std::string efi = joined(plan, host_of(plan));
+  EXPECT_NE(efi.find(",pflash0=firmware"), std::string::npos) << efi;
+  EXPECT_NE(efi.find("node-name=firmware-file,read-only=on,filename=/firm,,ware.fd"), std::string::npos) << efi;
+  plan.arch = "aarch64";
+  const std::string arm = joined(plan, host_of(plan));
+  EXPECT_NE(arm.find("-bios /firm,ware.fd"), std::string::npos) << arm;
+  EXPECT_EQ(arm.find("pflash"), std::string::npos) << arm;
+}
+
+TEST(Firmware, IsLookedForBesideQemuFirst) {
+  EXPECT_EQ(firmware_places("aarch64", "/opt/homebrew/bin/qemu-system-aarch64").front(),
+            "/opt/homebrew/share/qemu/edk2-aarch64-code.fd");
+  EXPECT_EQ(firmware_places("x86_64", "/usr/bin/qemu-system-x86_64").front(), "/usr/share/qemu/edk2-x86_64-code.fd");
+  EXPECT_EQ(install_firmware_hint("ID=debian\n", "x86_64"), "apt-get install ovmf");
+  EXPECT_EQ(install_firmware_hint("ID=ubuntu\nID_LIKE=debian\n", "aarch64"), "apt-get install qemu-efi-aarch64");
+  EXPECT_EQ(install_firmware_hint("", "aarch64"), "brew reinstall qemu");
 }
 
 }  // namespace
