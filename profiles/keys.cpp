@@ -403,7 +403,22 @@ constexpr std::array table{
         [](const Profile& p) { return std::string(p.ssh_agent ? "true" : "false"); }},
 };
 
-std::string resolved_driver(const Profile& profile) { return profile.driver == "auto" ? "qemu" : profile.driver; }
+/// Why this host cannot run the profile's machine under Apple's framework, with the ways out; nothing when it can.
+Wrong no_vz(const Profile& profile, const HostFacts& host) {
+  if (host.vfkit_stand_in.empty()) {
+    if (host.os != "macos") return "vz is Apple's Virtualization framework, only on macOS hosts";
+    if (!at_least(host.macos_version, 13))
+      return "vz needs macOS 13 or newer, and this is macOS " + host.macos_version + "; use qemu";
+  }
+  if (const std::string arch = resolved_arch(profile, host); arch != host.arch)
+    return "vz runs only " + host.arch + " machines on this host, not " + arch +
+           " ones: use vm.driver qemu, which emulates them, or a machine of this host's own architecture (arch: host), "
+           "in which 'docker run --platform linux/" +
+           (arch == "x86_64" ? "amd64' works by Rosetta" : "arm64' works by qemu-user");
+  if (profile.accel == "tcg" || profile.accel == "kvm")
+    return "vz always uses the CPU's own virtualization; vm.accel " + profile.accel + " takes vm.driver qemu";
+  return std::nullopt;
+}
 
 std::size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> row(b.size() + 1);
@@ -495,7 +510,7 @@ std::vector<Difference> differences(const Profile& from, const Profile& to, cons
   for (const Key& key : table) {
     Difference one{&key, key.get(from), key.get(to)};
     const bool same = (key.name == "arch" && resolved_arch(from, host) == resolved_arch(to, host)) ||
-                      (key.name == "vm.driver" && resolved_driver(from) == resolved_driver(to)) ||
+                      (key.name == "vm.driver" && resolved_driver(from, host) == resolved_driver(to, host)) ||
                       (key.name == "image" && to.image == "auto");
     if (one.from != one.to && !same) found.push_back(std::move(one));
   }
@@ -506,6 +521,11 @@ std::string resolved_arch(const Profile& profile, const HostFacts& host) {
   return profile.arch == "host" ? host.arch : profile.arch;
 }
 
+std::string resolved_driver(const Profile& profile, const HostFacts& host) {
+  if (profile.driver != "auto") return profile.driver;
+  return host.os == "macos" && profile.accel == "auto" && !no_vz(profile, host) ? "vz" : "qemu";
+}
+
 std::vector<Problem> check(const Profile& profile, const HostFacts& host) {
   std::vector<Problem> found;
   if (profile.cpus > host.cpus)
@@ -513,8 +533,7 @@ std::vector<Problem> check(const Profile& profile, const HostFacts& host) {
   if (profile.memory > host.memory)
     found.push_back({"memory", "this host has " + host.memory.str() + ", not " + profile.memory.str()});
   if (profile.driver == "vz")
-    found.push_back({"vm.driver", host.os == "macos" ? "vz is not there yet; use qemu"
-                                                     : "vz is Apple's Virtualization framework, only on macOS hosts"});
+    if (auto why = no_vz(profile, host)) found.push_back({"vm.driver", std::move(*why)});
   if (profile.nested && host.os != "linux") found.push_back({"vm.nested", "only on Linux hosts"});
   if (profile.accel == "kvm" && host.os != "linux") found.push_back({"vm.accel", "kvm is only on Linux hosts"});
   if (profile.accel == "hvf" && host.os != "macos") found.push_back({"vm.accel", "hvf is only on macOS hosts"});

@@ -11,7 +11,6 @@
 
 #include "src/base/log.hpp"
 #include "src/daemon/handlers.hpp"
-#include "vm/qemu/driver.hpp"
 
 namespace cl {
 namespace {
@@ -28,8 +27,7 @@ void answer_ready(int fd, const rpc::Answer& answer) {
 /// Ends the loop when the session is idle and no command is connected.
 asio::awaitable<void> serve(Home home, ProfilePaths paths, FileLock lock, int ready_fd) {
   auto executor = co_await asio::this_coro::executor;
-  auto driver = std::make_unique<QemuDriver>();
-  Session session(executor, std::move(home), paths, std::move(lock), std::move(driver));
+  Session session(executor, std::move(home), paths, std::move(lock), &make_driver);
   session.take_over();
 
   Event finished(executor);

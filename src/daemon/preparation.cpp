@@ -58,7 +58,8 @@ asio::awaitable<Accel> prepare_accel(const Home& home, const Image& image, State
   co_return choice.accel;
 }
 
-asio::awaitable<void> prepare_disks(const ProfilePaths& paths, const Image& image, State& state, Job& job) {
+asio::awaitable<void> prepare_disks(const ProfilePaths& paths, const Image& image, State& state, bool raw_root,
+                                    Job& job) {
   DataDisk data = inspect_data_disk(paths.data_disk);
   // A machine that was killed while the guest made the file system leaves a disk without header (mke2fs clears it
   // first) and without file system, which the guest would refuse for ever. We made it and it was never mounted.
@@ -87,6 +88,13 @@ asio::awaitable<void> prepare_disks(const ProfilePaths& paths, const Image& imag
   ensure_data_disk(paths.data_disk, state.data_owner, state.profile.disk);
 
   const bool same_image = state.image_digest == image.digest;
+  if (raw_root) {
+    if (same_image && fs::exists(paths.raw_root_disk)) co_return;
+    job.begin("disk", "copying the image to the root disk");
+    create_raw_root(image.root, paths.raw_root_disk, root_size);
+    job.end("the root disk is made");
+    co_return;
+  }
   if (check_overlay(paths.root_disk, image.root) == OverlayState::usable && same_image) co_return;
   job.begin("disk", "making the root disk");
   const ByteSize size = std::max(root_size, ByteSize::bytes(fs::file_size(image.root)));
@@ -110,6 +118,22 @@ void prepare_seed(const ProfilePaths& paths, const State& state, const KeySet& k
   if (read_file_if_exists(paths.seed_disk) != disk) write_atomically(paths.seed_disk, disk);
 }
 
+RosettaChoice choose_rosetta(const State& state, const Image& image) {
+  const HostFacts host = host_facts();
+  RosettaFacts facts;
+  facts.driver = state.driver;
+  facts.host_arch = host.arch;
+  facts.guest_arch = state.arch;
+  facts.macos_version = host.macos_version;
+  facts.installed = rosetta_installed(host.macos_version);
+  if (const auto kernel = image.versions.find("kernel_version"); kernel != image.versions.end())
+    facts.guest_kernel = kernel->second;
+  RosettaChoice choice = cl::choose_rosetta(rosetta_wish(state.profile), facts);
+  if (!choice.why_not.empty()) log::info("no Rosetta: {}", choice.why_not);
+  if (!choice.doubt.empty()) log::info("with Rosetta, though: {}", choice.doubt);
+  return choice;
+}
+
 }  // namespace
 
 asio::awaitable<SshLogin> prepare_login(const ProfilePaths& paths) {
@@ -121,12 +145,22 @@ asio::awaitable<SshLogin> prepare_login(const ProfilePaths& paths) {
   co_return login;
 }
 
-asio::awaitable<BootPlan> prepare_boot(const Home& home, const ProfilePaths& paths, State& state, Job& job) {
+RosettaWish rosetta_wish(const Profile& profile) { return profile.rosetta ? RosettaWish::on : RosettaWish::automatic; }
+
+asio::awaitable<BootPlan> prepare_boot(const Home& home, const ProfilePaths& paths, State& state, DriverTraits driver,
+                                       Job& job) {
   state.arch = resolved_arch(state.profile, host_facts());
   make_private_directory(home.cache);
   const Image image = co_await prepare_image(home, paths, state, job);
-  const Accel accel = co_await prepare_accel(home, image, state, job);
-  co_await prepare_disks(paths, image, state, job);
+  Accel accel = Accel::hvf;
+  if (driver.always_hvf) {
+    state.accel = to_string(accel);
+    state.accel_reason.clear();
+  } else {
+    accel = co_await prepare_accel(home, image, state, job);
+  }
+  const RosettaChoice rosetta = choose_rosetta(state, image);
+  co_await prepare_disks(paths, image, state, driver.raw_root, job);
   state.image = image.name;
   state.image_digest = image.digest;
 
@@ -163,11 +197,12 @@ asio::awaitable<BootPlan> prepare_boot(const Home& home, const ProfilePaths& pat
                         {"colima-like.data", owner_file},
                         {"system.hostname", host_name_file}};
   }
-  plan.root_disk = paths.root_disk;
+  plan.root_disk = driver.raw_root ? paths.raw_root_disk : paths.root_disk;
   plan.data_disk = paths.data_disk;
+  plan.rosetta = rosetta.use;
   plan.run_directory = paths.run_directory;
   plan.console_log = paths.console_log;
-  plan.driver_log = paths.driver_log;
+  plan.driver_log = driver.raw_root ? paths.log_directory / "vfkit.log" : paths.driver_log;
   co_return plan;
 }
 

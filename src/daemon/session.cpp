@@ -8,7 +8,9 @@
 
 #include "docker/api.hpp"
 #include "docker/context.hpp"
+#include "profiles/keys.hpp"
 #include "profiles/runtime.hpp"
+#include "provision/gateway.hpp"
 #include "provision/steps.hpp"
 #include "src/base/file.hpp"
 #include "src/base/log.hpp"
@@ -21,7 +23,7 @@ namespace {
 
 constexpr auto power_off_grace = std::chrono::seconds(60);  // dockerd gives containers 10 s, under TCG more
 constexpr std::size_t console_lines = 12;
-constexpr const char* host_from_guest = "10.0.2.2";  // in QEMU's user network
+constexpr auto guest_power_off_patience = std::chrono::seconds(5);  // until its system has taken the order
 
 /// What explains a guest that did not come up: its kernel's panic and what follows, else its last lines.
 std::string console_excerpt(const fs::path& console) {
@@ -67,16 +69,17 @@ asio::awaitable<T> beside(asio::awaitable<void> other, asio::awaitable<T> main) 
 }  // namespace
 
 Session::Session(asio::any_io_executor executor, Home home, ProfilePaths paths, FileLock lock,
-                 std::unique_ptr<Driver> driver)
+                 MakeDriver drivers)
     : executor_(executor),
       home_(std::move(home)),
       paths_(std::move(paths)),
       lock_(std::move(lock)),
-      driver_(std::move(driver)),
+      drivers_(std::move(drivers)),
       saved_(paths_.saved_directory),
       idle_timer_(executor),
       tasks_(executor) {
   if (auto saved = load_state(paths_)) state_ = std::move(*saved);
+  driver_ = drivers_(state_.driver.empty() ? "qemu" : state_.driver);
   tasks_.spawn("sleep when idle", sleep_when_idle());
   tasks_.spawn("clock", follow_clock());
 }
@@ -307,7 +310,9 @@ asio::awaitable<void> Session::boot(Job& job) {
   // First the socket: a foreign file at its path is told before anything boots, and a client that comes early waits.
   open_forward();
 
-  BootPlan plan = co_await prepare_boot(home_, paths_, state_, job);
+  state_.driver = resolved_driver(state_.profile, host_facts());
+  driver_ = drivers_(state_.driver);
+  BootPlan plan = co_await prepare_boot(home_, paths_, state_, driver_->traits(), job);
   SshLogin login = co_await prepare_login(paths_);
   plan.lock_fd = machine_lock->fd();
   co_await plan_boot_shares(plan);
@@ -316,20 +321,45 @@ asio::awaitable<void> Session::boot(Job& job) {
   state_.not_saved = saving.why_not;
   job.begin("boot", "starting the machine");
   fs::remove(paths_.console_log);
+  save_state(lock_, paths_, state_);  // with the driver: whoever takes the machine over must know it
   machine_ = co_await driver_->boot(std::move(plan));
-  state_.driver = driver_->name();
+  host_address_.clear();
   state_.machine_pid = machine_->pid();
   save_state(lock_, paths_, state_);
   tasks_.spawn("machine", watch_machine());
   tasks_.spawn("share servers", watch_shares());
+  settle_rosetta();
   co_await connect_guest(std::move(login));
   open_ports();
   job.end(fmt::format("the machine is started: {}, {} CPUs, {} memory, {}", state_.arch, state_.profile.cpus,
                       state_.profile.memory.str(), state_.accel));
 }
 
+/// A machine that vfkit runs without Rosetta though it was told to run it with.
+void Session::settle_rosetta() {
+  const std::string why = machine_->rosetta_refused();
+  if (why.empty()) return;
+  if (rosetta_wish(state_.profile) == RosettaWish::on)
+    throw Error(Errc::host_requirement, "Rosetta cannot be used",
+                "softwareupdate --install-rosetta --agree-to-license, or set vm.rosetta to auto")
+        .because(why);
+  notes_.push_back("without Rosetta, amd64 programs are translated by qemu-user: " + why);
+}
+
+/// Some networks are the driver's own, of others the guest alone knows.
+asio::awaitable<void> Session::find_host_address(Guest& guest) {
+  constexpr const char* usual = "192.168.64.1";  // of Apple's NAT, unless it was set otherwise
+  if (!host_address_.empty()) co_return;
+  host_address_ = driver_->traits().host_address;
+  if (!host_address_.empty()) co_return;
+  host_address_ = co_await default_gateway(guest);
+  if (!host_address_.empty()) co_return;
+  log::warn("the guest has no default gateway; taking {} for this host", usual);
+  host_address_ = usual;
+}
+
 ProvisionPlan Session::provision_plan() const {
-  HostSide host{host_from_guest, read_certificates(state_.profile.certificates)};
+  HostSide host{host_address_, read_certificates(state_.profile.certificates)};
   return {state_.data_owner, paths_.docker_socket, state_.profile.runtime, guest_files(state_.profile, host),
           state_.profile.provision};
 }
@@ -350,6 +380,7 @@ asio::awaitable<void> Session::make_ready(Job& job) {
   job.end("the guest's SSH server answers");
 
   job.begin("provision", "setting the guest up");
+  co_await find_host_address(*reached);
   ProvisionPlan plan = provision_plan();
   auto say = [&job](std::string_view doing) { job.say(std::string(doing)); };
   // At once: Docker, whose start ends the set-up, waits for the shares.
@@ -546,6 +577,20 @@ asio::awaitable<json::object> Session::do_stop(Job& job, bool force, std::shared
   co_return json::object{};
 }
 
+/// Over SSH, since not every guest hears its power button; what fails here is left to that.
+asio::awaitable<void> Session::ask_guest_to_power_off() {
+  auto ask = [](std::shared_ptr<GuestLink> link) -> asio::awaitable<void> {
+    const auto reached = co_await link->guest(guest_power_off_patience);
+    co_await run_in_guest(*reached, "systemctl --no-block poweroff", "");
+  };
+  if (!link_ || !link_->connected()) co_return;
+  try {
+    co_await with_timeout(guest_power_off_patience, "asking the guest to power off", ask(link_));
+  } catch (const Error& error) {
+    log::info("{}", one_line(error));
+  }
+}
+
 asio::awaitable<void> Session::power_off(Job& job, bool force) {
   // A stop that was begun is finished: half a stop helps nobody.
   co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
@@ -555,6 +600,7 @@ asio::awaitable<void> Session::power_off(Job& job, bool force) {
   if (paused && !force) co_await machine_->resume();  // to hear the power button
   job.begin("stop",
             force ? "ending the machine" : fmt::format("powering off (ended after {} s)", power_off_grace.count()));
+  if (!force && driver_->traits().weak_button) co_await ask_guest_to_power_off();
   const bool by_itself = co_await stop_machine(*machine_, force ? std::chrono::seconds(0) : power_off_grace);
   job.end(by_itself ? "the machine is powered off" : "the machine is ended");
   co_await tear_down({});

@@ -17,6 +17,7 @@
 #include "provision/steps.hpp"
 #include "src/base/file_lock.hpp"
 #include "src/base/task_group.hpp"
+#include "src/daemon/drivers.hpp"
 #include "src/daemon/guest_link.hpp"
 #include "src/daemon/job.hpp"
 #include "src/daemon/shares.hpp"
@@ -39,7 +40,7 @@ struct StartOrder {
 /// Long work runs as a Job that any number of commands watch; there is one at a time.
 class Session {
  public:
-  Session(asio::any_io_executor executor, Home home, ProfilePaths paths, FileLock lock, std::unique_ptr<Driver> driver);
+  Session(asio::any_io_executor executor, Home home, ProfilePaths paths, FileLock lock, MakeDriver drivers);
 
   /// The job that starts the machine (or the one that already does). For a machine that runs, it ends at once.
   /// Waits for a stop that is under way. Throws Error{busy} during a delete.
@@ -131,6 +132,9 @@ class Session {
   void open_forward();
   asio::awaitable<std::unique_ptr<ByteStream>> open_engine();
   asio::awaitable<void> make_ready(Job& job);
+  void settle_rosetta();
+  asio::awaitable<void> find_host_address(Guest& guest);
+  asio::awaitable<void> ask_guest_to_power_off();
   asio::awaitable<void> power_off(Job& job, bool force);
   asio::awaitable<void> end_unreachable(Job& job, bool force);
   asio::awaitable<void> switch_context(Job& job, const StartOrder& order);
@@ -158,13 +162,15 @@ class Session {
   Home home_;
   ProfilePaths paths_;
   FileLock lock_;
-  std::unique_ptr<Driver> driver_;
+  MakeDriver drivers_;
+  std::unique_ptr<Driver> driver_;  ///< of the last machine; another one only with a boot
   VmState vm_state_ = VmState::stopped;
   State state_;
   SavedMachine saved_;
   std::vector<std::string> notes_;
   std::shared_ptr<Job> job_;
   std::shared_ptr<Machine> machine_;
+  std::string host_address_;         ///< in the guest's network
   std::optional<ExitReason> ended_;  ///< why machine_ is gone, until it is torn down
   SshLogin login_;
   std::shared_ptr<GuestLink> link_;

@@ -289,7 +289,7 @@ asio::awaitable<void> Session::load_saved(Job& job) {
   if (!machine_lock) throw Error(Errc::busy, "a machine of profile '" + paths_.name + "' still runs");
   open_forward();
 
-  BootPlan plan = co_await prepare_boot(home_, paths_, state_, job);
+  BootPlan plan = co_await prepare_boot(home_, paths_, state_, driver_->traits(), job);
   add_share_devices(plan);
   facts.hypervisor = (co_await driver_->saving(plan)).fingerprint;
   facts.image = state_.image_digest;

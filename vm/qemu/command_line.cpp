@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <cstdint>
 #include <set>
 
 #include "src/base/platform.hpp"
@@ -208,12 +207,6 @@ std::string escape_option(std::string_view text) {
     if (c == ',') escaped += ',';
   }
   return escaped;
-}
-
-std::string mac_address(std::string_view name) {
-  std::uint32_t hash = 2166136261U;  // FNV-1a
-  for (const unsigned char c : name) hash = (hash ^ c) * 16777619U;
-  return fmt::format("52:54:00:{:02x}:{:02x}:{:02x}", (hash >> 16) & 0xff, (hash >> 8) & 0xff, hash & 0xff);
 }
 
 std::vector<std::string> qemu_command_line(const BootPlan& plan, const QemuHost& host) {

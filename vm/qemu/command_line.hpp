@@ -39,7 +39,4 @@ std::vector<std::string> qemu_command_line(const BootPlan& plan, const QemuHost&
 /// `text` as a value in an option of the form a=b,c=d, where QEMU reads ",," as one comma.
 std::string escape_option(std::string_view text);
 
-/// A locally administered address that is the same for the same name at every boot.
-std::string mac_address(std::string_view name);
-
 }  // namespace cl

@@ -113,6 +113,12 @@ ExitReason qemu_exit_reason(std::string_view reason, std::optional<ExitStatus> s
   return {false, "QEMU is gone without a word: it was killed, or it crashed"};
 }
 
+DriverTraits QemuDriver::traits() const {
+  DriverTraits traits;
+  traits.host_address = "10.0.2.2";  // in QEMU's user network
+  return traits;
+}
+
 asio::awaitable<std::unique_ptr<Machine>> QemuDriver::boot(BootPlan plan) {
   auto executor = co_await asio::this_coro::executor;
   const std::string arch = plan.arch;

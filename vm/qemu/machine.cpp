@@ -1,10 +1,6 @@
 #include "vm/qemu/machine.hpp"
 
 #include <signal.h>
-#ifdef __linux__
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
 
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
@@ -13,24 +9,11 @@
 
 #include "src/base/log.hpp"
 #include "src/base/platform.hpp"
-#include "src/base/unique_fd.hpp"
 #include "vm/qemu/command_line.hpp"
 #include "vm/qemu/driver.hpp"
 
 namespace cl {
 namespace json = boost::json;
-namespace {
-
-/// A descriptor that means this process and no later one with its number; empty where there is no such thing.
-UniqueFd open_process([[maybe_unused]] pid_t pid) {
-#ifdef __linux__
-  return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-#else
-  return {};
-#endif
-}
-
-}  // namespace
 
 QmpClient::OnEvent record_news(std::shared_ptr<QemuNews> news) {
   return [news = std::move(news)](std::string_view name, const json::object& data) {
@@ -49,11 +32,10 @@ QmpClient::OnEvent record_news(std::shared_ptr<QemuNews> news) {
 }
 
 struct QemuMachine::State {
-  explicit State(const asio::any_io_executor& executor) : gone(executor) {}
+  State(const asio::any_io_executor& executor, pid_t pid) : process(pid), gone(executor) {}
 
   std::filesystem::path run_directory;
-  pid_t pid = 0;
-  UniqueFd process;
+  platform::Process process;
   std::optional<Child> child;
   std::unique_ptr<QmpClient> control;
   std::shared_ptr<QemuNews> news;
@@ -80,7 +62,7 @@ asio::awaitable<void> watch(std::shared_ptr<State> state) {
   if (state->child) {
     status = co_await state->child->wait();
   } else {
-    co_await platform::wait_until_gone(state->pid);
+    co_await platform::wait_until_gone(state->process.pid());
   }
   // The event with the reason was sent before the end, but may still lie unread in the socket. QEMU's end of
   // it is closed now, so this takes no time.
@@ -131,10 +113,8 @@ void find_servers(State& state) {
 QemuMachine::QemuMachine(const asio::any_io_executor& executor, std::filesystem::path run_directory, pid_t pid,
                          std::optional<Child> child, std::unique_ptr<QmpClient> control, std::shared_ptr<QemuNews> news,
                          std::vector<ShareServer> servers)
-    : state_(std::make_shared<State>(executor)) {
+    : state_(std::make_shared<State>(executor, pid)) {
   state_->run_directory = std::move(run_directory);
-  state_->pid = pid;
-  state_->process = open_process(pid);
   state_->child = std::move(child);
   state_->control = std::move(control);
   state_->news = std::move(news);
@@ -177,7 +157,7 @@ QemuMachine::~QemuMachine() {
   for (State::Server& server : state_->servers) server.stop_watching.emit(asio::cancellation_type::terminal);
 }
 
-pid_t QemuMachine::pid() const noexcept { return state_->pid; }
+pid_t QemuMachine::pid() const noexcept { return state_->process.pid(); }
 
 std::vector<SshPort> QemuMachine::ssh_ports() const { return cl::ssh_ports(state_->run_directory); }
 
@@ -236,15 +216,7 @@ asio::awaitable<void> QemuMachine::load(std::filesystem::path file) {
 asio::awaitable<void> QemuMachine::power_off() { co_await state_->control->execute("system_powerdown"); }
 
 void QemuMachine::kill() noexcept {
-  if (state_->gone.is_set()) return;
-#ifdef __linux__
-  if (state_->process) {
-    ::syscall(SYS_pidfd_send_signal, state_->process.get(), SIGKILL, nullptr, 0);
-    return;
-  }
-#endif
-  // Without such a descriptor: the number still means QEMU if we have not reaped it, or it still talks to us.
-  if (state_->child || state_->control->is_open()) ::kill(state_->pid, SIGKILL);
+  if (!state_->gone.is_set()) state_->process.kill(SIGKILL);
 }
 
 asio::awaitable<std::string> QemuMachine::share_lost() {
