@@ -19,6 +19,7 @@ constexpr std::size_t changes_at_once = 512;  // so that what comes meanwhile ca
 constexpr std::size_t frame_limit = 4096;     // of the helper's, which are words
 constexpr auto answer_limit = 60s;            // for one frame of ours: a slow file system, under emulation
 constexpr auto pause_limit = 5s;
+constexpr auto longest_pause = 30s;
 
 void put(std::string& to, std::size_t number, int bytes) {
   for (int shift = 8 * (bytes - 1); shift >= 0; shift -= 8) to += static_cast<char>(number >> shift & 0xff);
@@ -88,9 +89,9 @@ void FileEvents::resume() {
   changed_.notify_all();
 }
 
-void FileEvents::set_precision(std::string precision) {
-  if (precision == precision_) return;
-  precision_ = std::move(precision);
+void FileEvents::set(std::string& into, std::string value) {
+  if (value == into) return;
+  into = std::move(value);
   if (config_.on_change) config_.on_change();
 }
 
@@ -99,17 +100,22 @@ asio::awaitable<void> FileEvents::wait_for_changes() {
 }
 
 asio::awaitable<void> FileEvents::keep_telling() {
+  auto pause = config_.reconnect;
   for (;;) {
     co_await wait_for_changes();
+    std::shared_ptr<Guest> guest;
     try {
-      auto guest = co_await config_.guest();
+      guest = co_await config_.guest();
       co_await tell_all(*guest);
     } catch (const Error& error) {
       log::info("file events: {}; again soon", one_line(error));
+      if (guest) set(problem_, one_line(error));
     }
+    if (reached_) pause = config_.reconnect;
     reached_ = exchanging_ = false;
     changed_.notify_all();
-    co_await sleep_for(config_.reconnect);
+    co_await sleep_for(pause);
+    pause = std::min<std::chrono::milliseconds>(pause * 2, longest_pause);
   }
 }
 
@@ -120,7 +126,7 @@ asio::awaitable<void> FileEvents::tell_all(Guest& guest) {
   auto helper = co_await guest.exec(std::move(request));
   std::string unread;
   const HelperFrame hello = co_await read_frame(*helper, unread);
-  set_precision(hello.payload);
+  set(precision_, hello.payload);
   reached_ = true;
   for (;;) {
     co_await wait_for_changes();
@@ -134,6 +140,7 @@ asio::awaitable<void> FileEvents::tell_all(Guest& guest) {
     co_await with_timeout(answer_limit, "telling the guest of changed files", std::move(answer));
     sent_.clear();
     exchanging_ = false;
+    set(problem_, "");
     changed_.notify_all();
   }
 }

@@ -34,9 +34,9 @@ class FileEvents {
   using WallClock = std::chrono::system_clock;
   struct Config {
     ReachGuest guest;
-    std::function<void()> on_change;                            ///< told when precision() has changed
+    std::function<void()> on_change;                            ///< told when precision() or problem() has changed
     std::function<void(WallClock::time_point)> look_again;      ///< told when more changed than was kept, and since when
-    std::chrono::milliseconds reconnect = std::chrono::seconds(1);
+    std::chrono::milliseconds reconnect = std::chrono::seconds(1);  ///< after a failure; grows to half a minute
     std::size_t most_waiting = 100'000;  ///< changes that are kept for a guest that is away
   };
 
@@ -47,6 +47,8 @@ class FileEvents {
 
   /// "exact" or "near", see docker/file_events.pl; empty as long as it is not known.
   const std::string& precision() const noexcept { return precision_; }
+  /// Why a guest that was reached could not be told of the last changes, which wait; else empty.
+  const std::string& problem() const noexcept { return problem_; }
 
   /// Returns when nothing is under way to the guest; nothing is sent from then on until resume().
   asio::awaitable<void> pause();
@@ -59,7 +61,7 @@ class FileEvents {
   asio::awaitable<void> tell_all(Guest& guest);
   asio::awaitable<HelperFrame> read_frame(GuestProcess& helper, std::string& unread);
   asio::awaitable<void> wait_for_changes();
-  void set_precision(std::string precision);
+  void set(std::string& into, std::string value);
 
   Config config_;
   ChangeList waiting_;
@@ -69,7 +71,7 @@ class FileEvents {
   bool reached_ = false;
   bool exchanging_ = false;
   bool paused_ = false;
-  std::string precision_;
+  std::string precision_, problem_;
   Notifier changed_;
   TaskGroup tasks_;
 };

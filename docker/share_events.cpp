@@ -152,6 +152,7 @@ void ShareEvents::take(std::vector<FileChange> changes) {
 void ShareEvents::tell_report() {
   const FileWatch::Status status = watch_.status();
   Report now{folders_, events_.precision(), status.problem, status.remedy};
+  if (now.problem.empty()) now.problem = events_.problem();
   if (now == report_) return;
   report_ = std::move(now);
   if (config_.on_change) config_.on_change();

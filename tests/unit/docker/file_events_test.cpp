@@ -157,11 +157,17 @@ asio::awaitable<std::string> lost_helper() {
   broken->reset();
   co_await bed.greet();
   std::string seen = co_await bed.next();
+  seen += bed.events->problem().empty() ? ", without a problem" : ", a problem";
+  co_await bed.acknowledge();
+  co_await sleep_for(5ms);
+  seen += bed.events->problem();
   co_await bed.events->stop();
   co_return seen;
 }
 
-TEST(FileEvents, WhatWasNotAcknowledgedIsToldAgain) { EXPECT_EQ(run(lost_helper()), records({{Kind::removed, "/x"}})); }
+TEST(FileEvents, WhatWasNotAcknowledgedIsToldAgain) {
+  EXPECT_EQ(run(lost_helper()), records({{Kind::removed, "/x"}}) + ", a problem");
+}
 
 asio::awaitable<std::string> paused() {
   auto executor = co_await asio::this_coro::executor;
