@@ -25,6 +25,7 @@ using Time = FileWatch::WallClock::time_point;
 
 constexpr CFTimeInterval latency = 0.005;  // seconds that the system may gather events
 constexpr auto granularity = std::chrono::seconds(1);
+constexpr auto latency_at_most = std::chrono::seconds(1);
 constexpr std::size_t at_once = 2000;  // files that are looked at before others have a turn
 
 /// As the system tells it.
@@ -53,6 +54,7 @@ struct FileWatch::State : std::enable_shared_from_this<FileWatch::State> {
   FSEventStreamRef stream = nullptr;
   dispatch_queue_t queue = dispatch_queue_create("colima-like.file-events", DISPATCH_QUEUE_SERIAL);
   std::size_t looking = 0;
+  Time complete = WallClock::now();  ///< all that happened before it was told
   Notifier quiet;
   TaskGroup tasks;
 
@@ -122,6 +124,7 @@ bool FileWatch::State::is_excluded(std::string path) const {
 
 void FileWatch::State::take(const std::vector<RawEvent>& events) {
   std::vector<FileChange> changes;
+  const Time now_told = WallClock::now() - latency_at_most;
   for (const RawEvent& event : events) {
     std::string path = event.path;
     if (path.size() > 1 && path.back() == '/') path.pop_back();
@@ -129,7 +132,7 @@ void FileWatch::State::take(const std::vector<RawEvent>& events) {
     auto has = [&event](FSEventStreamEventFlags flag) { return (event.flags & flag) != 0; };
     if (has(kFSEventStreamEventFlagMustScanSubDirs)) {
       log::warn("the system has dropped file events: looking for what has changed in {}", path);
-      tasks.spawn("changed files", look_for_changes(path, WallClock::now() - std::chrono::minutes(1)));
+      tasks.spawn("changed files", look_for_changes(path, complete));
       continue;
     }
     if (has(kFSEventStreamEventFlagRootChanged)) {
@@ -155,6 +158,7 @@ void FileWatch::State::take(const std::vector<RawEvent>& events) {
       changes.push_back({written ? Kind::modified : Kind::attributes, std::move(path), {}, directory});
     }
   }
+  complete = now_told;
   if (!changes.empty()) config.on_changes(std::move(changes));
 }
 

@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <boost/asio/post.hpp>
 #include <fstream>
 #include <map>
@@ -201,7 +202,7 @@ asio::awaitable<bool> burst(bool beside) {
     for (int i = 0; i < 500; ++i) fs::remove(root / std::to_string(2 * i % 20) / std::to_string(i));
   };
   if (beside) {
-    bool written = false;
+    std::atomic<bool> written = false;
     std::thread writer([&] {
       write();
       written = true;

@@ -69,8 +69,8 @@ static int find_place(struct place *place, char *path, bool renewed)
 	dentry = d_lookup(place->folder.dentry, &place->name);
 	if (dentry) {
 		place->before = inode_of(dentry);
-		/* Not where names are nowhere but in this cache (tmpfs). */
-		if (renewed && !d_is_dir(dentry) && (dentry->d_flags & DCACHE_OP_REVALIDATE))
+		/* Not where names are nowhere but in this cache (tmpfs), nor where something is mounted on the file. */
+		if (renewed && !d_is_dir(dentry) && !d_mountpoint(dentry) && (dentry->d_flags & DCACHE_OP_REVALIDATE))
 			d_drop(dentry);
 		dput(dentry);
 	}
