@@ -43,7 +43,7 @@ struct Prepare {
     if (command.new_session && ::setsid() < 0) return {errno, boost::system::system_category()};
     if (command.small_pages) platform::avoid_huge_pages();
     sigset_t none;
-    ::sigemptyset(&none);
+    sigemptyset(&none);  // a macro on macOS
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
     ::signal(SIGPIPE, SIG_DFL);
     if (const int failure = platform::seal_descriptors(command.keep); failure != 0)

@@ -51,14 +51,20 @@ asio::awaitable<void> serve(Home home, ProfilePaths paths, FileLock lock, int re
     was_asked = true;  // whoever started us is gone
     end();
   };
-  auto end_on_signal = [](Event& end) -> asio::awaitable<void> {
+  bool told_to_end = false;
+  auto end_on_signal = [](Event& end, bool& told) -> asio::awaitable<void> {
     asio::signal_set signals(co_await asio::this_coro::executor, SIGTERM, SIGINT);
     co_await signals.async_wait(asio::use_awaitable);
+    told = true;
     end.set();
   };
   tasks.spawn("unused", end_when_unused(asked, end_when_idle));
-  tasks.spawn("signals", end_on_signal(finished));
+  tasks.spawn("signals", end_on_signal(finished, told_to_end));
   co_await finished.wait();
+  while (!told_to_end && !server.close_if_unused()) {  // a command has come in the meantime: it is served, too
+    finished.reset();
+    co_await finished.wait();
+  }
   log::info("ending");
   co_await server.stop();
   co_await session.detach();

@@ -581,7 +581,8 @@ asio::awaitable<json::object> Session::do_stop(Job& job, bool force, std::shared
 asio::awaitable<void> Session::ask_guest_to_power_off() {
   auto ask = [](std::shared_ptr<GuestLink> link) -> asio::awaitable<void> {
     const auto reached = co_await link->guest(guest_power_off_patience);
-    co_await run_in_guest(*reached, "systemctl --no-block poweroff", "");
+    // Not by itself: it ends the session's sshd, perhaps before that has told how the command ended.
+    co_await run_in_guest(*reached, "{ sleep 0.1; systemctl poweroff; } </dev/null >/dev/null 2>&1 &", "");
   };
   if (!link_ || !link_->connected()) co_return;
   try {

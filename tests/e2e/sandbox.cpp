@@ -232,7 +232,7 @@ std::string Sandbox::process_list() const {
 void Sandbox::show_logs() const {
   std::error_code ec;
   for (const auto& entry : fs::directory_iterator(home(), ec))
-    for (const char* log : {"daemon.log", "console.log", "qemu.log"}) {
+    for (const char* log : {"daemon.log", "console.log", "qemu.log", "vfkit.log"}) {
       const fs::path file = entry.path() / "log" / log;
       if (fs::exists(file)) std::cerr << "--- the end of " << file.string() << "\n" << tail_lines(file, 40) << "\n";
     }

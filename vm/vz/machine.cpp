@@ -50,8 +50,10 @@ ExitReason vfkit_exit_reason(std::optional<ExitStatus> status, std::string_view 
   if (status && status->signal != 0) return {false, fmt::format("vfkit was killed by signal {}", status->signal)};
   if (status && status->code != 0)
     return {false, fmt::format("vfkit ended with an error ({}); the driver's log says why", status->str())};
-  // Linux's own last words, at the level that is always shown.
-  const bool powered_down = console_end.find("reboot: Power down") != std::string_view::npos;
+  // systemd's last words, and Linux's: a virtio console is gone by then in newer kernels.
+  bool powered_down = false;
+  for (const std::string_view words : {"systemd-shutdown[1]: Powering off", "reboot: Power down"})
+    powered_down = powered_down || console_end.find(words) != std::string_view::npos;
   if (status || powered_down) return {true, "the guest powered off"};
   return {false, "vfkit is gone without a word: it was killed, or it crashed"};
 }
@@ -141,6 +143,12 @@ asio::awaitable<void> VzMachine::power_off() {
 
 void VzMachine::kill() noexcept {
   if (!state_->gone.is_set()) state_->process.kill(SIGKILL);
+}
+
+asio::awaitable<std::string> VzMachine::share_lost() {
+  auto state = state_;
+  co_await state->gone.wait();
+  co_return std::string();
 }
 
 asio::awaitable<ExitReason> VzMachine::exited() {

@@ -43,6 +43,8 @@ class VzMachine : public Machine {
   asio::awaitable<void> power_off() override;
   /// Not HardStop, which asks vfkit to do the same, and not SIGTERM, after which vfkit may hang: with it the machine ends.
   void kill() noexcept override;
+  /// The framework serves its shares itself: none is lost before the machine.
+  asio::awaitable<std::string> share_lost() override;
   asio::awaitable<ExitReason> exited() override;
 
  private:

@@ -190,6 +190,8 @@ TEST(VfkitExit, IsToldApart) {
   EXPECT_EQ(vfkit_exit_reason(ExitStatus{0, 9}, "").text, "vfkit was killed by signal 9");
   // One that was taken over has no exit status for us.
   EXPECT_TRUE(vfkit_exit_reason(std::nullopt, "x\n[   12.3] reboot: Power down").clean);
+  EXPECT_TRUE(vfkit_exit_reason(std::nullopt, "x\n[   80.659751] systemd-shutdown[1]: Powering off.").clean);
+  EXPECT_FALSE(vfkit_exit_reason(std::nullopt, "x\n[   80.659751] systemd-shutdown[1]: Rebooting.").clean);
   EXPECT_FALSE(vfkit_exit_reason(std::nullopt, "login:").clean);
 }
 
