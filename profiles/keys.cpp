@@ -293,10 +293,9 @@ constexpr std::array table{
         [](Profile& p, std::string_view text) { return set_choice(p.arch, text, archs); },
         [](const Profile& p) { return p.arch; }},
     Key{"image", "image",
-        "the guest's image: auto, docker or plain (built here), debian-13 or ubuntu-24.04 (downloaded), or a URL or path "
-        "with #sha512:HEX; where it has no Docker, that is installed at the first start",
+        "the guest's image: auto, docker, plain, debian-13, ubuntu-24.04, or a URL or path with #sha512:HEX",
         Kind::scalar, Change::recreate, "the machine's root disk with all that was installed in it", now,
-        R"s({"type": "string", "pattern": "^(auto|docker|plain|debian-13|ubuntu-24\\.04|(https?://|/|~/).+#(sha512:[0-9A-Fa-f]{128}|sha256:[0-9A-Fa-f]{64}))$"})s",
+        R"s({"type": "string", "pattern": "^(auto|docker|plain|debian-13|ubuntu-24\\.04|(https?://|/|~/).+#(sha512:[0-9A-Fa-f]{128}|sha256:[0-9A-Fa-f]{64}))$", "examples": ["auto", "docker", "plain", "debian-13", "ubuntu-24.04"]})s",
         [](Profile& p, std::string_view text) {
           std::string why;
           const bool sound = parse_image_ref(text, why).has_value();

@@ -490,16 +490,14 @@ asio::awaitable<Image> ImageCache::fetch(ImageSource source, FetchOptions option
     co_await seal_download(out, source, std::move(boot), on_phase);
   } catch (const Error& error) {
     failure = std::current_exception();
-    std::error_code ignored;  // for another architecture, or no image at all: nobody will go on with it
-    if (error.code() == Errc::invalid_config) fs::remove(part, ignored);
+    // For another architecture, or no image at all: nobody will go on with it.
+    if (error.code() == Errc::invalid_config) forget_download(part);
   }
   if (failure) std::rethrow_exception(failure);
   if (replaces) fs::rename(final_place, work.path() / "damaged");
   if (::rename(out.c_str(), final_place.c_str()) != 0) throw io_error("cannot create " + final_place.string(), errno);
   sync_directory(directory_);
-  std::error_code ignored;
-  fs::remove(part, ignored);
-  fs::remove(part.string() + ".from", ignored);
+  forget_download(part);
   co_return co_await verify(final_place, on_phase);
 }
 

@@ -55,12 +55,6 @@ std::uint64_t size_of(const fs::path& path) {
   return ec ? 0 : size;
 }
 
-void forget(const fs::path& part) {
-  std::error_code ec;
-  fs::remove(origin_path(part), ec);
-  fs::remove(part, ec);
-}
-
 Error no_space(const fs::path& part, std::uint64_t needed) {
   const fs::path directory = part.parent_path();
   return Error(Errc::host_requirement, "too little space to download an image",
@@ -147,7 +141,7 @@ class Attempts {
       // Longer than the file is there, or just as long. The digest tells, and after it the next attempt.
       const bool right = co_await is_right();
       if (right) co_return;
-      forget(what_.part);
+      forget_download(what_.part);
       furthest_ = 0;
       throw Error(Errc::protocol, shown + " has no bytes where this part ends");
     }
@@ -194,7 +188,7 @@ class Attempts {
       const std::size_t got = co_await reply.read_some(space);
       if (got == 0) break;
       if (at + got > what_.most.count()) {
-        forget(what_.part);
+        forget_download(what_.part);
         throw given_up(shown, "it does not end at " + what_.most.str());
       }
       write_at(fd.get(), std::string_view(space.data(), got), at);
@@ -233,7 +227,7 @@ class Attempts {
   asio::awaitable<void> check(std::string url) {
     const bool right = co_await is_right();
     if (right) co_return;
-    forget(what_.part);
+    forget_download(what_.part);
     furthest_ = 0;
     const Error wrong =
         Error(Errc::protocol, parse_url(url)->str() + " is not the file that was asked for",
@@ -259,6 +253,12 @@ class Attempts {
 };
 
 }  // namespace
+
+void forget_download(const fs::path& part) {
+  std::error_code ec;
+  fs::remove(origin_path(part), ec);
+  fs::remove(part, ec);
+}
 
 void Rate::add(Time now, std::uint64_t bytes_so_far) {
   constexpr auto window = std::chrono::seconds(5);

@@ -40,6 +40,9 @@ struct Download {
 /// have something else, Error{host_requirement} without space.
 asio::awaitable<void> download(Download what, std::function<void(std::string_view)> say);
 
+/// Removes a part and what is beside it.
+void forget_download(const std::filesystem::path& part);
+
 /// How fast something goes, over the last seconds. Knows no clock.
 class Rate {
  public:

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <boost/asio/ip/address.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ssl.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
@@ -213,16 +214,21 @@ asio::awaitable<Hop> get_once(HttpRequest request, HttpOptions options) {
   auto reply = std::make_unique<Secure>(make_context(options), std::move(*stream), options);
   auto& tls = reply->stream();
   tls.set_verify_callback(ssl::host_name_verification(url.host));
-  if (SSL_set_tlsext_host_name(tls.native_handle(), url.host.c_str()) != 1)
+  error_code no_address;
+  asio::ip::make_address(url.host, no_address);
+  if (no_address && SSL_set_tlsext_host_name(tls.native_handle(), url.host.c_str()) != 1)
     throw Error(Errc::internal, "the TLS library does not take the name " + url.host);
   beast::get_lowest_layer(tls).expires_after(options.connect);
   auto [ec] = co_await tls.async_handshake(ssl::stream_base::client, no_throw);
   if (ec) {
     const long verdict = SSL_get_verify_result(tls.native_handle());
-    if (verdict != X509_V_OK)
+    const bool refused = ec.category() == asio::error::get_ssl_category() &&
+                         ERR_GET_REASON(static_cast<unsigned long>(ec.value())) == SSL_R_CERTIFICATE_VERIFY_FAILED;
+    if (refused)
       throw Error(Errc::host_requirement, "the server " + url.host + " is not trusted",
                   "a proxy that opens TLS has a certificate authority of its own: name its file by SSL_CERT_FILE")
-          .because(X509_verify_cert_error_string(verdict));
+          .because(verdict == X509_V_OK ? "its certificate is for another name"
+                                        : X509_verify_cert_error_string(verdict));
     throw network_error("no secure connection to " + url.authority(), ec);
   }
   co_await reply->ask(std::move(request), proxy);

@@ -87,7 +87,7 @@ std::string first_line(std::string_view text) { return std::string(text.substr(0
 
 std::string user_data(const SeedFacts& facts) {
   std::string text = "#cloud-config\n# Made by colima-like; nothing that is written here stays.\n";
-  text += "preserve_hostname: false\nmanage_etc_hosts: false\n";
+  text += "preserve_hostname: false\nmanage_etc_hosts: false\nusers: []\n";
   // The host key of SSH on a network too, should somebody turn that on: no other is made, and ours is known.
   text += "disable_root: false\nssh_pwauth: false\nssh_deletekeys: true\nssh_keys:\n  ed25519_private: |\n";
   text += indented(facts.host_private_key, "    ");

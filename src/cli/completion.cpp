@@ -44,14 +44,15 @@ complete -c colima-like -f -a '(__colima_like_complete)'
 
 bool is_hidden(const CLI::App& app) { return app.get_group().empty(); }
 
-/// The choices that a key's schema lists; none for others.
+/// The choices that a key's schema lists, all of them or as examples; none for others.
 std::vector<std::string> choices(const Key* key) {
   std::vector<std::string> found;
   if (key == nullptr) return found;
   const boost::json::value schema = boost::json::parse(key->schema);
-  if (const auto* listed = schema.as_object().if_contains("enum"))
-    for (const auto& one : listed->as_array())
-      if (one.is_string()) found.emplace_back(one.get_string());
+  for (const char* word : {"enum", "examples"})
+    if (const auto* listed = schema.as_object().if_contains(word))
+      for (const auto& one : listed->as_array())
+        if (one.is_string()) found.emplace_back(one.get_string());
   return found;
 }
 

@@ -83,8 +83,9 @@ asio::awaitable<Image> fetch_from_catalog(ImageCache& cache, std::string name, s
   co_return co_await cache.fetch(std::move(source), fetch_options(), say);
 }
 
-/// A release that is there already will do: which one it is was checked when it came.
+/// A release that is there already will do for a start: which one it is was checked when it came.
 asio::awaitable<Image> catalog_image(ImageCache& cache, std::string name, WantedImage wanted, OnPhase say) {
+  if (wanted.this_release) co_return co_await fetch_from_catalog(cache, name, wanted.arch, say);
   if (!wanted.used_digest.empty()) {
     std::optional<Image> used = co_await cache.find_digest(wanted.used_digest, say);
     if (used && used->source_title == name && used->arch == wanted.arch) co_return std::move(*used);
@@ -143,7 +144,7 @@ asio::awaitable<json::object> make_image(std::string setting, std::string arch, 
     on_progress(progress);
   };
   auto say = [&](std::string_view text) { tell(text, false); };
-  WantedImage wanted{std::move(setting), std::move(arch), {}};
+  WantedImage wanted{std::move(setting), std::move(arch), {}, true};
   const Image image = co_await provide_image(home, std::move(wanted), say);
   tell("the guest image is there", true);
   json::object result{{"name", image.name}, {"digest", image.digest}, {"path", image.root.parent_path().string()}};

@@ -21,6 +21,7 @@ struct WantedImage {
   std::string setting;      ///< the profile's `image`
   std::string arch;         ///< resolved
   std::string used_digest;  ///< of the image that the root disk stands on; may be empty
+  bool this_release = false;  ///< of a catalog's image: the one that this program knows, whatever older one is there
 };
 /// The image that a setting means, built or downloaded when it is not in the cache. "auto" takes what is there, else
 /// builds where mmdebstrap is, else downloads.

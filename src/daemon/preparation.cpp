@@ -33,7 +33,7 @@ asio::awaitable<Image> prepare_image(const Home& home, const ProfilePaths& paths
   job.begin("image", "looking for the guest image");
   auto say = [&job](std::string_view text) { job.say(std::string(text)); };
   const bool has_root = fs::exists(paths.root_disk);
-  WantedImage wanted{state.profile.image, state.arch, has_root ? state.image_digest : std::string()};
+  WantedImage wanted{state.profile.image, state.arch, has_root ? state.image_digest : std::string(), false};
   Image image = co_await provide_image(home, std::move(wanted), say);
   // From now on it is that one: another, should "auto" find one later, would be another machine.
   if (state.profile.image == "auto") state.profile.image = image.source_title.empty() ? "docker" : image.source_title;

@@ -249,10 +249,11 @@ void Sandbox::expect_no_sanitizer_report() const {
   }
 }
 
-bool any_listens_on_ip(const std::vector<pid_t>& pids) {
+bool any_listens_on_ip(const std::vector<pid_t>& pids, bool udp_too) {
   // The inode of each listening TCP (state 0A) and bound, unconnected UDP (07) socket of this host.
   std::set<std::string> listening;
   for (const auto& [table, state] : {std::pair{"tcp", "0A"}, {"tcp6", "0A"}, {"udp", "07"}, {"udp6", "07"}}) {
+    if (!udp_too && std::string_view(table).starts_with("udp")) continue;
     std::istringstream lines(read_proc(std::string("/proc/net/") + table));
     std::string line;
     std::getline(lines, line);

@@ -219,7 +219,7 @@ TEST(Qcow2, WhatLeadsElsewhereOrIsNotUnderstoodIsRefused) {
   EXPECT_NE(refused([](std::string& b) { b[79] = '\x40'; }).find("not known"), std::string::npos);
   EXPECT_NE(refused([](std::string& b) { b[35] = 1; }).find("encrypted"), std::string::npos);
   EXPECT_NE(refused([](std::string& b) { b[28] = 0; }).find("0B"), std::string::npos);
-  EXPECT_NE(refused([](std::string& b) { b[24] = 1; }).find("PiB"), std::string::npos);
+  EXPECT_NE(refused([](std::string& b) { b[24] = 1; }).find("TiB"), std::string::npos);
   EXPECT_NE(refused([](std::string& b) { b[7] = 4; }).find("damaged"), std::string::npos);
   EXPECT_NE(refused([](std::string& b) { b[14] = '\x7f', b[19] = 4; }).find("damaged"), std::string::npos);
   EXPECT_NE(refused([](std::string& b) { b.resize(60); }).find("damaged"), std::string::npos);
@@ -249,7 +249,7 @@ DiskFacts inspect(const std::string& disk) {
   });
 }
 
-TEST(Disks, TellHowTheyBoot) {
+TEST(ForeignDisks, TellHowTheyBoot) {
   EXPECT_FALSE(inspect("").partitioned);
   EXPECT_FALSE(inspect(std::string(4096, 'x')).partitioned);
   const DiskFacts both = inspect(gpt_disk({"BOOTX64 EFI"}, true));
@@ -268,7 +268,7 @@ TEST(Disks, TellHowTheyBoot) {
   EXPECT_EQ(boot_way(universal, "aarch64", "x"), "efi");
 }
 
-TEST(Disks, TablesThatLieAreSurvived) {
+TEST(ForeignDisks, TablesThatLieAreSurvived) {
   std::string disk = gpt_disk({"BOOTX64 EFI"}, false);
   for (const std::size_t at : {512 + 72, 512 + 80, 512 + 84, 1024 + 128 + 32, 1024 + 128 + 40}) {
     std::string wrong = disk;

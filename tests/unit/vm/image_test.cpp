@@ -203,11 +203,11 @@ TEST_F(Images, AreBuiltOnceByTwoBuildersAtTheSameTime) {
     auto executor = co_await asio::this_coro::executor;
     ImageCache first = cache(), second = cache();
     int waited = 0;
-    OnPhase quiet, count = [&](std::string_view phase) { waited += phase.starts_with("waiting for another build"); };
+    auto count = [&](std::string_view phase) { waited += phase.starts_with("waiting for whoever"); };
     ImageKey key1 = key_, key2 = key_;
     BuildOptions options1 = options_, options2 = options_;
-    auto one = first.build(std::move(key1), std::move(options1), std::move(quiet));
-    auto two = second.build(std::move(key2), std::move(options2), std::move(count));
+    auto one = first.build(std::move(key1), std::move(options1), count);
+    auto two = second.build(std::move(key2), std::move(options2), count);
     auto group = asio::experimental::make_parallel_group(asio::co_spawn(executor, std::move(one), asio::deferred),
                                                          asio::co_spawn(executor, std::move(two), asio::deferred));
     auto [order, e1, image1, e2, image2] =
