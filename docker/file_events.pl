@@ -67,16 +67,20 @@ sub notice_folder {
 }
 sub notice_file {
   my ($path, $may_set) = @_;
-  my @now = refresh($path) or return 0;
+  lstat $path or return 0;
   if (-f _ && sysopen(my $file, $path, O_WRONLY | O_NOFOLLOW | O_NONBLOCK)) {
+    refresh($path);  # sshfs, too, has asked the host only when it was opened
     fcntl($file, F_SETFL, 0);
     return 1 if write_nothing(fileno $file);
   }
-  return $may_set && !-l $path && chmod($now[2] & 07777, $path);
+  my @now = refresh($path) or return 0;
+  return $may_set && !-l _ && chmod($now[2] & 07777, $path);
 }
 sub gone {
   my $folder = folder_of($_[0]);
   $soon{$folder} = 1;
+  # By sshfs a name is forgotten when what bore it cannot be opened.
+  if (lstat($_[0]) && -f _) { sysopen(my $file, $_[0], O_RDONLY | O_NOFOLLOW | O_NONBLOCK) }
   # The name may stay known to the kernel for as long as its file system lets it: a second.
   $later{$folder} = time + 2 if refresh($_[0]);
 }
@@ -92,15 +96,40 @@ sub tell_nearly {
   }
 }
 
+# ---- exact ----
+my (%sshfs, @again);  # by device; records and when they are told again
+
+# sshfs has a cache of its own, for a second: what it knows of a file is made new, or is forgotten, when that is opened.
+sub renew {
+  my @now = lstat $_[0] or return;
+  return unless -f _;
+  my $device = $now[0];
+  if (!exists $sshfs{$device}) {
+    my $number = ($device >> 8 & 0xfff) . ":" . ($device & 0xff | $device >> 12 & 0xfff00);
+    open(my $mounts, "<", "/proc/self/mountinfo") or return;
+    $sshfs{$device} = grep { (split)[2] eq $number && / - fuse\.sshfs / } <$mounts>;
+  }
+  if ($sshfs{$device}) { sysopen(my $file, $_[0], O_RDONLY | O_NOFOLLOW | O_NONBLOCK) }
+}
+sub tell_exactly {
+  my ($record, $folder, $path, $from) = @_;
+  renew($path) unless $folder;
+  renew($from) if length $from && !$folder;
+  return if syswrite($device, $record) || $! != 17;
+  # EEXIST: there is still a file that was removed. That may be what a cache says.
+  push @again, [time + 2, $record];
+}
+
 # ---- both ----
 sub say_frame { syswrite(STDOUT, pack("Na*", length $_[0], $_[0])) }
 sub tell_records {
   my $records = $_[0];
   my $at = 0;
+  %sshfs = ();
   while ($at < length $records) {
     my ($kind, $flags, $path, $from) = unpack("x${at}aCn/a*n/a*", $records);
     my $size = 6 + length($path) + length($from);
-    if ($exact) { syswrite($device, substr($records, $at, $size)) }
+    if ($exact) { tell_exactly(substr($records, $at, $size), $flags & 1, $path, $from) }
     else { tell_nearly($kind, $flags & 1, $path, $from) }
     $at += $size;
   }
@@ -113,7 +142,7 @@ my ($in, $wait) = ("", "");
 vec($wait, 0, 1) = 1;
 for (;;) {
   my $ready = $wait;
-  if (select($ready, undef, undef, %later ? 1 : undef) > 0) {
+  if (select($ready, undef, undef, %later || @again ? 1 : undef) > 0) {
     sysread(STDIN, $in, 262144, length $in) or exit;
   }
   while (length $in >= 4) {
@@ -127,5 +156,8 @@ for (;;) {
   for my $folder (grep { $later{$_} <= time } keys %later) {
     delete $later{$folder};
     notice_folder($folder);
+  }
+  while (@again && $again[0][0] <= time) {
+    syswrite($device, (shift @again)->[1]);
   }
 }

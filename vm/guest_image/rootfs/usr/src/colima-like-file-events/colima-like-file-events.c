@@ -7,7 +7,8 @@
  * /dev/colima-like-file-events, for root alone. One write(2) is one record, as in docker/file_events.pl:
  *     kind (1 byte), flags (1 byte: 1 folder, 2 with content), path and former path (2 bytes of length, big endian, bytes)
  * Nothing is sent to the file system but lookups and requests for attributes, so that what a watcher sees when it looks is
- * what the host has. Names that cannot be reached are no error.
+ * what the host has. Names that cannot be reached are no error. EEXIST: what was removed seems to be there all the same; it may be
+ * back, or the file system believes what it knew before, for a second or so. Nothing was told then.
  */
 #include <linux/dcache.h>
 #include <linux/fs.h>
@@ -130,7 +131,7 @@ static void tell_content(struct place *place)
 	tell_child(place, FS_CLOSE_WRITE, place->now);
 }
 
-static void tell(char kind, u8 flags, char *path, char *from)
+static int tell(char kind, u8 flags, char *path, char *from)
 {
 	static u32 moves = 0x636c0000;
 	u32 folder = flags & IS_FOLDER ? FS_ISDIR : 0;
@@ -138,9 +139,10 @@ static void tell(char kind, u8 flags, char *path, char *from)
 	bool content = flags & WITH_CONTENT;
 	struct place place, source;
 	bool replaced, same;
+	int err = 0;
 
 	if (find_place(&place, path, renewed))
-		return;
+		return 0;
 	replaced = place.before && place.before != place.now;
 	/* For sshfs a path is always the same inode, also when the host has put another file there: then it has other content. */
 	same = place.before && place.before == place.now;
@@ -159,9 +161,10 @@ static void tell(char kind, u8 flags, char *path, char *from)
 		tell_child(&place, FS_ATTRIB, place.now);
 		break;
 	case 'd':
-		/* It is back, and that is known here: this guest did it itself, or the next record tells. */
-		if (same)
+		if (same) {
+			err = -EEXIST;
 			break;
+		}
 		tell_name(&place, FS_DELETE | folder, place.before, 0);
 		if (replaced)
 			tell_end(place.before);
@@ -185,6 +188,7 @@ static void tell(char kind, u8 flags, char *path, char *from)
 		break;
 	}
 	leave_place(&place);
+	return err;
 }
 
 static ssize_t write_record(struct file *file, const char __user *user, size_t size, loff_t *position)
@@ -215,7 +219,7 @@ static ssize_t write_record(struct file *file, const char __user *user, size_t s
 	if (path[0] != '/' || (record[0] == 'r' && from[0] != '/'))
 		result = -EINVAL;
 	else
-		tell(record[0], record[1], path, from);
+		result = tell(record[0], record[1], path, from) ?: result;
 out:
 	kfree(record);
 	return result;
