@@ -54,8 +54,7 @@ std::string reason_of(const std::exception_ptr& failure) {
 
 }  // namespace
 
-Session::Session(asio::any_io_executor executor, Home home, ProfilePaths paths, FileLock lock,
-                 MakeDriver drivers)
+Session::Session(asio::any_io_executor executor, Home home, ProfilePaths paths, FileLock lock, MakeDriver drivers)
     : executor_(executor),
       home_(std::move(home)),
       paths_(std::move(paths)),
