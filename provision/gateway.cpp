@@ -12,7 +12,8 @@ n=0
 while [ $n -lt 100 ]; do
   while read -r _ to via _; do
     [ "$to" = 00000000 ] || continue
-    printf '%d.%d.%d.%d\n' "0x${via#??????}" "0x$(echo "$via" | cut -c5-6)" "0x$(echo "$via" | cut -c3-4)" "0x$(echo "$via" | cut -c1-2)"
+    part() { echo "0x$(echo "$via" | cut -c"$1")"; }
+    printf '%d.%d.%d.%d\n' "$(part 7-8)" "$(part 5-6)" "$(part 3-4)" "$(part 1-2)"
     exit 0
   done </proc/net/route
   n=$((n + 1)); sleep 0.1

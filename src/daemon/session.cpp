@@ -68,8 +68,7 @@ asio::awaitable<T> beside(asio::awaitable<void> other, asio::awaitable<T> main) 
 
 }  // namespace
 
-Session::Session(asio::any_io_executor executor, Home home, ProfilePaths paths, FileLock lock,
-                 MakeDriver drivers)
+Session::Session(asio::any_io_executor executor, Home home, ProfilePaths paths, FileLock lock, MakeDriver drivers)
     : executor_(executor),
       home_(std::move(home)),
       paths_(std::move(paths)),

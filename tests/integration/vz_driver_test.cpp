@@ -111,7 +111,8 @@ TEST_F(VzMachines, RunWithSocketsOfTheirOwnAndKeepTheProfilesLock) {
     for (const SshPort& port : machine->ssh_ports()) {
       EXPECT_EQ(port.to_guest, port.from_guest);
       asio::local::stream_protocol::socket socket(co_await asio::this_coro::executor);
-      co_await socket.async_connect(asio::local::stream_protocol::endpoint(port.to_guest.string()), asio::use_awaitable);
+      co_await socket.async_connect(asio::local::stream_protocol::endpoint(port.to_guest.string()),
+                                    asio::use_awaitable);
     }
     EXPECT_EQ(machine->rosetta_refused(), "");
     lock_.reset();
@@ -229,8 +230,8 @@ TEST_F(VzMachines, AreNotThereWithoutASocket) {
 
 TEST_F(VzMachines, ThatDoNotAnswerAreBusy) {
   asio::io_context io;
-  asio::local::stream_protocol::acceptor silent(io,
-                                                asio::local::stream_protocol::endpoint(vfkit_socket(run_directory()).string()));
+  asio::local::stream_protocol::acceptor silent(
+      io, asio::local::stream_protocol::endpoint(vfkit_socket(run_directory()).string()));
   VzTimings timings;
   timings.answer = 50ms;
   VzDriver patient(timings);

@@ -86,19 +86,22 @@ std::string first_bytes(const fs::path& path, std::size_t count) {
 
 void check_disk(const fs::path& path) {
   if (path.empty()) return;
-  if (!fs::is_regular_file(path)) throw Error(Errc::io, "the disk " + path.string() + " is missing", "colima-like start");
+  if (!fs::is_regular_file(path))
+    throw Error(Errc::io, "the disk " + path.string() + " is missing", "colima-like start");
   const std::string begin = first_bytes(path, 4);
   if (begin.empty())
-    throw Error(Errc::io, "the disk " + path.string() + " is empty",
-                "move it away; the next start makes another").because("vfkit cannot use a file of 0 bytes");
+    throw Error(Errc::io, "the disk " + path.string() + " is empty", "move it away; the next start makes another")
+        .because("vfkit cannot use a file of 0 bytes");
   if (begin == "QFI\xfb")
     throw Error(Errc::io, "the disk " + path.string() + " is a qcow2 file",
-                "convert it: qemu-img convert -O raw OLD NEW").because("vfkit reads raw disks alone");
+                "convert it: qemu-img convert -O raw OLD NEW")
+        .because("vfkit reads raw disks alone");
 }
 
 void check_kernel(const BootPlan& plan) {
   if (plan.kernel.empty()) return;
-  if (plan.initrd.empty()) throw Error(Errc::invalid_config, "a vz machine with a kernel of its own needs an initrd, too");
+  if (plan.initrd.empty())
+    throw Error(Errc::invalid_config, "a vz machine with a kernel of its own needs an initrd, too");
   constexpr std::size_t magic_at = 0x38;  // Linux: Documentation/arch/arm64/booting.rst
   if (plan.arch == "aarch64" && first_bytes(plan.kernel, magic_at + 4).substr(magic_at) != "ARMd")
     throw Error(Errc::io, plan.kernel.string() + " is no uncompressed kernel (Image) for aarch64",
@@ -132,8 +135,7 @@ std::vector<std::string> vfkit_command_line(const BootPlan& plan, const VfkitHos
   words.device("virtio-rng");
   // Read-only is the guest's business: vfkit has no such thing.
   for (const BootShare& share : plan.shares)
-    words.device(
-        fmt::format("virtio-fs,sharedDir={},mountTag={}", path_value(share.directory, "a share"), share.tag));
+    words.device(fmt::format("virtio-fs,sharedDir={},mountTag={}", path_value(share.directory, "a share"), share.tag));
   if (plan.rosetta) words.device("rosetta,mountTag=rosetta");
   return words.take();
 }

@@ -13,8 +13,8 @@ struct CpioFile {
 };
 
 /// An initrd in itself ("newc" format) that holds `directory` (0700) with these files. Put behind another one, at a
-/// multiple of four bytes, it is unpacked over that (Linux: Documentation/driver-api/early-userspace/buffer-format.rst).
-/// Pure.
+/// multiple of four bytes, it is unpacked over that (Linux:
+/// Documentation/driver-api/early-userspace/buffer-format.rst). Pure.
 std::string cpio_archive(std::string_view directory, const std::vector<CpioFile>& files);
 
 /// `initrd` with such an archive behind it.

@@ -41,7 +41,8 @@ class VzMachine : public Machine {
   asio::awaitable<void> load(std::filesystem::path file) override;
   /// Throws only when vfkit is gone: a guest that is on its way down may have the button refused.
   asio::awaitable<void> power_off() override;
-  /// Not HardStop, which asks vfkit to do the same, and not SIGTERM, after which vfkit may hang: with it the machine ends.
+  /// Not HardStop, which asks vfkit to do the same, and not SIGTERM, after which vfkit may hang: with it the machine
+  /// ends.
   void kill() noexcept override;
   /// The framework serves its shares itself: none is lost before the machine.
   asio::awaitable<std::string> share_lost() override;

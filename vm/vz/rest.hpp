@@ -24,8 +24,8 @@ struct VmState {
 /// Error{protocol} when it is no vfkit's.
 asio::awaitable<VmState> state(std::filesystem::path socket, std::chrono::milliseconds limit);
 
-/// Asks for "Stop", "HardStop", "Pause" or "Resume". Throws Error{io} with vfkit's own words when it refuses; otherwise as
-/// state().
+/// Asks for "Stop", "HardStop", "Pause" or "Resume". Throws Error{io} with vfkit's own words when it refuses; otherwise
+/// as state().
 asio::awaitable<void> change(std::filesystem::path socket, std::string to, std::chrono::milliseconds limit);
 
 /// The machine as vfkit understood its command line. Errors as state().

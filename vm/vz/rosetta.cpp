@@ -22,18 +22,21 @@ struct Refusal {
 /// Guest kernels that Rosetta of some macOS releases does not run on. It reads the auxiliary vector and the vDSO of its
 /// process and gives up on what it does not know.
 struct KernelRule {
-  int major, minor;             ///< kernels from this one on
-  int macos_major, macos_minor; ///< are not for releases before this one
-  bool certain;                 ///< false: only some of these releases fail
+  int major, minor;              ///< kernels from this one on
+  int macos_major, macos_minor;  ///< are not for releases before this one
+  bool certain;                  ///< false: only some of these releases fail
   std::string_view why;
 };
 constexpr std::array rules{
     // lima-vm/lima#3592, containers/podman-machine-os#98; still so on macOS 15.7.3, good on 26
-    KernelRule{6, 13, 26, 0, true, "Rosetta before macOS 26 ends with 'unhandled auxillary vector type 29' on Linux 6.13 and newer"},
+    KernelRule{6, 13, 26, 0, true,
+               "Rosetta before macOS 26 ends with 'unhandled auxillary vector type 29' on Linux 6.13 and newer"},
     // utmapp/UTM#5567, abiosoft/colima#926: macOS 13.5 to 13.6.2; later releases of 14 are good
-    KernelRule{6, 3, 14, 0, true, "Rosetta of macOS 13 ends with 'unhandled auxillary vector type 28' on Linux 6.3 and newer"},
+    KernelRule{6, 3, 14, 0, true,
+               "Rosetta of macOS 13 ends with 'unhandled auxillary vector type 28' on Linux 6.3 and newer"},
     // utmapp/UTM#6771, lima-vm/lima#2891: depends on how the kernel was linked, seen up to macOS 15.3.2
-    KernelRule{6, 11, 15, 4, false, "Rosetta before macOS 15.4 may end with 'Failed to find vdso DT_HASH' on Linux 6.11 and newer"},
+    KernelRule{6, 11, 15, 4, false,
+               "Rosetta before macOS 15.4 may end with 'Failed to find vdso DT_HASH' on Linux 6.11 and newer"},
 };
 
 std::optional<Refusal> refusal(const RosettaFacts& facts, std::string& doubt) {
@@ -53,8 +56,8 @@ std::optional<Refusal> refusal(const RosettaFacts& facts, std::string& doubt) {
   for (const KernelRule& rule : rules) {
     if (!at_least(facts.guest_kernel, rule.major, rule.minor)) continue;  // nor when the kernel is unknown
     if (at_least(facts.macos_version, rule.macos_major, rule.macos_minor)) continue;
-    const std::string why = std::string(rule.why) + "; this is macOS " + facts.macos_version + " with a guest of Linux " +
-                            facts.guest_kernel;
+    const std::string why = std::string(rule.why) + "; this is macOS " + facts.macos_version +
+                            " with a guest of Linux " + facts.guest_kernel;
     if (rule.certain)
       return Refusal{why, "update macOS, or use an image with an older kernel (Debian 12 has 6.1, Debian 13 has 6.12)"};
     doubt = why;

@@ -11,8 +11,8 @@ enum class RosettaWish { automatic, on, off };
 
 /// What the choice depends on; a plain value, so that tests make their own.
 struct RosettaFacts {
-  std::string driver;         ///< "vz" or "qemu"
-  std::string host_arch;      ///< "aarch64": Apple silicon
+  std::string driver;     ///< "vz" or "qemu"
+  std::string host_arch;  ///< "aarch64": Apple silicon
   std::string guest_arch;
   std::string macos_version;  ///< "15.6"
   bool installed = false;     ///< rosetta_installed()

@@ -171,7 +171,8 @@ TEST(Driver, VzIsRefusedWithTheReasonAndTheWaysOut) {
   EXPECT_EQ(driver_problem(profile, mac("12.7.6")), "vz needs macOS 13 or newer, and this is macOS 12.7.6; use qemu");
   profile.arch = "x86_64";
   const std::string foreign = driver_problem(profile, mac("15.6"));
-  for (const char* part : {"only aarch64 machines", "vm.driver qemu", "arch: host", "--platform linux/amd64", "Rosetta"})
+  for (const char* part :
+       {"only aarch64 machines", "vm.driver qemu", "arch: host", "--platform linux/amd64", "Rosetta"})
     EXPECT_NE(foreign.find(part), std::string::npos) << part << " is not in: " << foreign;
   profile.arch = "host";
   profile.accel = "tcg";

@@ -47,16 +47,24 @@ TEST_P(RosettaRefusal, IsAReasonForAutoAndAnErrorForOn) {
 }
 INSTANTIATE_TEST_SUITE_P(
     All, RosettaRefusal,
-    testing::Values(
-        Case{"Qemu", [](RosettaFacts& f) { f.driver = "qemu"; }, "only in machines of Apple's framework"},
-        Case{"IntelMac", [](RosettaFacts& f) { f.host_arch = f.guest_arch = "x86_64"; }, "Intel CPU"},
-        Case{"ForeignGuest", [](RosettaFacts& f) { f.guest_arch = "x86_64"; }, "aarch64 machines alone"},
-        Case{"OldMacos", [](RosettaFacts& f) { f.macos_version = "12.7.6"; }, "came with macOS 13"},
-        Case{"NotInstalled", [](RosettaFacts& f) { f.installed = false; }, "not installed"},
-        Case{"Kernel613", [](RosettaFacts& f) { f.guest_kernel = "6.13.0"; }, "vector type 29"},
-        Case{"Kernel70", [](RosettaFacts& f) { f.guest_kernel = "7.0-rc1"; f.macos_version = "15.7.3"; }, "vector type 29"},
-        Case{"Kernel63OnVentura", [](RosettaFacts& f) { f.guest_kernel = "6.12.1"; f.macos_version = "13.6.2"; },
-             "vector type 28"}),
+    testing::Values(Case{"Qemu", [](RosettaFacts& f) { f.driver = "qemu"; }, "only in machines of Apple's framework"},
+                    Case{"IntelMac", [](RosettaFacts& f) { f.host_arch = f.guest_arch = "x86_64"; }, "Intel CPU"},
+                    Case{"ForeignGuest", [](RosettaFacts& f) { f.guest_arch = "x86_64"; }, "aarch64 machines alone"},
+                    Case{"OldMacos", [](RosettaFacts& f) { f.macos_version = "12.7.6"; }, "came with macOS 13"},
+                    Case{"NotInstalled", [](RosettaFacts& f) { f.installed = false; }, "not installed"},
+                    Case{"Kernel613", [](RosettaFacts& f) { f.guest_kernel = "6.13.0"; }, "vector type 29"},
+                    Case{"Kernel70",
+                         [](RosettaFacts& f) {
+                           f.guest_kernel = "7.0-rc1";
+                           f.macos_version = "15.7.3";
+                         },
+                         "vector type 29"},
+                    Case{"Kernel63OnVentura",
+                         [](RosettaFacts& f) {
+                           f.guest_kernel = "6.12.1";
+                           f.macos_version = "13.6.2";
+                         },
+                         "vector type 28"}),
     [](const auto& info) { return std::string(info.param.name); });
 
 TEST(Rosetta, OfMacos26RunsOnEveryKernel) {
