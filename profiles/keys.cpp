@@ -339,7 +339,7 @@ constexpr std::array table{
         },
         [](const Profile& p) { return p.proxy_none; }},
     Key{"shares", "", "host folders in the machine, each location[:mount point][:ro][:type]", Kind::list, Change::live,
-        "", now, R"s({"type": "string", "pattern": "^(/|~$|~/)"})s",
+        "", now, R"s({"type": "string", "pattern": "^(/|~$|~/|~:)"})s",
         [](Profile& p, std::string_view text) { return set_list(p.shares, text, &wrong_share); },
         [](const Profile& p) { return list_text(p.shares); }},
     Key{"share_type", "", "how shares get into the machine: auto (the best that works), virtiofs, sshfs or 9p",

@@ -77,7 +77,7 @@ std::optional<std::string> parse_share(std::string_view text, ShareItem& into) {
     return "must be a path from / or ~ on, such as ~/src or ~/src:/src:ro, not '" + std::string(text) + "'";
   };
   into = {};
-  if (!path_like(text)) return wrong();
+  if (!path_like(text.substr(0, text.find(':')))) return wrong();
   if (text.find_first_of(std::string_view("\n\0", 2)) != std::string_view::npos)
     return "must be a single line: " + std::string(text.substr(0, text.find('\n')));
   std::vector<std::string_view> parts;

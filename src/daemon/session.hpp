@@ -19,6 +19,7 @@
 #include "src/base/task_group.hpp"
 #include "src/daemon/guest_link.hpp"
 #include "src/daemon/job.hpp"
+#include "src/daemon/share_choice.hpp"
 #include "src/daemon/shares.hpp"
 #include "vm/driver.hpp"
 #include "vm/lifecycle.hpp"
@@ -171,6 +172,7 @@ class Session {
   std::shared_ptr<GuestLink> ports_link_;  ///< a session of its own for what published ports carry
   std::unique_ptr<SocketForward> forward_;
   std::unique_ptr<PortForward> ports_;
+  ShareHost share_host_;  ///< as it was looked at last
   std::unique_ptr<GuestShares> shares_;
   std::unique_ptr<ShareEvents> events_;
   std::function<void()> on_idle_;

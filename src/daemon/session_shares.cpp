@@ -4,7 +4,6 @@
 #include "src/base/file.hpp"
 #include "src/base/log.hpp"
 #include "src/daemon/session.hpp"
-#include "src/daemon/share_choice.hpp"
 #include "vm/qemu/virtiofsd.hpp"
 
 // Session's host folders in the guest. What is asked for: profiles/shares.hpp; how each comes there: share_choice.hpp.
@@ -37,8 +36,8 @@ asio::awaitable<void> Session::plan_boot_shares(BootPlan& plan) {
   state_.shares.clear();
   state_.share_devices.clear();
   if (!wanted.empty()) {
-    const ShareHost host = co_await look_for_share_servers(home_.cache);
-    state_.shares = choose_share_types(wanted, host, nullptr);
+    share_host_ = co_await look_for_share_servers(home_.cache);
+    state_.shares = choose_share_types(wanted, share_host_, nullptr);
   }
   for (const ShareState& share : state_.shares) {
     if (!share.problem.empty()) notes_.push_back(share.written + " is not shared: " + share.problem);
@@ -60,16 +59,14 @@ void Session::add_share_devices(BootPlan& plan) const {
 
 asio::awaitable<void> Session::choose_shares_again() {
   const std::vector<Share> wanted = plan_shares(state_.profile, user_home());
-  ShareHost host;
-  if (!wanted.empty()) host = co_await look_for_share_servers(home_.cache);
-  state_.shares = choose_share_types(wanted, host, &state_.share_devices);
+  if (!wanted.empty()) share_host_ = co_await look_for_share_servers(home_.cache);
+  state_.shares = choose_share_types(wanted, share_host_, &state_.share_devices);
   for (const ShareState& share : state_.shares)
     if (!share.problem.empty()) notes_.push_back(share.written + " is not shared: " + share.problem);
 }
 
 asio::awaitable<void> Session::settle_shares() {
   if (!shares_ && state_.shares.empty()) co_return;
-  const ShareHost host = co_await look_for_share_servers(home_.cache);
   if (!shares_) {
     GuestShares::Config config;
     config.guest = [this]() -> asio::awaitable<std::shared_ptr<Guest>> {
@@ -80,8 +77,8 @@ asio::awaitable<void> Session::settle_shares() {
       state_.shares = shares_->states();
       save_state(lock_, paths_, state_);
     };
-    config.sftp_server = host.sftp_server;
-    config.bwrap = host.bwrap;
+    config.sftp_server = share_host_.sftp_server;
+    config.bwrap = share_host_.bwrap;
     config.log = paths_.log_directory / "shares.log";
     shares_ = std::make_unique<GuestShares>(executor_, std::move(config));
   }

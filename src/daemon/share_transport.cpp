@@ -25,7 +25,13 @@ constexpr std::size_t kept_lines = 5;
 /// whose server is gone leaves everybody who uses it waiting: aborting its connection ends that with an error. The
 /// unmounting itself may wait in the kernel for requests that nobody answers any more, so nobody waits for it.
 constexpr const char* functions = R"sh(
-there() { grep -F -- " $escaped " /proc/self/mountinfo | tail -n 1; }
+there() {
+  last=
+  while read -r id parent device root at rest; do
+    [ "$at" != "$escaped" ] || last="$id $parent $device $root $at $rest"
+  done < /proc/self/mountinfo
+  printf '%s\n' "$last"
+}
 clear_mount() {
   for round in 1 2 3 4; do
     line=$(there)
@@ -138,7 +144,7 @@ asio::awaitable<std::string> SshfsTransport::serve(std::shared_ptr<Guest> guest,
   process->io().close();
   near_end.close();
   // The end of its input would end it, but for one that hangs in a file system which does not answer.
-  ::kill(-server.pid(), SIGKILL);
+  server.kill_group(SIGKILL);
   co_await uninterrupted(server.wait());
   co_await asio::this_coro::throw_if_cancelled(true);
   if (cancelled) throw boost::system::system_error(asio::error::operation_aborted);

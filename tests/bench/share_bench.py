@@ -7,7 +7,8 @@ One machine in a home of its own, with the user's image cache; every arm is a fo
 
     virtiofs    our share by virtiofs
     sshfs       our share by sshfs (through the daemon)
-    ssh         the same sshfs with the same options, its other end a plain `ssh` process and sftp-server
+    ssh         the same sshfs with the same options, its other end a plain `ssh` process and sftp-server; that process
+                has an SSH server of the guest to itself, on one of the pairs of sockets that the daemon does not use
     disk        the guest's own data disk
 
 The order of the arms is A B B A, then B A A B. Prints every sample and the medians' ratios; asserts nothing.
@@ -17,10 +18,12 @@ import json
 import os
 import shlex
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 SFTP_SERVERS = ["/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server"]
@@ -76,7 +79,10 @@ def plain_ssh(machine, folder, mount_point):
                "dcache_timeout=1,fsname=plain")
     to_guest, from_server = os.pipe()
     to_server, from_guest = os.pipe()
-    ssh = subprocess.Popen(["ssh", "-F", config, host, command], stdin=to_guest, stdout=from_guest, env=machine.env)
+    run = os.path.join(machine.root, "home", "default", "run")
+    proxy = shlex.join([sys.executable, os.path.abspath(__file__), "--proxy", f"{run}/ssh3-in.sock", f"{run}/ssh3-out.sock"])
+    ssh = subprocess.Popen(["ssh", "-F", config, "-o", f"ProxyCommand={proxy}", host, command], stdin=to_guest,
+                           stdout=from_guest, env=machine.env)
     sftp = subprocess.Popen([server, "-e", "-u", "0000"], stdin=to_server, stdout=from_server)
     for fd in (to_guest, from_server, to_server, from_guest):
         os.close(fd)
@@ -85,6 +91,28 @@ def plain_ssh(machine, folder, mount_point):
             return ssh, sftp
         time.sleep(0.1)
     sys.exit("sshfs over plain ssh does not mount")
+
+
+def proxy(to_guest, from_guest):
+    """What ssh speaks through: its input into one socket, another one to its output."""
+    sockets = []
+    for path in (to_guest, from_guest):
+        one = socket.socket(socket.AF_UNIX)
+        one.connect(path)
+        sockets.append(one)
+
+    def copy(read, write):
+        while data := read(1 << 16):
+            write(data)
+        os._exit(0)
+
+    threading.Thread(target=copy, args=(lambda n: os.read(0, n), sockets[0].sendall), daemon=True).start()
+
+    def put(data):
+        while data:
+            data = data[os.write(1, data):]
+
+    copy(sockets[1].recv, put)
 
 
 def arms_in_order(names, rounds):
@@ -169,4 +197,6 @@ def main():
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["--proxy"]:
+        proxy(*sys.argv[2:])
     main()

@@ -133,7 +133,7 @@ asio::awaitable<std::unique_ptr<Machine>> QemuDriver::boot(BootPlan plan) {
   try {
     started = Child::start(executor, command);
   } catch (...) {
-    for (ShareServer& server : servers) server.kill();
+    for (ShareServer& server : servers) server.child.kill_group(SIGKILL);
     throw;
   }
   Child child = std::move(*started);
@@ -155,7 +155,7 @@ asio::awaitable<std::unique_ptr<Machine>> QemuDriver::boot(BootPlan plan) {
   child.kill(SIGKILL);
   co_await uninterrupted(child.wait());
   for (ShareServer& server : servers) {
-    server.kill();
+    server.child.kill_group(SIGKILL);
     co_await uninterrupted(server.child.wait());
   }
   co_await asio::this_coro::throw_if_cancelled(true);

@@ -89,6 +89,9 @@ asio::awaitable<void> watch(std::shared_ptr<State> state) {
   } catch (const Error& error) {
     log::warn("{}", one_line(error));
   }
+  // They end when QEMU hangs up; one that it had never talked to would wait for ever.
+  for (typename State::Server& server : state->servers)
+    if (server.child) server.child->kill_group(SIGKILL);
   state->reason = qemu_exit_reason(state->news->shutdown_reason, status);
   log::info("{}", state->reason.text);
   state->gone.set();

@@ -16,6 +16,7 @@
 #include "src/base/file.hpp"
 #include "src/base/file_lock.hpp"
 #include "src/base/log.hpp"
+#include "src/base/platform.hpp"
 #include "vm/qemu/command_line.hpp"
 
 namespace cl {
@@ -194,19 +195,28 @@ std::vector<std::string> virtiofsd_command_line(const BootShare& share, const Vi
   return words;
 }
 
-void ShareServer::kill() { ::kill(-child.pid(), SIGKILL); }
+asio::awaitable<void> end_share_servers(fs::path run_directory) {
+  for (const auto& entry : fs::directory_iterator(run_directory)) {
+    if (entry.path().extension() != ".lock") continue;
+    // In name spaces it is two processes. That they are gone takes the kernel a moment.
+    for (int tries = 0; tries < 100 && FileLock::is_held(entry.path()); ++tries) {
+      if (const pid_t pid = platform::process_with_open(entry.path()); pid > 0) ::kill(pid, SIGKILL);
+      co_await sleep_for(std::chrono::milliseconds(10));
+    }
+    // A machine that is taken over tells its servers by these.
+    if (!FileLock::is_held(entry.path())) fs::remove(entry.path());
+  }
+}
 
 asio::awaitable<std::vector<ShareServer>> start_share_servers(const BootPlan& plan, int log_fd) {
   std::vector<ShareServer> servers;
+  co_await end_share_servers(plan.run_directory);
   if (plan.shares.empty()) co_return servers;
   if (plan.share_server.empty())
     throw Error(Errc::host_requirement, "there is no virtiofsd on this host", "scripts/setup --virtiofsd");
   const Virtiofsd host = co_await ask_virtiofsd(plan.share_server);
   const ServerRights rights = co_await server_rights();
   const auto executor = co_await asio::this_coro::executor;
-  // A machine that is taken over tells its servers by these.
-  for (const auto& entry : fs::directory_iterator(plan.run_directory))
-    if (entry.path().extension() == ".lock" && !FileLock::is_held(entry.path())) fs::remove(entry.path());
   try {
     for (const BootShare& share : plan.shares) {
       const UniqueFd socket = listen_at(share_socket(plan.run_directory, share.tag));
@@ -222,7 +232,7 @@ asio::awaitable<std::vector<ShareServer>> start_share_servers(const BootPlan& pl
                 servers.back().child.pid());
     }
   } catch (...) {
-    for (ShareServer& server : servers) server.kill();
+    for (ShareServer& server : servers) server.child.kill_group(SIGKILL);
     throw;
   }
   co_return servers;

@@ -55,17 +55,19 @@ std::optional<std::pair<std::uint32_t, std::uint32_t>> subordinate_ids(std::stri
 std::vector<std::string> virtiofsd_command_line(const BootShare& share, const Virtiofsd& host,
                                                 const ServerRights& rights, int fd);
 
-/// One running server, listening for QEMU.
+/// One running server, listening for QEMU; in a session of its own. It ends by itself when QEMU hangs up.
 struct ShareServer {
   std::string tag;
   Child child;
-  /// With all of its processes. For a server that no QEMU connected to: it ends by itself when QEMU hangs up.
-  void kill();
 };
 
 /// Starts a server for each share of the plan; each holds its lock (share_lock()) as long as it lives. When it throws,
 /// those that were started are ended.
 asio::awaitable<std::vector<ShareServer>> start_share_servers(const BootPlan& plan, int log);
+
+/// Ends servers that no machine has: their daemon was killed before it had started QEMU. The caller holds the lock that a
+/// machine would hold.
+asio::awaitable<void> end_share_servers(std::filesystem::path run_directory);
 
 /// For Saving: what the shares add to what a saved memory depends on, or why a machine with them cannot be saved.
 /// Nothing when there are none.
