@@ -29,11 +29,16 @@ build_module() {
     source=/usr/src/colima-like-file-events
     mkdir t
     cd t
-    tools=$(APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get -s install --no-install-recommends gcc make "linux-headers-$kver" | sed -n 's/^Inst \([^ ]*\) .*/\1/p')
-    [ -n "$tools" ] && APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get download $tools >&2 || return 1
+    # The headers by name: what they depend on is the kernel itself and what makes an initrd.
+    release=${kver%%-*}
+    tools=$(APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get -s install --no-install-recommends gcc make "linux-kbuild-$release" | sed -n 's/^Inst \([^ ]*\) .*/\1/p')
+    [ -n "$tools" ] || return 1
+    APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get download $tools "linux-headers-$kver" "linux-headers-$release-common" >&2 || return 1
     for deb in *.deb; do
+        dpkg-deb --fsys-tarfile "$deb" | tar -t | while read -r name; do
+            [ -e "$root/$name" ] || [ -L "$root/$name" ] || echo "$name"
+        done >> ../unpacked
         dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$root" --keep-directory-symlink || return 1
-        dpkg-deb --fsys-tarfile "$deb" | tar -t >> ../unpacked
     done
     in_root ldconfig && in_root make -s -C "/usr/src/linux-headers-$kver" M=$source modules >&2 || return 1
     in_root sh -c "strip --strip-debug $source/*.ko" || return 1
@@ -44,7 +49,7 @@ if ! build_module; then echo "the module for file events cannot be built: progra
 cd "$root"
 if [ -e tmp/k/unpacked ]; then
     grep -v '/$' tmp/k/unpacked | tr '\n' '\0' | xargs -0 rm -f
-    grep '/$' tmp/k/unpacked | sort -ru | tr '\n' '\0' | xargs -0 rmdir --ignore-fail-on-non-empty 2>/dev/null || :
+    grep '/$' tmp/k/unpacked | sort -ru | tr '\n' '\0' | xargs -0 rmdir --ignore-fail-on-non-empty || :
     in_root ldconfig
 fi
 find usr/src/colima-like-file-events -type f ! -name '*.c' ! -name Kbuild -delete

@@ -49,7 +49,7 @@ static int find_place(struct place *place, char *path, bool renewed)
 	struct dentry *dentry;
 	int err;
 
-	if (!slash || !slash[1])
+	if (!slash || !slash[1] || !strcmp(slash, "/.") || !strcmp(slash, "/.."))
 		return -EINVAL;
 	place->before = place->now = NULL;
 	if (slash == path) {
