@@ -69,7 +69,8 @@ struct Difference {
   const Key* key;
   std::string from, to;
 };
-/// In the order of the table. "host" and the host's own architecture are the same; the image "auto" is content with any.
+/// In the order of the table. "host" and the host's own architecture are the same; the image "auto" is content with
+/// any.
 std::vector<Difference> differences(const Profile& from, const Profile& to, const HostFacts& host);
 
 /// The candidate nearest to `word` for a "did you mean", or empty when none is near (edit distance <= 2,

@@ -111,32 +111,30 @@ std::string device_problem(const fs::path& device) {
 
 std::vector<std::string> probe_command(const AccelRequest& request, Accel accel, const fs::path& qemu) {
   const bool x86 = request.arch == "x86_64";
-  std::vector<std::string> argv{
-          qemu.string(),
-          "-nodefaults",
-          "-no-user-config",
-          "-display",
-          "none",
-          "-no-reboot",
-          "-machine",
-          x86 ? "q35,vmport=off,hpet=off,i8042=off,sata=off,smbus=off,usb=off,dump-guest-core=off"
-              : "virt,gic-version=max,dump-guest-core=off",
-          "-accel",
-          std::string(to_string(accel)),
-          "-cpu",
-          "host",
-          "-smp",
-          "1",
-          "-m",
-          request.boot == "direct" ? "512M" : "1G",
-          "-chardev",
-          "stdio,id=console,signal=off",
-          "-serial",
-          "chardev:console"};
+  std::vector<std::string> argv{qemu.string(),
+                                "-nodefaults",
+                                "-no-user-config",
+                                "-display",
+                                "none",
+                                "-no-reboot",
+                                "-machine",
+                                x86 ? "q35,vmport=off,hpet=off,i8042=off,sata=off,smbus=off,usb=off,dump-guest-core=off"
+                                    : "virt,gic-version=max,dump-guest-core=off",
+                                "-accel",
+                                std::string(to_string(accel)),
+                                "-cpu",
+                                "host",
+                                "-smp",
+                                "1",
+                                "-m",
+                                request.boot == "direct" ? "512M" : "1G",
+                                "-chardev",
+                                "stdio,id=console,signal=off",
+                                "-serial",
+                                "chardev:console"};
   auto add = [&argv](std::initializer_list<std::string> words) { argv.insert(argv.end(), words); };
   if (request.boot == "direct") {
-    add({"-kernel", request.kernel.string(), "-append",
-         x86 ? "console=ttyS0 panic=-1" : "console=ttyAMA0 panic=-1"});
+    add({"-kernel", request.kernel.string(), "-append", x86 ? "console=ttyS0 panic=-1" : "console=ttyAMA0 panic=-1"});
     return argv;
   }
   // What it writes goes to a temporary file of QEMU's.

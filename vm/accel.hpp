@@ -19,11 +19,11 @@ struct AccelRequest {
   AccelWish wish = AccelWish::automatic;
   std::string arch;  ///< the guest's
   HostFacts host;
-  std::filesystem::path kernel;                         ///< what the probe boots; of an image that boots by itself empty,
-  std::filesystem::path disk = {};                      ///< and then its root disk, which is not written to,
-  std::string boot = "direct";                          ///< in its way: "bios" or "efi"
-  std::string image_digest;                             ///< names that kernel
-  std::filesystem::path cache_file;                     ///< JSON of ours; its directory exists
+  std::filesystem::path kernel;      ///< what the probe boots; of an image that boots by itself empty,
+  std::filesystem::path disk = {};   ///< and then its root disk, which is not written to,
+  std::string boot = "direct";       ///< in its way: "bios" or "efi"
+  std::string image_digest;          ///< names that kernel
+  std::filesystem::path cache_file;  ///< JSON of ours; its directory exists
   std::function<void(std::string_view)> progress = {};  ///< called when a probe has to be made
 
   std::filesystem::path kvm_device = "/dev/kvm";

@@ -153,9 +153,10 @@ std::optional<Manifest> read_manifest(const fs::path& directory) {
 }
 
 Error damaged(const fs::path& directory, std::string_view why) {
-  return Error(Errc::io, "the image " + directory.filename().string() + " is damaged",
-               "make it again with 'colima-like image build' or 'image pull'; profiles made on the damaged one get a new "
-               "root disk")
+  return Error(
+             Errc::io, "the image " + directory.filename().string() + " is damaged",
+             "make it again with 'colima-like image build' or 'image pull'; profiles made on the damaged one get a new "
+             "root disk")
       .because(why);
 }
 
@@ -433,8 +434,7 @@ asio::awaitable<std::optional<Image>> ImageCache::find_source(ImageSource source
   if (!fs::exists(directory)) co_return std::nullopt;
   Image image = co_await verify(directory, std::move(on_phase));
   // The name has 12 digits of the digest, which somebody could aim at.
-  if (!image.source.ends_with("#" + source.digest.str()))
-    throw damaged(directory, "it was made of another file");
+  if (!image.source.ends_with("#" + source.digest.str())) throw damaged(directory, "it was made of another file");
   co_return image;
 }
 

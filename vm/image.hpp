@@ -38,7 +38,7 @@ struct Image {
   std::string name;                            ///< its directory's: "trixie-docker-x86_64-0123456789ab"
   std::string digest;                          ///< over the files' content, 64 hex digits
   std::string arch, variant, suite, created;   ///< `created` as 2025-01-31T12:00:00Z
-  std::filesystem::path root, kernel, initrd;  ///< raw disk; kernel (with `direct`), and what goes with it (may be empty)
+  std::filesystem::path root, kernel, initrd;  ///< raw disk; with `direct` the kernel, and an initrd or none
   std::string boot = "direct";       ///< the kernel by the hypervisor; or by the disk's own loader: "bios", "efi"
   std::string seed = "credentials";  ///< how it is told who it is: systemd's credentials, or "cloud-init"
   bool provisioned = false;          ///< brings Docker along, and is set up as ours
@@ -71,7 +71,7 @@ struct BuildOptions {
 /// What a download needs beside the source.
 struct FetchOptions {
   HttpOptions http;
-  ByteSize most = ByteSize::gib(64);  ///< of the file
+  ByteSize most = ByteSize::gib(64);           ///< of the file
   std::chrono::milliseconds first_pause{500};  ///< between attempts that bring nothing
 };
 
@@ -115,8 +115,8 @@ class ImageCache {
   /// All images, usable or not, by name.
   std::vector<ImageEntry> list() const;
 
-  /// Removes every image but those in use, and what interrupted builds and downloads left. Returns the bytes freed on disk.
-  /// An image whose digest cannot be read stays while any digest in use is not found elsewhere.
+  /// Removes every image but those in use, and what interrupted builds and downloads left. Returns the bytes freed on
+  /// disk. An image whose digest cannot be read stays while any digest in use is not found elsewhere.
   ByteSize prune(const std::set<std::string>& digests_in_use);
 
  private:

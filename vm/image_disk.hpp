@@ -14,9 +14,9 @@ namespace cl {
 
 /// What a raw disk tells about how it boots.
 struct DiskFacts {
-  bool partitioned = false;    ///< has a partition table, or at least a boot sector
-  bool bios = false;           ///< has a boot loader for a PC's BIOS
-  bool efi_x86_64 = false;     ///< its EFI system partition has a loader of that architecture
+  bool partitioned = false;  ///< has a partition table, or at least a boot sector
+  bool bios = false;         ///< has a boot loader for a PC's BIOS
+  bool efi_x86_64 = false;   ///< its EFI system partition has a loader of that architecture
   bool efi_aarch64 = false;
 };
 
@@ -35,8 +35,8 @@ std::optional<std::string> refuse_qcow2(std::string_view bytes, std::uint64_t mo
 asio::awaitable<void> make_raw(std::filesystem::path file, std::filesystem::path raw, std::string title,
                                std::function<void(std::string_view)> say);
 
-/// How a machine of `arch` boots this disk, "bios" or "efi". Throws Error{invalid_config} when the disk is one of another
-/// architecture.
+/// How a machine of `arch` boots this disk, "bios" or "efi". Throws Error{invalid_config} when the disk is one of
+/// another architecture.
 std::string boot_way(const DiskFacts& facts, std::string_view arch, std::string_view title);
 
 }  // namespace cl

@@ -165,8 +165,8 @@ class Attempts {
 
   void require(const std::string& shown, std::uint64_t from, std::optional<std::uint64_t> total) {
     if (total && *total > what_.most.count())
-      throw given_up(shown, fmt::format("it has {}, and at most {} are taken", ByteSize::bytes(*total).str(),
-                                        what_.most.str()));
+      throw given_up(
+          shown, fmt::format("it has {}, and at most {} are taken", ByteSize::bytes(*total).str(), what_.most.str()));
     const std::uint64_t needed = (total ? *total - std::min(*total, from) : 0) + what_.spare.count();
     // What a restart from 0 will give back counts as free.
     const std::uint64_t returned = from == 0 ? allocated_bytes(what_.part) : 0;

@@ -16,7 +16,7 @@ namespace cl {
 
 struct HttpOptions {
   ProxySettings proxies;
-  std::filesystem::path ca_file;           ///< trusted too; the system's store is anyway ($SSL_CERT_FILE replaces it)
+  std::filesystem::path ca_file;             ///< trusted too; the system's store is anyway ($SSL_CERT_FILE replaces it)
   std::chrono::milliseconds connect{20000};  ///< for a name, a connection and TLS
   std::chrono::milliseconds silence{30000};  ///< between two pieces of the answer
 };
@@ -24,16 +24,16 @@ struct HttpOptions {
 struct HttpRequest {
   Url url;
   std::uint64_t offset = 0;  ///< where to begin
-  std::string unchanged;     ///< ETag or date of the file that the offset belongs to: another file is sent from its start
+  std::string unchanged;  ///< ETag or date of the file that the offset belongs to: another file is sent from its start
 };
 
 /// What the answer says before its body.
 struct HttpAnswer {
   Url url;  ///< after all redirects
   unsigned status = 0;
-  std::optional<std::uint64_t> length;   ///< of the body that follows
-  std::optional<std::uint64_t> first;    ///< status 206: where the body begins in the file
-  std::optional<std::uint64_t> total;    ///< status 206: of the whole file
+  std::optional<std::uint64_t> length;  ///< of the body that follows
+  std::optional<std::uint64_t> first;   ///< status 206: where the body begins in the file
+  std::optional<std::uint64_t> total;   ///< status 206: of the whole file
   std::string etag, last_modified;
   std::chrono::seconds retry_after{0};
   /// What `HttpRequest::unchanged` takes: a strong ETag, else the date; empty when there is neither.

@@ -67,9 +67,9 @@ std::string setup_script(const SeedFacts& facts, const Recipe& ours, const Recip
     if (file.path == "setup.sh") body = file.bytes;
     if (file.path.starts_with("rootfs/")) add_file(put, "put 644", file.path.substr(6), file.bytes);
   }
-  return fmt::format("host_name={}\nhost_address={}\nports='{} {}'\nput_files() {{\n{}}}\nput_missing_files() {{\n{}}}\n{}",
-                     facts.host_name, facts.host_address, facts.ports.first, facts.ports.second, put, put_missing,
-                     body);
+  return fmt::format(
+      "host_name={}\nhost_address={}\nports='{} {}'\nput_files() {{\n{}}}\nput_missing_files() {{\n{}}}\n{}",
+      facts.host_name, facts.host_address, facts.ports.first, facts.ports.second, put, put_missing, body);
 }
 
 /// Each line below a key of YAML.
@@ -211,9 +211,8 @@ std::string fat_disk(const std::vector<SeedFile>& files) {
 
 std::vector<SeedFile> seed_files(const SeedFacts& facts, const Recipe& ours, const Recipe& foreign) {
   std::string meta = "instance-id: " + facts.instance_id + "\nlocal-hostname: " + facts.host_name + "\n";
-  return {{"meta-data", std::move(meta)},
-          {"user-data", user_data(facts)},
-          {"setup", setup_script(facts, ours, foreign)}};
+  return {
+      {"meta-data", std::move(meta)}, {"user-data", user_data(facts)}, {"setup", setup_script(facts, ours, foreign)}};
 }
 
 }  // namespace cl

@@ -18,9 +18,9 @@ ImageCache image_cache(const Home& home);
 ImageKey image_key(const std::string& variant, const std::string& arch);
 
 struct WantedImage {
-  std::string setting;      ///< the profile's `image`
-  std::string arch;         ///< resolved
-  std::string used_digest;  ///< of the image that the root disk stands on; may be empty
+  std::string setting;        ///< the profile's `image`
+  std::string arch;           ///< resolved
+  std::string used_digest;    ///< of the image that the root disk stands on; may be empty
   bool this_release = false;  ///< of a catalog's image: the one that this program knows, whatever older one is there
 };
 /// The image that a setting means, built or downloaded when it is not in the cache. "auto" takes what is there, else
@@ -32,8 +32,8 @@ asio::awaitable<Image> provide_image(const Home& home, WantedImage wanted, OnPha
 using OnImageProgress = std::function<void(const rpc::Progress&)>;
 /// Builds, downloads or finds the image that a setting means: name, digest, path.
 asio::awaitable<boost::json::object> make_image(std::string setting, std::string arch, OnImageProgress on_progress);
-/// One object per cached image: name, digest, bytes, created, in_use, source when it was downloaded, and problem when it
-/// is not usable.
+/// One object per cached image: name, digest, bytes, created, in_use, source when it was downloaded, and problem when
+/// it is not usable.
 boost::json::array list_images();
 /// Removes images that no root disk stands on: removed (names), freed_bytes.
 boost::json::object prune_images();

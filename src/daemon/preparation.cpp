@@ -19,7 +19,7 @@
 namespace cl {
 namespace {
 
-constexpr ByteSize root_size = ByteSize::gib(16);  // sparse; room for what users install in the guest
+constexpr ByteSize root_size = ByteSize::gib(16);    // sparse; room for what users install in the guest
 constexpr const char* host_from_guest = "10.0.2.2";  // in QEMU's user network
 
 AccelWish wish_of(const std::string& accel) {

@@ -60,9 +60,10 @@ TEST(CloudImage, IsDownloadedSeededAndRunsDocker) {
   EXPECT_NE(named.out.find("10.0.2.2"), std::string::npos) << named;
 
   EXPECT_FALSE(any_listens_on_ip(box.hypervisors(), false)) << "SSH is by virtio-serial here too";
-  const Result guest = box.cl({"ssh", "--",
-                               "hostname; cloud-init status; findmnt -no SOURCE /var/lib/docker; df -BG --output=size / | "
-                               "tail -n 1; ss -Hltn 'sport = :22'; cat /proc/sys/net/ipv4/tcp_tw_reuse"});
+  const Result guest =
+      box.cl({"ssh", "--",
+              "hostname; cloud-init status; findmnt -no SOURCE /var/lib/docker; df -BG --output=size / | "
+              "tail -n 1; ss -Hltn 'sport = :22'; cat /proc/sys/net/ipv4/tcp_tw_reuse"});
   EXPECT_NE(guest.out.find("colima-like\n"), std::string::npos) << guest;
   EXPECT_NE(guest.out.find("/dev/vdb[/docker]"), std::string::npos) << "the data disk\n" << guest;
   EXPECT_NE(guest.out.find("16G"), std::string::npos) << "grown to the root disk's size\n" << guest;

@@ -1,4 +1,5 @@
-// Whatever bytes a downloaded disk holds: it is looked at or refused, within bounds, and the FAT and GPT of ours are too.
+// Whatever bytes a downloaded disk holds: it is looked at or refused, within bounds, and the FAT and GPT of ours are
+// too.
 #include <cstdint>
 #include <cstdlib>
 #include <string>

@@ -91,8 +91,9 @@ TEST_F(Downloads, ABrokenConnectionIsGoneOnWithWhereItBroke) {
   FaultServer server(file());
   get({server.url("drop2=200000")});
   expect_whole(bytes_);
-  EXPECT_EQ(server.requests(),
-            "GET /drop2=200000\nGET /drop2=200000 bytes=200000- \"first\"\nGET /drop2=200000 bytes=400000- \"first\"\n");
+  EXPECT_EQ(
+      server.requests(),
+      "GET /drop2=200000\nGET /drop2=200000 bytes=200000- \"first\"\nGET /drop2=200000 bytes=400000- \"first\"\n");
 }
 
 TEST_F(Downloads, WhatAnEarlierRunLeftIsGoneOnWith) {
@@ -281,7 +282,8 @@ TEST_F(Downloads, OneThatIsInterruptedKeepsItsPart) {
   expect_whole(bytes_);
 }
 
-// --- proxies and TLS ---------------------------------------------------------------------------------------------------
+// --- proxies and TLS
+// ---------------------------------------------------------------------------------------------------
 
 class SecureDownloads : public Downloads {
  protected:

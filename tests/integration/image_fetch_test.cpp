@@ -44,9 +44,9 @@ class Fetches : public ::testing::Test {
     ImageCache images = cache();
     FetchOptions options;
     options.first_pause = 5ms;
-    return test::run(images.fetch(std::move(from), options, [this](std::string_view text) {
-      said_ += std::string(text) + "\n";
-    }), 60s);
+    return test::run(
+        images.fetch(std::move(from), options, [this](std::string_view text) { said_ += std::string(text) + "\n"; }),
+        60s);
   }
   Error failure(ImageSource from) {
     try {
@@ -163,7 +163,8 @@ TEST_F(Fetches, NoProgramOpensADiskThatIsRefused) {
   write_atomically(qcow2(), bytes);
   const std::string path = std::getenv("PATH");
   // A qemu-img that leaves a trace.
-  write_atomically(directory_ / "qemu-img", "#!/bin/sh\ntouch " + (directory_ / "opened").string() + "\nexit 1\n", 0700);
+  write_atomically(directory_ / "qemu-img", "#!/bin/sh\ntouch " + (directory_ / "opened").string() + "\nexit 1\n",
+                   0700);
   ::setenv("PATH", (directory_.path().string() + ":" + path).c_str(), 1);
   const Error error = failure(source(qcow2(), qcow2()));
   ::setenv("PATH", path.c_str(), 1);

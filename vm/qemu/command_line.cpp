@@ -59,8 +59,8 @@ void add_machine(Words& words, const BootPlan& plan, const QemuHost& host) {
   if (x86) words.add("-device", "vmgenid,guid=auto");
 }
 
-/// The disk's own loader: SeaBIOS is QEMU's default on PCs and needs no file, EFI is firmware of the host's. It keeps no
-/// variables: what it has to start is found by its name on the disk.
+/// The disk's own loader: SeaBIOS is QEMU's default on PCs and needs no file, EFI is firmware of the host's. It keeps
+/// no variables: what it has to start is found by its name on the disk.
 void add_firmware(Words& words, const BootPlan& plan, const QemuHost& host) {
   if (plan.boot == "bios") return;
   if (plan.arch == "aarch64") {

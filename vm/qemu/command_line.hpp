@@ -12,8 +12,8 @@ namespace cl {
 /// What the command line depends on beside the plan.
 struct QemuHost {
   std::filesystem::path binary;
-  bool sandbox = false;             ///< see QemuBinary
-  std::string machine_type;         ///< "pc-q35-10.0"; empty = the newest of the architecture ("q35", "virt")
+  bool sandbox = false;              ///< see QemuBinary
+  std::string machine_type;          ///< "pc-q35-10.0"; empty = the newest of the architecture ("q35", "virt")
   std::filesystem::path firmware{};  ///< of an EFI boot, see find_firmware()
 };
 

@@ -15,15 +15,13 @@ std::vector<fs::path> firmware_places(std::string_view arch, const fs::path& qem
     places.push_back(program.parent_path().parent_path() / "share/qemu" / edk2);
   // Debian and Ubuntu; Arch; Fedora; openSUSE. Those with variables apart, without Secure Boot.
   if (x86)
-    places.insert(places.end(),
-                  {"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_CODE.fd",
-                   "/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/ovmf/OVMF_CODE.fd",
-                   "/usr/share/qemu/ovmf-x86_64-code.bin"});
+    places.insert(places.end(), {"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_CODE.fd",
+                                 "/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/ovmf/OVMF_CODE.fd",
+                                 "/usr/share/qemu/ovmf-x86_64-code.bin"});
   else
-    places.insert(places.end(),
-                  {"/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd",
-                   "/usr/share/edk2/aarch64/QEMU_EFI.fd", "/usr/share/edk2/aarch64/QEMU_CODE.fd",
-                   "/usr/share/qemu/aavmf-aarch64-code.bin"});
+    places.insert(places.end(), {"/usr/share/AAVMF/AAVMF_CODE.fd", "/usr/share/qemu-efi-aarch64/QEMU_EFI.fd",
+                                 "/usr/share/edk2/aarch64/QEMU_EFI.fd", "/usr/share/edk2/aarch64/QEMU_CODE.fd",
+                                 "/usr/share/qemu/aavmf-aarch64-code.bin"});
   return places;
 }
 

@@ -25,7 +25,8 @@ std::string type_of(const json::value& value) {
 bool valid(const json::value& value, const json::object& schema) {
   bool good = true;
   for (const auto& [word, rule] : schema) {
-    if (word == "description" || word == "default" || word == "title" || word == "$schema" || word == "examples") continue;
+    if (word == "description" || word == "default" || word == "title" || word == "$schema" || word == "examples")
+      continue;
     if (word == "type") {
       const json::array types = rule.is_array() ? rule.get_array() : json::array{rule};
       bool any = false;

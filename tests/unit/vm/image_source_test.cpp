@@ -16,7 +16,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// --- URLs --------------------------------------------------------------------------------------------------------------
+// --- URLs
+// --------------------------------------------------------------------------------------------------------------
 
 TEST(Urls, AreTakenApart) {
   const auto url = parse_url("HTTPS://me:pw@Host.Example:8443/a/b?c=d#e");
@@ -28,8 +29,9 @@ TEST(Urls, AreTakenApart) {
   EXPECT_EQ(parse_url("http://h/")->port, "80");
   EXPECT_EQ(parse_url("https://[::1]:1/")->authority(), "[::1]:1");
   EXPECT_EQ(parse_url("https://h/")->endpoint(), "h:443");
-  for (const char* wrong : {"", "h", "ftp://h/", "http://", "http:///x", "http://h:0/", "http://h:65536/", "http://h:x/",
-                            "http://h/a b", "http://h/a\r\nX: y", "http://[::1", "http://[g]/", "http://u@/"})
+  for (const char* wrong :
+       {"", "h", "ftp://h/", "http://", "http:///x", "http://h:0/", "http://h:65536/", "http://h:x/", "http://h/a b",
+        "http://h/a\r\nX: y", "http://[::1", "http://[g]/", "http://u@/"})
     EXPECT_FALSE(parse_url(wrong)) << wrong;
 }
 
@@ -110,7 +112,8 @@ TEST(Validators, WeakOnesDoNotVouchForBytes) {
   EXPECT_EQ(answer.validator(), "\"x\"");
 }
 
-// --- progress ----------------------------------------------------------------------------------------------------------
+// --- progress
+// ----------------------------------------------------------------------------------------------------------
 
 TEST(Progress, TellsRateAndTimeLeft) {
   EXPECT_EQ(progress_text(1 << 20, 4 << 20, 0), "1MiB of 4MiB (25%)");
@@ -132,7 +135,8 @@ TEST(Progress, TheRateIsThatOfTheLastSeconds) {
   EXPECT_NEAR(rate.per_second(), 100, 20) << "the old speed is forgotten";
 }
 
-// --- the setting and the catalog ---------------------------------------------------------------------------------------
+// --- the setting and the catalog
+// ---------------------------------------------------------------------------------------
 
 TEST(ImageRefs, NamesAndLocationsWithTheirDigest) {
   const std::string sum512(128, 'a'), sum256(64, 'B');
@@ -149,10 +153,10 @@ TEST(ImageRefs, NamesAndLocationsWithTheirDigest) {
   ASSERT_TRUE(path) << why;
   EXPECT_EQ(path->location, "~/my images/a#b.raw");
   EXPECT_EQ(path->digest.hex, std::string(64, 'b'));
-  for (const std::string& wrong : {std::string("windows"), std::string("https://h/x.qcow2"), "https://h/x#sha512:" + sum256,
-                                  "https://h/x#md5:" + sum256, "https://h/#sha512:" + sum512, "x.raw#sha512:" + sum512,
-                                  "https://h/a b#sha512:" + sum512, "/a\nb#sha512:" + sum512,
-                                  "/a#sha256:" + std::string(64, 'g')}) {
+  for (const std::string& wrong :
+       {std::string("windows"), std::string("https://h/x.qcow2"), "https://h/x#sha512:" + sum256,
+        "https://h/x#md5:" + sum256, "https://h/#sha512:" + sum512, "x.raw#sha512:" + sum512,
+        "https://h/a b#sha512:" + sum512, "/a\nb#sha512:" + sum512, "/a#sha256:" + std::string(64, 'g')}) {
     why.clear();
     EXPECT_FALSE(parse_image_ref(wrong, why)) << wrong;
     EXPECT_TRUE(why.starts_with("must ")) << wrong;
@@ -167,7 +171,8 @@ TEST(Catalog, HasEveryNameForBothArchitectures) {
       EXPECT_TRUE(parse_digest(entry->pinned.str())) << name;
       for (const std::string_view path : {entry->pinned_path, entry->newest_path}) {
         EXPECT_NE(path.find(arch == "x86_64" ? "amd64" : "arm64"), std::string_view::npos) << path;
-        for (const std::string& url : entry->urls(path)) EXPECT_TRUE(parse_url(url) && url.starts_with("https://")) << url;
+        for (const std::string& url : entry->urls(path))
+          EXPECT_TRUE(parse_url(url) && url.starts_with("https://")) << url;
       }
       EXPECT_TRUE(entry->digests_url().ends_with("SUMS"));
     }
@@ -188,15 +193,16 @@ TEST(Sums, AFileIsFoundByItsWholeName) {
   EXPECT_FALSE(find_in_sums(sums, "sha256", "y")) << "a digest of another length";
 }
 
-// --- disks -------------------------------------------------------------------------------------------------------------
+// --- disks
+// -------------------------------------------------------------------------------------------------------------
 
 std::string qcow2(std::uint32_t version = 3) {
   std::string bytes(4096, '\0');
   bytes.replace(0, 4, "QFI\xfb");
   bytes[7] = static_cast<char>(version);
-  bytes[23] = 16;            // cluster bits
-  bytes[28] = '\x40';        // 1 GiB
-  bytes[103] = 104;          // header length
+  bytes[23] = 16;      // cluster bits
+  bytes[28] = '\x40';  // 1 GiB
+  bytes[103] = 104;    // header length
   return bytes;
 }
 
@@ -231,22 +237,21 @@ std::string gpt_disk(const std::vector<std::string>& loaders, bool boot_code) {
   if (boot_code) disk[0] = '\xeb';
   disk.replace(510, 2, "\x55\xaa");
   disk.replace(512, 8, "EFI PART");
-  disk[512 + 72] = 2;               // table
-  disk[512 + 80] = '\x80';          // entries
-  disk[512 + 84] = '\x80';          // of 128 bytes
+  disk[512 + 72] = 2;       // table
+  disk[512 + 80] = '\x80';  // entries
+  disk[512 + 84] = '\x80';  // of 128 bytes
   const std::size_t second = 1024 + 128;
   disk.replace(second, 16, std::string("\x28\x73\x2a\xc1\x1f\xf8\xd2\x11\xba\x4b\x00\xa0\xc9\x3e\xc9\x3b", 16));
-  disk[second + 33] = 4;    // from sector 1024
+  disk[second + 33] = 4;  // from sector 1024
   disk[second + 40] = '\xff';
-  disk[second + 41] = 7;    // to 2047
+  disk[second + 41] = 7;  // to 2047
   for (std::size_t i = 0; i < loaders.size(); ++i) disk.replace(1024 * 512 + 32 * (i + 3), 11, loaders[i]);
   return disk;
 }
 
 DiskFacts inspect(const std::string& disk) {
-  return inspect_disk([&](std::uint64_t at, std::size_t length) {
-    return at < disk.size() ? disk.substr(at, length) : std::string();
-  });
+  return inspect_disk(
+      [&](std::uint64_t at, std::size_t length) { return at < disk.size() ? disk.substr(at, length) : std::string(); });
 }
 
 TEST(ForeignDisks, TellHowTheyBoot) {

@@ -263,9 +263,10 @@ TEST(QemuCommandLine, AnImageThatBootsByItselfGetsNoKernelButASeed) {
   plan.initrd.clear();
   plan.seed_disk = "/p/seed.img";
   const std::string bios = joined(plan, host_of(plan));
-  for (const char* part : {"drive=root,iothread=disks,serial=colima-like-root,bootindex=0",
-                           "driver=file,node-name=seed-file,read-only=on,filename=/p/seed.img",
-                           "driver=raw,node-name=seed,file=seed-file,read-only=on", "drive=seed,serial=colima-like-seed"})
+  for (const char* part :
+       {"drive=root,iothread=disks,serial=colima-like-root,bootindex=0",
+        "driver=file,node-name=seed-file,read-only=on,filename=/p/seed.img",
+        "driver=raw,node-name=seed,file=seed-file,read-only=on", "drive=seed,serial=colima-like-seed"})
     EXPECT_NE(bios.find(part), std::string::npos) << part << " in " << bios;
   for (const char* part : {"-kernel", "-append", "-initrd", "firm,ware"})
     EXPECT_EQ(bios.find(part), std::string::npos) << part << " in " << bios;

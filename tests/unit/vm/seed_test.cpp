@@ -38,8 +38,9 @@ TEST(Seed, TellsCloudInitWhoTheGuestIs) {
   EXPECT_EQ(file(seed(), "meta-data"), "instance-id: colima-like-1234\nlocal-hostname: colima-like-x\n");
   const std::string user = file(seed(), "user-data");
   EXPECT_TRUE(user.starts_with("#cloud-config\n"));
-  for (const char* part : {"\n  - ssh-ed25519 AAAAuser me\n", "\n    AAAAprivate\n", "ed25519_public: ssh-ed25519 AAAAhost guest\n",
-                           "growpart:", "bootcmd:", "LABEL=CIDATA", "disable_root: false"})
+  for (const char* part :
+       {"\n  - ssh-ed25519 AAAAuser me\n", "\n    AAAAprivate\n", "ed25519_public: ssh-ed25519 AAAAhost guest\n",
+        "growpart:", "bootcmd:", "LABEL=CIDATA", "disable_root: false"})
     EXPECT_NE(user.find(part), std::string::npos) << part << " in\n" << user;
   EXPECT_EQ(user.find('\t'), std::string::npos);
 }
@@ -49,8 +50,9 @@ TEST(Seed, TheSetUpIsAScriptWithEveryFileThatAForeignGuestNeeds) {
   for (const char* part :
        {"/usr/lib/colima-like/data-disk", "/usr/lib/colima-like/ssh-port", "/usr/lib/colima-like/sshd_config",
         "/usr/lib/systemd/system/colima-like-ssh@.service", "/etc/systemd/system/docker.service.d/colima-like.conf",
-        "put 600 /etc/colima-like/credentials/colima-like.hostkey", "AAAAprivate", "put_missing /etc/docker/daemon.json",
-        "ports='40000 41000'", "HostKey /etc/colima-like/credentials/colima-like.hostkey"})
+        "put 600 /etc/colima-like/credentials/colima-like.hostkey", "AAAAprivate",
+        "put_missing /etc/docker/daemon.json", "ports='40000 41000'",
+        "HostKey /etc/colima-like/credentials/colima-like.hostkey"})
     EXPECT_NE(setup.find(part), std::string::npos) << part;
   EXPECT_EQ(setup.find("/run/credentials/"), std::string::npos) << "nobody passes systemd credentials there";
   test::TempDir directory;
@@ -72,7 +74,8 @@ TEST(FatDisk, IsOneToOthers) {
   std::vector<SeedFile> files{{"user-data", std::string(70'000, 'u') + "end"}, {"meta-data", "m"}, {"empty", ""}};
   write_atomically(disk, fat_disk(files));
   const std::string path = "PATH=$PATH:/usr/sbin:/sbin; ";
-  if (std::system((path + "command -v mtype fsck.fat > /dev/null").c_str()) != 0) GTEST_SKIP() << "no mtools, dosfstools";
+  if (std::system((path + "command -v mtype fsck.fat > /dev/null").c_str()) != 0)
+    GTEST_SKIP() << "no mtools, dosfstools";
   EXPECT_EQ(std::system((path + "fsck.fat -n " + disk + " > " + copy).c_str()), 0) << read_file(copy);
   EXPECT_EQ(std::system((path + "mlabel -s -i " + disk + " :: > " + copy).c_str()), 0);
   EXPECT_NE(read_file(copy).find("CIDATA"), std::string::npos) << read_file(copy);
