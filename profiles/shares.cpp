@@ -140,13 +140,14 @@ std::vector<Share> plan_shares(const Profile& profile, const fs::path& home) {
     }
     all.push_back(std::move(share));
   }
-  // Parents first: what is inside them is mounted over them.
-  std::stable_sort(all.begin(), all.end(), [](const Share& a, const Share& b) {
-    return std::distance(a.mount_point.begin(), a.mount_point.end()) <
-           std::distance(b.mount_point.begin(), b.mount_point.end());
-  });
+  // Parents first: what is inside them is mounted over them. Else in the order of the list.
+  std::vector<std::pair<std::ptrdiff_t, std::size_t>> order;
+  for (std::size_t i = 0; i < all.size(); ++i)
+    order.emplace_back(std::distance(all[i].mount_point.begin(), all[i].mount_point.end()), i);
+  std::sort(order.begin(), order.end());
   std::vector<Share> plan;
-  for (Share& share : all) {
+  for (const auto& [depth, index] : order) {
+    Share& share = all[index];
     // The nearest share around it is what it would hide or repeat.
     const auto outer = std::find_if(plan.rbegin(), plan.rend(), [&share](const Share& other) {
       return below(share.mount_point, other.mount_point);

@@ -22,8 +22,9 @@ namespace {
 constexpr std::size_t kept_lines = 5;
 
 /// Shell functions of the guest's side. `there` prints the last mount at $mp, which is $escaped in mountinfo. A virtiofs
-/// whose server is gone leaves everybody who uses it waiting: aborting its connection ends that with an error. The
-/// unmounting itself may wait in the kernel for requests that nobody answers any more, so nobody waits for it.
+/// whose server is gone ($dead) leaves everybody who uses it waiting: aborting its connection ends that with an error.
+/// Whoever then lets go of the file system last would wait in the kernel, for good, until the device has answered what
+/// it was asked, and that may be a container's start; so it is kept mounted where nobody looks.
 constexpr const char* functions = R"sh(
 there() {
   last=
@@ -36,12 +37,14 @@ clear_mount() {
   for round in 1 2 3 4; do
     line=$(there)
     case $line in *' - virtiofs '* | *' - fuse.sshfs '*) ;; *) return 0 ;; esac
-    set -- $line
-    if [ "${dead-}" ]; then
-      connections=/sys/fs/fuse/connections
-      [ -d "$connections/${3#*:}" ] || mount -t fusectl fusectl $connections
-      echo 1 > "$connections/${3#*:}/abort"
-    fi
+    minor=${line#*:} minor=${minor%% *} # of "ID PARENT MAJOR:MINOR ..."
+    case $dead$line in yes*' - virtiofs '*)
+      connections=/sys/fs/fuse/connections kept=/run/colima-like/lost/$minor
+      [ -d "$connections/$minor" ] || mount -t fusectl fusectl $connections
+      echo 1 > "$connections/$minor/abort"
+      mkdir -p "$kept"
+      busybox mount -o bind "$mp" "$kept"
+    esac
     umount -l "$mp" &
     n=0
     while [ "$(there)" = "$line" ] && [ $n -lt 50 ]; do n=$((n + 1)); sleep 0.02; done
@@ -49,8 +52,9 @@ clear_mount() {
 }
 )sh";
 
-std::string head(const std::string& mount_point) {
-  return "mp=" + shell_quoted(mount_point) + "\nescaped=" + shell_quoted(mountinfo_escaped(mount_point)) + functions;
+std::string head(const std::string& mount_point, bool dead = false) {
+  return "mp=" + shell_quoted(mount_point) + "\nescaped=" + shell_quoted(mountinfo_escaped(mount_point)) +
+         "\ndead=" + (dead ? "yes" : "") + functions;
 }
 
 class VirtiofsTransport : public ShareTransport {
@@ -73,13 +77,15 @@ class VirtiofsTransport : public ShareTransport {
 
 class SshfsTransport : public ShareTransport {
  public:
-  SshfsTransport(ShareState share, SftpPrograms programs) : share_(std::move(share)), programs_(std::move(programs)) {}
+  SshfsTransport(ShareState share, SftpPrograms programs, bool instead)
+      : share_(std::move(share)), programs_(std::move(programs)), instead_(instead) {}
 
   asio::awaitable<std::string> serve(std::shared_ptr<Guest> guest, std::function<void()> on_mounted) override;
 
  private:
   ShareState share_;
   SftpPrograms programs_;
+  bool instead_;
 };
 
 /// Whether it came to be mounted, and what sshfs said beside that.
@@ -113,7 +119,7 @@ std::pair<UniqueFd, UniqueFd> socket_pair() {
 asio::awaitable<std::string> SshfsTransport::serve(std::shared_ptr<Guest> guest, std::function<void()> on_mounted) {
   const auto executor = co_await asio::this_coro::executor;
   ExecRequest request;
-  request.command = sshfs_command(share_);
+  request.command = sshfs_command(share_, instead_);
   auto process = co_await guest->exec(std::move(request));
 
   auto [ours, theirs] = socket_pair();
@@ -177,12 +183,11 @@ mkdir -p "$mp" && exec mount -t virtiofs -o "$mode" "$tag" "$mp"
 )sh";
 }
 
-std::string sshfs_command(const ShareState& share) {
+std::string sshfs_command(const ShareState& share, bool instead_of_dead) {
   // Names and attributes are asked for again after a second, as with virtiofs; owners are the host's numbers, and the
   // guest's kernel checks permissions by them. Without -o reconnect: what serves the other end decides.
-  return head(share.mount_point) + "from=" + shell_quoted(share.location) + "\nmode=" +
+  return head(share.mount_point, instead_of_dead) + "from=" + shell_quoted(share.location) + "\nmode=" +
          (share.read_only ? "ro" : "rw") + R"sh(
-dead=yes
 clear_mount > /dev/null 2>&1 < /dev/null
 mkdir -p "$mp" || exit
 (
@@ -217,8 +222,8 @@ std::unique_ptr<ShareTransport> virtiofs_transport(ShareState share, std::shared
   return std::make_unique<VirtiofsTransport>(std::move(share), std::move(lost));
 }
 
-std::unique_ptr<ShareTransport> sshfs_transport(ShareState share, SftpPrograms programs) {
-  return std::make_unique<SshfsTransport>(std::move(share), std::move(programs));
+std::unique_ptr<ShareTransport> sshfs_transport(ShareState share, SftpPrograms programs, bool instead_of_dead) {
+  return std::make_unique<SshfsTransport>(std::move(share), std::move(programs), instead_of_dead);
 }
 
 }  // namespace cl

@@ -111,6 +111,16 @@ TEST(SftpServer, SeesTheFolderAlone) {
   EXPECT_EQ(sftp_command_line(state, {"/s", "", -1})[0], "/s");
 }
 
+TEST(GuestCommands, AbortOnlyWhatIsDead) {
+  ShareState state;
+  state.location = "/a";
+  state.mount_point = "/it's here";
+  EXPECT_NE(sshfs_command(state, true).find("\ndead=yes\n"), std::string::npos);
+  for (const std::string& text : {sshfs_command(state, false), virtiofs_command(state), unmount_command("/x")})
+    EXPECT_NE(text.find("\ndead=\n"), std::string::npos) << text;
+  EXPECT_NE(sshfs_command(state, false).find(R"(mp='/it'\''s here')"), std::string::npos);
+}
+
 TEST(MountInfo, WritesOddBytesInOctal) {
   EXPECT_EQ(mountinfo_escaped("/a b\tc\\d"), R"(/a\040b\011c\134d)");
   EXPECT_EQ(mountinfo_escaped("/日本"), "/日本");
