@@ -99,17 +99,17 @@ sub tell_nearly {
 # ---- exact ----
 my (%sshfs, @again);  # by device; records and when they are told again
 
-# sshfs has a cache of its own, for a second: what it knows of a file is made new, or is forgotten, when that is opened.
+# sshfs has a cache of its own, for a second: what it knows of a file is made new, or is forgotten, when that is opened. Elsewhere
+# the file is left alone: looking at it would make the kernel forget the one that it knew, and who watches that.
 sub renew {
-  my @now = lstat $_[0] or return;
-  return unless -f _;
-  my $device = $now[0];
+  my @folder = lstat folder_of($_[0]) or return;
+  my $device = $folder[0];
   if (!exists $sshfs{$device}) {
     my $number = ($device >> 8 & 0xfff) . ":" . ($device & 0xff | $device >> 12 & 0xfff00);
     open(my $mounts, "<", "/proc/self/mountinfo") or return;
     $sshfs{$device} = grep { (split)[2] eq $number && / - fuse\.sshfs / } <$mounts>;
   }
-  if ($sshfs{$device}) { sysopen(my $file, $_[0], O_RDONLY | O_NOFOLLOW | O_NONBLOCK) }
+  if ($sshfs{$device} && lstat($_[0]) && -f _) { sysopen(my $file, $_[0], O_RDONLY | O_NOFOLLOW | O_NONBLOCK) }
 }
 sub tell_exactly {
   my ($record, $folder, $path, $from) = @_;

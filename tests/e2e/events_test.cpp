@@ -24,7 +24,8 @@ class Events : public testing::Test {
     put(box->root() / "src" / "file", "old");
     put(box->root() / "src" / "replaced", "old");
     fs::copy_file(COLIMA_LIKE_FILE_WATCHER, box->root() / "src" / "watcher");
-    started = new Result(box->cl({"start", "--set", "shares=[\"" + source().string() + "\"]"}, {}, 1800s));
+    box->set("COLIMA_LIKE_SHARES=[\"" + source().string() + "\"]");  // of every later start and apply, too
+    started = new Result(box->cl({"start"}, {}, 1800s));
     if (started->code == 0) box->import_busybox("box");
   }
   static void TearDownTestSuite() {
