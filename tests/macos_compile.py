@@ -18,7 +18,7 @@ import subprocess
 import sys
 
 PARTS = ["src", "profiles", "vm", "provision", "docker"]
-NOT_THERE = {"src/base/platform_linux.cpp"}
+NOT_THERE = {"src/base/file_watch_linux.cpp", "src/base/platform_linux.cpp"}
 LIBRARIES = ["boost", "yaml-cpp", "spdlog", "fmt", "CLI", "openssl", "libssh2.h", "libssh2_sftp.h", "libssh2_publickey.h"]
 TARGET = "aarch64-macos.13.0"
 OPTIONS = ["-target", "arm64-apple-macosx13.0", "-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow",
@@ -108,7 +108,8 @@ def main():
         sys.exit(77)
     (cache / "stamps").mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": str(cache / "zig"), "ZIG_LOCAL_CACHE_DIR": str(cache / "zig")}
-    command = [*zig, "clang", *system_options(zig, cache, environment), *OPTIONS, "-isystem", str(gather_headers(cache)), f"-I{root}"]
+    command = [*zig, "clang", *system_options(zig, cache, environment), *OPTIONS, "-isystem", str(gather_headers(cache)),
+               "-isystem", str(root / "tests/macos_headers"), f"-I{root}"]
     sources = [path.relative_to(root).as_posix() for part in PARTS for path in sorted((root / part).rglob("*.cpp"))]
     sources = [path for path in sources if path not in NOT_THERE]
     if len(sources) < 50 or "src/base/platform_darwin.cpp" not in sources:
