@@ -73,6 +73,7 @@ class Shares : public testing::Test {
     ASSERT_TRUE(intact) << "an earlier step failed, this one stands on it";
   }
   void TearDown() override { intact = intact && !HasFatalFailure(); }
+  static std::string name() { return Type::name; }
 
   static fs::path user() { return box->root() / "user"; }
   static std::string home_at(const std::string& where) { return user().string() + ":" + where; }
@@ -274,6 +275,8 @@ TYPED_TEST(Shares, AFolderThatVanishesIsToldAndTheOthersGoOn) {
 }
 
 TYPED_TEST(Shares, AKilledServerIsReplaced) {
+  // Its share goes on by sshfs, but the guest's kernel lets a container that is started then wait for the dead device.
+  if (TestFixture::name() == "virtiofs") GTEST_SKIP() << "a dead virtiofsd takes a restart of the machine, see docs/shares.md";
   const auto before = TestFixture::servers();
   ASSERT_FALSE(before.empty());
   for (const pid_t pid : before) ::kill(pid, SIGKILL);
