@@ -22,6 +22,7 @@ inline constexpr int ssh_port_count = 4;
 /// The driver's files in a machine's run directory.
 std::filesystem::path qmp_socket(const std::filesystem::path& run_directory);
 std::vector<SshPort> ssh_ports(const std::filesystem::path& run_directory);
+SshPort data_port(const std::filesystem::path& run_directory);
 
 /// The whole argv. Pure: the same plan gives the same words.
 ///
