@@ -352,6 +352,23 @@ TEST(DataChannel, IsMadeAnewWhenItsProgramWasKilled) {
   EXPECT_EQ(run(killed(), 20s), "the connection in the guest broke | guest_failed: SSH was asked for /x | again here");
 }
 
+asio::awaitable<std::string> stopped_while_lost() {
+  auto executor = co_await asio::this_coro::executor;
+  std::string seen;
+  for (int turns = 0; turns < 12; ++turns) {
+    Bed bed(executor);
+    co_await bed.up();
+    ::kill(bed.local->pid, SIGKILL);
+    for (int i = 0; i < turns; ++i) co_await sleep_for(std::chrono::milliseconds(i % 2));
+    const auto begun = std::chrono::steady_clock::now();
+    co_await bed.end();
+    if (std::chrono::steady_clock::now() - begun > 1s) seen += " slow after " + std::to_string(turns);
+  }
+  co_return seen;
+}
+
+TEST(DataChannel, StopsAtOnceWhenItIsJustBeingLost) { EXPECT_EQ(run(stopped_while_lost(), 60s), ""); }
+
 asio::awaitable<std::string> hanging() {
   Bed bed(co_await asio::this_coro::executor);
   co_await bed.up();
