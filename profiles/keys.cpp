@@ -68,6 +68,14 @@ Wrong set_boolean(bool& target, std::string_view text) {
   return std::nullopt;
 }
 
+/// It was true or false once, and is so in Colima's files.
+Wrong set_rosetta(Profile& profile, std::string_view text) {
+  constexpr std::array<std::string_view, 3> wishes{"auto", "on", "off"};
+  if (text == "true") text = "on";
+  if (text == "false") text = "off";
+  return set_choice(profile.rosetta, text, wishes);
+}
+
 Wrong set_idle(std::chrono::seconds& target, std::string_view text) {
   if (text == "off") {
     target = {};
@@ -354,9 +362,9 @@ constexpr std::array table{
         "", now, R"({"enum": ["auto", "kvm", "hvf", "tcg"]})",
         [](Profile& p, std::string_view text) { return set_choice(p.accel, text, accels); },
         [](const Profile& p) { return p.accel; }},
-    Key{"vm.rosetta", "", "amd64 containers by Rosetta, on Apple silicon", Kind::scalar, Change::restart, "", not_yet,
-        boolean_schema, [](Profile& p, std::string_view text) { return set_boolean(p.rosetta, text); },
-        [](const Profile& p) { return std::string(p.rosetta ? "true" : "false"); }},
+    Key{"vm.rosetta", "", "amd64 containers by Rosetta, on Apple silicon: auto, on or off", Kind::scalar,
+        Change::restart, "", now, R"({"enum": ["auto", "on", "off", true, false, "true", "false"]})", &set_rosetta,
+        [](const Profile& p) { return p.rosetta; }},
     Key{"vm.nested", "", "machines within the machine: its CPUs have virtualization", Kind::scalar, Change::restart, "",
         now, boolean_schema, [](Profile& p, std::string_view text) { return set_boolean(p.nested, text); },
         [](const Profile& p) { return std::string(p.nested ? "true" : "false"); }},
@@ -497,6 +505,13 @@ std::vector<Problem> check(const Profile& profile, const HostFacts& host) {
   if (profile.driver == "vz")
     found.push_back({"vm.driver", host.os == "macos" ? "vz is not there yet; use qemu"
                                                      : "vz is Apple's Virtualization framework, only on macOS hosts"});
+  if (profile.driver == "vz" && host.os == "macos" && resolved_arch(profile, host) != host.arch)
+    found.push_back({"arch", "vz runs only machines of this host's own architecture, " + host.arch + ", not " +
+                                 resolved_arch(profile, host) +
+                                 "; use vm.driver: qemu, which emulates a whole machine, or arch: host and 'docker run "
+                                 "--platform', by Rosetta where this host has it"});
+  if (profile.rosetta == "on" && host.os != "macos")
+    found.push_back({"vm.rosetta", "Rosetta is Apple's, for Macs with Apple silicon; use auto or off"});
   if (profile.nested && host.os != "linux") found.push_back({"vm.nested", "only on Linux hosts"});
   if (profile.accel == "kvm" && host.os != "linux") found.push_back({"vm.accel", "kvm is only on Linux hosts"});
   if (profile.accel == "hvf" && host.os != "macos") found.push_back({"vm.accel", "hvf is only on macOS hosts"});

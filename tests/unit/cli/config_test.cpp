@@ -142,11 +142,11 @@ TEST_F(Config, CheckTakesAnyFile) {
 }
 
 TEST_F(Config, AKeyThatNothingUsesYetSaysSo) {
-  if (find_key("vm.rosetta")->in_effect) GTEST_SKIP() << "another key is needed here";
-  write("vm:\n  rosetta: true\n");
+  if (find_key("shares")->in_effect) GTEST_SKIP() << "another key is needed here";
+  write("shares: [/data]\n");
   const Said said = say({"config", "check"});
   EXPECT_EQ(said.code, 0);
-  EXPECT_NE(said.errors.find("vm.rosetta: not in effect yet"), std::string::npos) << said.errors;
+  EXPECT_NE(said.errors.find("shares: not in effect yet"), std::string::npos) << said.errors;
 }
 
 TEST_F(Config, UseMakesAProfileCurrentAndGoesBack) {
@@ -235,7 +235,7 @@ TEST_F(Config, ColimasSettingsAreTakenOverAndEachIsAccountedFor) {
   EXPECT_EQ(parsed.profile.memory, ByteSize::mib(1536));
   EXPECT_EQ(parsed.profile.disk, ByteSize::gib(100));
   EXPECT_EQ(parsed.profile.shares, (std::vector<std::string>{"~/src", "/data:/d:ro"}));
-  EXPECT_TRUE(parsed.profile.rosetta);
+  EXPECT_EQ(parsed.profile.rosetta, "on");
   EXPECT_TRUE(parsed.profile.ssh_agent);
   EXPECT_EQ(parsed.profile.runtime, "docker");
   EXPECT_EQ(parsed.profile.docker, R"({"debug":true,"log-opts":{"max-size":"1m"}})");
