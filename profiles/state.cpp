@@ -17,6 +17,10 @@ json::object to_json(const State& state) {
   json::object environment;
   for (const auto& [name, value] : state.docker_environment) environment[name] = value;
   json::array port_problems(state.port_problems.begin(), state.port_problems.end());
+  json::array platforms;
+  for (const PlatformState& one : state.platforms)
+    platforms.push_back(json::object{
+        {"platform", one.platform}, {"translator", one.translator}, {"works", one.works}, {"why", one.why}});
   return json::object{{"format", format},
                       {"phase", state.phase},
                       {"since", state.since},
@@ -38,6 +42,9 @@ json::object to_json(const State& state) {
                       {"context", state.context},
                       {"previous_context", state.previous_context},
                       {"port_problems", port_problems},
+                      {"rosetta", state.rosetta},
+                      {"rosetta_why_not", state.rosetta_why_not},
+                      {"platforms", platforms},
                       {"docker_environment", environment}};
 }
 
@@ -75,6 +82,13 @@ State from_json(const json::object& object) {
   text("previous_context", state.previous_context);
   if (const json::value* problems = object.if_contains("port_problems"))
     for (const json::value& line : problems->as_array()) state.port_problems.emplace_back(line.as_string());
+  if (const json::value* rosetta = object.if_contains("rosetta")) state.rosetta = rosetta->as_bool();
+  text("rosetta_why_not", state.rosetta_why_not);
+  if (const json::value* platforms = object.if_contains("platforms"))
+    for (const json::value& one : platforms->as_array())
+      state.platforms.push_back({std::string(one.at("platform").as_string()),
+                                 std::string(one.at("translator").as_string()), one.at("works").as_bool(),
+                                 std::string(one.at("why").as_string())});
   for (const auto& [name, value] : object.at("docker_environment").as_object())
     state.docker_environment[name] = value.as_string();
   return state;

@@ -14,6 +14,15 @@
 
 namespace cl {
 
+/// What runs programs of one platform in the guest, as it was found out at the last boot.
+struct PlatformState {
+  std::string platform;    ///< as docker calls it: "linux/arm64"
+  std::string translator;  ///< "native", "qemu-user", "rosetta", or "none"
+  bool works = false;      ///< a program was run
+  std::string why;         ///< why it does not work, or why it is not the translator that was wanted; else empty
+  bool operator==(const PlatformState&) const = default;
+};
+
 /// What the daemon knows of its profile, kept in state.json: `status` reads it and asks nobody.
 /// The format is in docs/files.md.
 struct State {
@@ -35,6 +44,9 @@ struct State {
   std::string context;                     ///< Docker context we made, empty without a docker CLI
   std::string previous_context;            ///< the one to go back to at stop, empty when we did not switch
   std::vector<std::string> port_problems;  ///< one line for each published port that this host does not serve
+  bool rosetta = false;                    ///< the machine has a share tagged "rosetta"
+  std::string rosetta_why_not;             ///< why it has none though the profile would like it; else empty
+  std::vector<PlatformState> platforms;    ///< what programs of other architectures run in this boot
   std::map<std::string, std::string> docker_environment;  ///< HOME and DOCKER_CONFIG of the user's call
 };
 

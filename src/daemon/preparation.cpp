@@ -4,6 +4,7 @@
 
 #include <boost/uuid/random_generator.hpp>
 #include <boost/uuid/uuid_io.hpp>
+#include <cstdlib>
 
 #include "docker/ports.hpp"
 #include "profiles/keys.hpp"
@@ -110,6 +111,10 @@ asio::awaitable<BootPlan> prepare_boot(const Home& home, const ProfilePaths& pat
   co_await prepare_disks(paths, image, state, job);
   state.image = image.name;
   state.image_digest = image.digest;
+
+  // Tests rehearse Rosetta with a stand-in: the folder named here.
+  const char* stand_in = std::getenv("COLIMA_LIKE_ROSETTA_SHARE");
+  state.rosetta = stand_in != nullptr && state.profile.rosetta != "off";
 
   const KeySet keys = co_await ensure_keys(paths.keys_directory);
   const auto owner_file = paths.keys_directory / "data_owner";

@@ -287,6 +287,7 @@ asio::awaitable<void> Session::boot(Job& job) {
     throw Error(Errc::busy, "a machine of profile '" + paths_.name + "' runs but does not answer",
                 "'colima-like stop --force' ends it, with its containers");
   saved_.discard();
+  state_.platforms.clear();
   // First the socket: a foreign file at its path is told before anything boots, and a client that comes early waits.
   open_forward();
 
@@ -312,7 +313,7 @@ asio::awaitable<void> Session::boot(Job& job) {
 ProvisionPlan Session::provision_plan() const {
   HostSide host{host_from_guest, read_certificates(state_.profile.certificates)};
   return {state_.data_owner, paths_.docker_socket, state_.profile.runtime, guest_files(state_.profile, host),
-          state_.profile.provision};
+          state_.profile.provision, PlatformPlan{state_.arch, state_.rosetta, state_.rosetta_why_not}};
 }
 
 asio::awaitable<void> Session::make_ready(Job& job) {
@@ -333,10 +334,11 @@ asio::awaitable<void> Session::make_ready(Job& job) {
   job.begin("provision", "setting the guest up");
   ProvisionPlan plan = provision_plan();
   auto say = [&job](std::string_view doing) { job.say(std::string(doing)); };
-  const auto steps = co_await provision(*reached, std::move(plan), say);
+  Provisioned done = co_await provision(*reached, std::move(plan), say);
   state_.data_ready = true;
+  state_.platforms = std::move(done.platforms);
   std::string changed;
-  for (const StepResult& step : steps)
+  for (const StepResult& step : done.steps)
     if (step.changed) changed += (changed.empty() ? "" : ", ") + step.name;
   job.end(changed.empty() ? "the guest is set up; nothing had to change" : "the guest is set up (" + changed + ")");
 
