@@ -58,6 +58,8 @@ constexpr std::array table{
     Verb{"socket-link", "Make /var/run/docker.sock lead to the profile, for programs that look nowhere else",
          one_profile | remove_option, &run_socket_link},
     Verb{"ports", "Show the ports that containers publish on this host", one_profile | json_option, &run_ports},
+    Verb{"doctor", "Look for what is wrong with this host and the profile; changes nothing", one_profile | json_option,
+         &run_doctor},
     Verb{"logs", "Show the logs of the daemon or the machine's console", one_profile | log_options, &run_logs},
     Verb{"version", "Show the version", json_option, &run_version},
     Verb{"image build", "Build the guest image, unless it is already there", image_options, &run_image_build},
