@@ -26,24 +26,54 @@ bool below(const fs::path& path, const fs::path& folder) {
   return end == folder.end() || (std::next(end) == folder.end() && end->empty());  // "/a/" ends with an empty name
 }
 
-bool seen_by_the_guest(const fs::path& path, const BindRules& rules) {
+bool of_the_guests_own(const fs::path& path, const BindRules& rules) {
   if (path == "/" || path == rules.socket) return true;
   const std::string top = *std::next(path.begin());
-  if (std::find(of_the_guest.begin(), of_the_guest.end(), top) != of_the_guest.end()) return true;
-  return std::any_of(rules.shared.begin(), rules.shared.end(),
-                     [&path](const fs::path& folder) { return below(path, folder.lexically_normal()); });
+  return std::find(of_the_guest.begin(), of_the_guest.end(), top) != of_the_guest.end();
+}
+
+/// The share that shows `path` in the guest: the innermost one. Null when there is none.
+const SharedFolder* around(const fs::path& path, const BindRules& rules) {
+  const SharedFolder* innermost = nullptr;
+  for (const SharedFolder& folder : rules.shared) {
+    const bool inside = below(path, folder.mount_point);
+    if (inside && (innermost == nullptr || below(folder.mount_point, innermost->mount_point))) innermost = &folder;
+  }
+  return innermost;
+}
+
+[[noreturn]] void refuse(const std::string& what, std::string_view because, std::string remedy) {
+  remedy += "; 'colima-like config set check_binds false' and 'colima-like apply' turn this check off";
+  throw Error(Errc::invalid_config, what, std::move(remedy)).because(because);
+}
+
+/// Follows the links in a path that the guest sees. Absolute ones lead to a path of the guest's.
+void check_links(const fs::path& path, const SharedFolder& folder, const BindRules& rules) {
+  std::error_code ec;
+  const fs::path there = folder.location / path.lexically_relative(folder.mount_point);
+  const fs::path real = fs::weakly_canonical(there, ec).lexically_normal();
+  if (ec || below(real, folder.location)) return;
+  const auto shown = std::any_of(rules.shared.begin(), rules.shared.end(), [&real](const SharedFolder& other) {
+    return below(real, other.location) && other.problem.empty() && other.mount_point == other.location;
+  });
+  if (shown || of_the_guests_own(real, rules)) return;
+  refuse(path.string() + " is a link to " + real.string() + ", which is not shared with the machine",
+         "the container would find nothing there", "colima-like share add '" + real.string() + "'");
 }
 
 void check(std::string_view source, const BindRules& rules) {
   if (!source.starts_with('/')) return;  // a volume's name
   const fs::path path = fs::path(source).lexically_normal();
-  if (seen_by_the_guest(path, rules)) return;
-  std::string remedy = "this machine shares no folders: use a volume, or 'docker cp'";
-  if (!rules.shared.empty())
-    remedy = "share it: add '" + path.string() + "', or a folder above it, to 'shares' of the profile; or use a volume";
-  remedy += "; 'colima-like config set check_binds false' and 'colima-like apply' turn this check off";
-  throw Error(Errc::invalid_config, path.string() + " is not shared with the machine", std::move(remedy))
-      .because("the container would find an empty folder there");
+  if (const SharedFolder* folder = around(path, rules); folder != nullptr) {
+    if (!folder->problem.empty())
+      refuse(path.string() + " is in the share " + folder->mount_point.string() + ", which the machine does not see now",
+             folder->problem, "see 'colima-like status'");
+    check_links(path, *folder, rules);
+    return;
+  }
+  if (of_the_guests_own(path, rules)) return;
+  refuse(path.string() + " is not shared with the machine", "the container would find an empty folder there",
+         "share it: colima-like share add '" + path.string() + "', or a folder above it; or use a volume");
 }
 
 const json::value* find(const json::value* in, std::string_view key) {

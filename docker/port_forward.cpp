@@ -159,11 +159,18 @@ asio::awaitable<void> PortForward::follow_events(Guest& guest) {
   engine_answers_ = true;
   // Only now: what changes after the list is an event.
   dead_.clear();
+  ended_.clear();
   compare();
   while (const auto event = co_await events->next()) {
     log::debug("event: {} {} {}", event->type, event->action, event->id.substr(0, 12));
-    if (event->type == "container" && event->action == "die") remove_container(event->id);
-    if (event->type == "container" && event->action == "start") dead_.erase(event->id);
+    if (event->type == "container" && event->action == "die") {
+      remove_container(event->id);
+      ended_.insert(event->id);
+    }
+    if (event->type == "container" && event->action == "start") {
+      dead_.erase(event->id);
+      ended_.erase(event->id);
+    }
     compare();
   }
 }
@@ -206,7 +213,20 @@ asio::awaitable<void> PortForward::list_and_apply() {
   }
   WantedPorts wanted = wanted_ports(*containers, config_.rules);
   if (listeners_) add_listeners(wanted, listeners_->now(), *containers, config_.rules);
+  tell_containers(std::move(*containers));
   co_await apply(std::move(wanted));
+}
+
+void PortForward::tell_containers(boost::json::array containers) {
+  std::set<std::string> still_listed;
+  for (auto one = containers.begin(); one != containers.end();) {
+    const boost::json::value* id = one->is_object() ? one->get_object().if_contains("Id") : nullptr;
+    const bool ended = id != nullptr && id->is_string() && ended_.contains(std::string(id->get_string()));
+    if (ended) still_listed.emplace(id->get_string());
+    one = ended ? containers.erase(one) : std::next(one);
+  }
+  ended_ = std::move(still_listed);
+  if (config_.on_containers) config_.on_containers(containers);
 }
 
 void PortForward::leave_out_the_dead(WantedPorts& wanted) {

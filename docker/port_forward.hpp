@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -52,6 +53,7 @@ class PortForward {
     std::string engine;              ///< the engine's socket in the guest
     PortRules rules;
     std::function<void()> on_change;  ///< told when a port fails, or no longer does
+    std::function<void(const boost::json::array&)> on_containers = {};  ///< told the running ones, after each event
     Timings timings = {};
   };
 
@@ -96,6 +98,7 @@ class PortForward {
   void remove(Entries::iterator position);
   void remove_container(const std::string& id);
   void leave_out_the_dead(WantedPorts& wanted);
+  void tell_containers(boost::json::array containers);
   void explain(const std::vector<std::shared_ptr<Entry>>& failed);
   void tell();
   asio::awaitable<void> serve(std::shared_ptr<Entry> entry, asio::ip::tcp::socket socket);
@@ -114,6 +117,7 @@ class PortForward {
   /// Containers whose end was told, by id, with the run that ended (empty when we never saw it). The engine goes on
   /// listing a container as running for a moment after that, and no later event tells when it stops to.
   std::map<std::string, std::string> dead_;
+  std::set<std::string> ended_;  ///< likewise for on_containers, with or without ports
   bool stopping_ = false;
   bool engine_answers_ = false;
   UdpForward udp_;

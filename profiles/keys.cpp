@@ -8,6 +8,9 @@
 #include <charconv>
 #include <numeric>
 
+#include "profiles/image_ref.hpp"
+#include "profiles/shares.hpp"
+
 namespace cl {
 namespace json = boost::json;
 namespace {
@@ -97,9 +100,8 @@ Wrong wrong_address(std::string_view text) {
 }
 
 Wrong wrong_share(std::string_view text) {
-  if (text.empty() || (text[0] != '/' && text != "~" && !text.starts_with("~/")))
-    return "must be a path from / or ~ on, such as ~/src or ~/src:/src:ro, not " + quoted(text);
-  return std::nullopt;
+  ShareItem item;
+  return parse_share(text, item);
 }
 
 /// "a,b", or a JSON array of strings.
@@ -259,8 +261,8 @@ std::string list_text(const std::vector<std::string>& items) {
 constexpr std::array<std::string_view, 3> archs{"host", "x86_64", "aarch64"};
 constexpr std::array<std::string_view, 3> drivers{"auto", "qemu", "vz"};
 constexpr std::array<std::string_view, 4> accels{"auto", "kvm", "hvf", "tcg"};
-constexpr std::array<std::string_view, 2> images{"docker", "plain"};
 constexpr std::array<std::string_view, 4> runtime_names{"docker", "podman", "containerd", "none"};
+constexpr std::array<std::string_view, 4> share_types{"auto", "virtiofs", "sshfs", "9p"};
 constexpr std::array<std::string_view, 3> forwards{"published", "all", "none"};
 
 constexpr std::string_view size_schema =
@@ -290,10 +292,16 @@ constexpr std::array table{
         R"({"enum": ["host", "x86_64", "aarch64"]})",
         [](Profile& p, std::string_view text) { return set_choice(p.arch, text, archs); },
         [](const Profile& p) { return p.arch; }},
-    Key{"image", "image", "the guest's image: docker, or plain (Docker is then installed at the first start)",
+    Key{"image", "image",
+        "the guest's image: auto, docker, plain, debian-13, ubuntu-24.04, or a URL or path with #sha512:HEX",
         Kind::scalar, Change::recreate, "the machine's root disk with all that was installed in it", now,
-        R"({"enum": ["docker", "plain"]})",
-        [](Profile& p, std::string_view text) { return set_choice(p.image, text, images); },
+        R"s({"type": "string", "pattern": "^(auto|docker|plain|debian-13|ubuntu-24\\.04|(https?://|/|~/).+#(sha512:[0-9A-Fa-f]{128}|sha256:[0-9A-Fa-f]{64}))$", "examples": ["auto", "docker", "plain", "debian-13", "ubuntu-24.04"]})s",
+        [](Profile& p, std::string_view text) {
+          std::string why;
+          const bool sound = parse_image_ref(text, why).has_value();
+          if (sound) p.image = text;
+          return sound ? Wrong() : Wrong(why);
+        },
         [](const Profile& p) { return p.image; }},
     Key{"idle", "idle", "how long unused until the machine sleeps, e.g. 15m, or off", Kind::scalar, Change::live, "",
         now, R"s({"type": "string", "pattern": "^(off|0*[1-9][0-9]*[smh])$"})s",
@@ -336,10 +344,18 @@ constexpr std::array table{
           return std::nullopt;
         },
         [](const Profile& p) { return p.proxy_none; }},
-    Key{"shares", "", "host folders in the machine, each location[:mount point][:ro]", Kind::list, Change::restart, "",
-        not_yet, R"s({"type": "string", "pattern": "^(/|~$|~/)"})s",
+    Key{"shares", "", "host folders in the machine, each location[:mount point][:ro][:type]", Kind::list, Change::live,
+        "", now, R"s({"type": "string", "pattern": "^(/|~$|~/|~:)"})s",
         [](Profile& p, std::string_view text) { return set_list(p.shares, text, &wrong_share); },
         [](const Profile& p) { return list_text(p.shares); }},
+    Key{"share_type", "", "how shares get into the machine: auto (the best that works), virtiofs, sshfs or 9p",
+        Kind::scalar, Change::live, "", now, R"({"enum": ["auto", "virtiofs", "sshfs", "9p"]})",
+        [](Profile& p, std::string_view text) { return set_choice(p.share_type, text, share_types); },
+        [](const Profile& p) { return p.share_type; }},
+    Key{"file_events", "", "whether changes of shared folders reach programs in containers that watch files there",
+        Kind::scalar, Change::live, "", now, boolean_schema,
+        [](Profile& p, std::string_view text) { return set_boolean(p.file_events, text); },
+        [](const Profile& p) { return std::string(p.file_events ? "true" : "false"); }},
     Key{"check_binds", "", "whether containers that mount a folder of this host which is not shared are refused",
         Kind::scalar, Change::live, "", now, boolean_schema,
         [](Profile& p, std::string_view text) { return set_boolean(p.check_binds, text); },
@@ -386,7 +402,22 @@ constexpr std::array table{
         [](const Profile& p) { return std::string(p.ssh_agent ? "true" : "false"); }},
 };
 
-std::string resolved_driver(const Profile& profile) { return profile.driver == "auto" ? "qemu" : profile.driver; }
+/// Why this host cannot run the profile's machine under Apple's framework, with the ways out; nothing when it can.
+Wrong no_vz(const Profile& profile, const HostFacts& host) {
+  if (host.vfkit_stand_in.empty()) {
+    if (host.os != "macos") return "vz is Apple's Virtualization framework, only on macOS hosts";
+    if (!at_least(host.macos_version, 13))
+      return "vz needs macOS 13 or newer, and this is macOS " + host.macos_version + "; use qemu";
+  }
+  if (const std::string arch = resolved_arch(profile, host); arch != host.arch)
+    return "vz runs only " + host.arch + " machines on this host, not " + arch +
+           " ones: use vm.driver qemu, which emulates them, or a machine of this host's own architecture (arch: host), "
+           "in which 'docker run --platform linux/" +
+           (arch == "x86_64" ? "amd64' works by Rosetta" : "arm64' works by qemu-user");
+  if (profile.accel == "tcg" || profile.accel == "kvm")
+    return "vz always uses the CPU's own virtualization; vm.accel " + profile.accel + " takes vm.driver qemu";
+  return std::nullopt;
+}
 
 std::size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> row(b.size() + 1);
@@ -478,7 +509,8 @@ std::vector<Difference> differences(const Profile& from, const Profile& to, cons
   for (const Key& key : table) {
     Difference one{&key, key.get(from), key.get(to)};
     const bool same = (key.name == "arch" && resolved_arch(from, host) == resolved_arch(to, host)) ||
-                      (key.name == "vm.driver" && resolved_driver(from) == resolved_driver(to));
+                      (key.name == "vm.driver" && resolved_driver(from, host) == resolved_driver(to, host)) ||
+                      (key.name == "image" && to.image == "auto");
     if (one.from != one.to && !same) found.push_back(std::move(one));
   }
   return found;
@@ -488,6 +520,11 @@ std::string resolved_arch(const Profile& profile, const HostFacts& host) {
   return profile.arch == "host" ? host.arch : profile.arch;
 }
 
+std::string resolved_driver(const Profile& profile, const HostFacts& host) {
+  if (profile.driver != "auto") return profile.driver;
+  return host.os == "macos" && profile.accel == "auto" && !no_vz(profile, host) ? "vz" : "qemu";
+}
+
 std::vector<Problem> check(const Profile& profile, const HostFacts& host) {
   std::vector<Problem> found;
   if (profile.cpus > host.cpus)
@@ -495,8 +532,7 @@ std::vector<Problem> check(const Profile& profile, const HostFacts& host) {
   if (profile.memory > host.memory)
     found.push_back({"memory", "this host has " + host.memory.str() + ", not " + profile.memory.str()});
   if (profile.driver == "vz")
-    found.push_back({"vm.driver", host.os == "macos" ? "vz is not there yet; use qemu"
-                                                     : "vz is Apple's Virtualization framework, only on macOS hosts"});
+    if (auto why = no_vz(profile, host)) found.push_back({"vm.driver", std::move(*why)});
   if (profile.nested && host.os != "linux") found.push_back({"vm.nested", "only on Linux hosts"});
   if (profile.accel == "kvm" && host.os != "linux") found.push_back({"vm.accel", "kvm is only on Linux hosts"});
   if (profile.accel == "hvf" && host.os != "macos") found.push_back({"vm.accel", "hvf is only on macOS hosts"});

@@ -58,6 +58,9 @@ std::string json_schema();
 /// What this host cannot give: more CPUs or memory than it has, an accelerator of another system.
 std::vector<Problem> check(const Profile& profile, const HostFacts& host);
 
+/// "qemu" or "vz"; with "auto" vz where it can run the machine, and qemu elsewhere.
+std::string resolved_driver(const Profile& profile, const HostFacts& host);
+
 /// "x86_64" or "aarch64", with "host" resolved.
 std::string resolved_arch(const Profile& profile, const HostFacts& host);
 
@@ -66,7 +69,8 @@ struct Difference {
   const Key* key;
   std::string from, to;
 };
-/// In the order of the table. "host" and the host's own architecture are the same.
+/// In the order of the table. "host" and the host's own architecture are the same; the image "auto" is content with
+/// any.
 std::vector<Difference> differences(const Profile& from, const Profile& to, const HostFacts& host);
 
 /// The candidate nearest to `word` for a "did you mean", or empty when none is near (edit distance <= 2,

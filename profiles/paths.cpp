@@ -71,7 +71,9 @@ ProfilePaths profile_paths(const Home& home, std::string_view name) {
   paths.console_log = paths.log_directory / "console.log";
   paths.driver_log = paths.log_directory / "qemu.log";
   paths.root_disk = paths.directory / "root.qcow2";
+  paths.raw_root_disk = paths.directory / "root.raw";
   paths.data_disk = paths.directory / "data.raw";
+  paths.seed_disk = paths.directory / "seed.img";
   paths.keys_directory = paths.directory / "keys";
   paths.saved_directory = paths.directory / "suspended";
   paths.saved_marker = paths.saved_directory / "marker.json";

@@ -24,7 +24,7 @@ struct Profile {
   ByteSize memory = ByteSize::gib(2);
   ByteSize disk = ByteSize::gib(60);      ///< the containers' data disk; a sparse file
   std::string arch = "host";              ///< "host", "x86_64" or "aarch64"
-  std::string image = "docker";           ///< "docker", or "plain": Docker is then installed over SSH
+  std::string image = "auto";             ///< profiles/image_ref.hpp
   std::string runtime = "docker";         ///< "docker", "podman", "containerd" or "none"
   std::string docker = "{}";              ///< for dockerd's daemon.json: a JSON object
   std::vector<std::string> mirrors;       ///< registry mirrors, URLs
@@ -42,9 +42,11 @@ struct Profile {
   std::chrono::seconds idle = std::chrono::minutes(15);  ///< asleep after so long without use; 0 = never
   std::string network_address = "0.0.0.0";               ///< of ports that were published without one
   std::string network_forward = "published";             ///< "published", "all" or "none"
-  std::vector<std::string> shares{"~"};                  ///< "location[:mount point][:ro]"
+  std::vector<std::string> shares{"~"};                  ///< "location[:mount point][:ro][:type]"
+  std::string share_type = "auto";                       ///< "auto", "virtiofs", "sshfs" or "9p"
   std::vector<Script> provision;
   bool ssh_agent = false;   ///< the host's SSH agent is at hand in sessions
+  bool file_events = true;  ///< changes of shared folders reach those who watch files in containers
   bool check_binds = true;  ///< refuse mounts of folders that the machine does not see
   bool operator==(const Profile&) const = default;
 };

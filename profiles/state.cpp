@@ -38,6 +38,11 @@ json::object to_json(const State& state) {
                       {"context", state.context},
                       {"previous_context", state.previous_context},
                       {"port_problems", port_problems},
+                      {"shares", to_json(state.shares)},
+                      {"share_devices", to_json(state.share_devices)},
+                      {"event_folders", state.event_folders},
+                      {"event_precision", state.event_precision},
+                      {"event_problem", state.event_problem},
                       {"docker_environment", environment}};
 }
 
@@ -75,6 +80,12 @@ State from_json(const json::object& object) {
   text("previous_context", state.previous_context);
   if (const json::value* problems = object.if_contains("port_problems"))
     for (const json::value& line : problems->as_array()) state.port_problems.emplace_back(line.as_string());
+  if (const json::value* shares = object.if_contains("shares")) state.shares = shares_from_json(shares->as_array());
+  if (const json::value* devices = object.if_contains("share_devices"))
+    state.share_devices = shares_from_json(devices->as_array());
+  if (const json::value* folders = object.if_contains("event_folders")) state.event_folders = folders->to_number<int>();
+  text("event_precision", state.event_precision);
+  text("event_problem", state.event_problem);
   for (const auto& [name, value] : object.at("docker_environment").as_object())
     state.docker_environment[name] = value.as_string();
   return state;

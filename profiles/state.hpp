@@ -9,6 +9,7 @@
 
 #include "profiles/paths.hpp"
 #include "profiles/profile.hpp"
+#include "profiles/shares.hpp"
 #include "src/base/error.hpp"
 #include "src/base/file_lock.hpp"
 
@@ -35,6 +36,11 @@ struct State {
   std::string context;                     ///< Docker context we made, empty without a docker CLI
   std::string previous_context;            ///< the one to go back to at stop, empty when we did not switch
   std::vector<std::string> port_problems;  ///< one line for each published port that this host does not serve
+  std::vector<ShareState> shares;          ///< of the machine that runs
+  std::vector<ShareState> share_devices;   ///< those it was booted with by virtiofs: a saved machine has them still
+  int event_folders = 0;          ///< shared folders that are watched for containers which mount them
+  std::string event_precision;    ///< of what watchers there are told: "exact", "near", empty = not known yet
+  std::string event_problem;      ///< why some of that does not work, and what to do; else empty
   std::map<std::string, std::string> docker_environment;  ///< HOME and DOCKER_CONFIG of the user's call
 };
 

@@ -165,7 +165,7 @@ std::vector<std::string> not_in_effect(const Profile& profile) {
 
 void refuse_recreation(const ProfilePaths& paths, const Profile& last, const Layered& wanted) {
   std::vector<Problem> refused;
-  if (fs::exists(paths.root_disk))
+  if (fs::exists(paths.root_disk) || fs::exists(paths.raw_root_disk))
     for (const Difference& one : differences(last, wanted.profile, host_facts()))
       if (one.key->change == Change::recreate)
         refused.push_back({std::string(one.key->name),

@@ -13,9 +13,9 @@ namespace {
 /// The command line knows neither images nor disks nor docker; this is where they meet.
 class ProgramBackend : public cl::cli::Backend {
  public:
-  cl::asio::awaitable<boost::json::object> build_image(std::string variant, std::string arch,
-                                                       OnProgress on_progress) override {
-    return cl::build_image(std::move(variant), std::move(arch), std::move(on_progress));
+  cl::asio::awaitable<boost::json::object> make_image(std::string setting, std::string arch,
+                                                      OnProgress on_progress) override {
+    return cl::make_image(std::move(setting), std::move(arch), std::move(on_progress));
   }
   boost::json::array list_images() override { return cl::list_images(); }
   boost::json::object prune_images() override { return cl::prune_images(); }

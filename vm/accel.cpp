@@ -17,6 +17,8 @@
 #include "src/base/unique_fd.hpp"
 #include "vm/hash.hpp"
 #include "vm/qemu/binary.hpp"
+#include "vm/qemu/command_line.hpp"
+#include "vm/qemu/firmware.hpp"
 
 namespace cl {
 namespace json = boost::json;
@@ -109,31 +111,61 @@ std::string device_problem(const fs::path& device) {
 
 std::vector<std::string> probe_command(const AccelRequest& request, Accel accel, const fs::path& qemu) {
   const bool x86 = request.arch == "x86_64";
-  return {qemu.string(),
-          "-nodefaults",
-          "-no-user-config",
-          "-display",
-          "none",
-          "-no-reboot",
-          "-machine",
-          x86 ? "q35,vmport=off,hpet=off,i8042=off,sata=off,smbus=off,usb=off,dump-guest-core=off"
-              : "virt,gic-version=max,dump-guest-core=off",
-          "-accel",
-          std::string(to_string(accel)),
-          "-cpu",
-          "host",
-          "-smp",
-          "1",
-          "-m",
-          "512M",
-          "-chardev",
-          "stdio,id=console,signal=off",
-          "-serial",
-          "chardev:console",
-          "-kernel",
-          request.kernel.string(),
-          "-append",
-          x86 ? "console=ttyS0 panic=-1" : "console=ttyAMA0 panic=-1"};
+  std::vector<std::string> argv{qemu.string(),
+                                "-nodefaults",
+                                "-no-user-config",
+                                "-display",
+                                "none",
+                                "-no-reboot",
+                                "-machine",
+                                x86 ? "q35,vmport=off,hpet=off,i8042=off,sata=off,smbus=off,usb=off,dump-guest-core=off"
+                                    : "virt,gic-version=max,dump-guest-core=off",
+                                "-accel",
+                                std::string(to_string(accel)),
+                                "-cpu",
+                                "host",
+                                "-smp",
+                                "1",
+                                "-m",
+                                request.boot == "direct" ? "512M" : "1G",
+                                "-chardev",
+                                "stdio,id=console,signal=off",
+                                "-serial",
+                                "chardev:console"};
+  auto add = [&argv](std::initializer_list<std::string> words) { argv.insert(argv.end(), words); };
+  if (request.boot == "direct") {
+    add({"-kernel", request.kernel.string(), "-append", x86 ? "console=ttyS0 panic=-1" : "console=ttyAMA0 panic=-1"});
+    return argv;
+  }
+  // What it writes goes to a temporary file of QEMU's.
+  add({"-drive", "if=none,id=root,format=raw,snapshot=on,file=" + escape_option(request.disk.string()), "-device",
+       "virtio-blk-pci,drive=root,bootindex=0"});
+  if (request.boot == "efi") {
+    const fs::path firmware = find_firmware(request.arch, qemu);
+    if (x86)
+      add({"-drive", "if=pflash,format=raw,readonly=on,file=" + escape_option(firmware.string())});
+    else
+      add({"-bios", firmware.string()});
+  }
+  return argv;
+}
+
+/// Boots from the disk until the console shows what was waited for; true then, and QEMU is ended.
+asio::awaitable<bool> watch_disk_boot(Command command, std::chrono::milliseconds limit, Finished& finished) {
+  auto executor = co_await asio::this_coro::executor;
+  Event up(executor);
+  auto on_line = [&up](std::string_view line) {
+    if (kernel_is_up(line)) up.set();
+  };
+  auto booting = run(std::move(command), "", limit, on_line);
+  auto group = asio::experimental::make_parallel_group(asio::co_spawn(executor, std::move(booting), asio::deferred),
+                                                       asio::co_spawn(executor, up.wait(), asio::deferred));
+  auto [order, failure, ended, not_up] =
+      co_await group.async_wait(asio::experimental::wait_for_one(), asio::use_awaitable);
+  if (up.is_set()) co_return true;
+  if (failure) std::rethrow_exception(failure);
+  finished = std::move(ended);
+  co_return false;
 }
 
 asio::awaitable<Verdict> probe(const AccelRequest& request, Accel accel, const fs::path& qemu) {
@@ -142,16 +174,25 @@ asio::awaitable<Verdict> probe(const AccelRequest& request, Accel accel, const f
   const std::string name = upper(accel);
   const auto began = std::chrono::steady_clock::now();
   Finished finished;
-  bool ended = true;
+  bool ended = true, up = false;
+  const bool direct = request.boot == "direct";
+  const auto limit = direct ? request.limit : request.disk_limit;
   try {
-    finished = co_await run(std::move(command), "", request.limit);
+    if (direct)
+      finished = co_await run(std::move(command), "", limit);
+    else
+      up = co_await watch_disk_boot(std::move(command), limit, finished);
   } catch (const Error& error) {
     if (error.code() != Errc::timed_out) throw;
     ended = false;
   }
   const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - began);
-  log::info("probe of {}: {} after {} ms", name, ended ? finished.status.str() : "killed", took.count());
+  log::info("probe of {}: {} after {} ms", name, up ? "up" : ended ? finished.status.str() : "killed", took.count());
   Verdict verdict;
+  if (up) {
+    verdict = {true, name + " ran the image's kernel to its end"};
+    co_return verdict;
+  }
   switch (judge_probe(finished.output, ended)) {
     case ProbeVerdict::usable: verdict = {true, name + " ran the guest's kernel to its end"}; break;
     case ProbeVerdict::ended_early: {
@@ -164,7 +205,7 @@ asio::awaitable<Verdict> probe(const AccelRequest& request, Accel accel, const f
     case ProbeVerdict::no_end:
       verdict.why =
           fmt::format("{} cannot run a Linux guest on this host: the probe guest did not reach its end in {} s", name,
-                      request.limit.count() / 1000.0);
+                      limit.count() / 1000.0);
       break;
   }
   co_return verdict;
@@ -194,6 +235,12 @@ ProbeVerdict judge_probe(std::string_view console, bool ended) {
   if (!ended) return ProbeVerdict::no_end;
   return console.find("Kernel panic - not syncing: VFS") != std::string_view::npos ? ProbeVerdict::usable
                                                                                    : ProbeVerdict::ended_early;
+}
+
+bool kernel_is_up(std::string_view line) {
+  for (const std::string_view mark : {"Freeing unused kernel", "as init process", "systemd[1]:", "Welcome to "})
+    if (line.find(mark) != std::string_view::npos) return true;
+  return false;
 }
 
 asio::awaitable<AccelChoice> choose_accel(AccelRequest request) {

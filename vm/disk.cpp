@@ -11,6 +11,7 @@
 
 #include "src/base/child.hpp"
 #include "src/base/file.hpp"
+#include "src/base/sparse.hpp"
 #include "src/base/unique_fd.hpp"
 
 namespace cl {
@@ -127,6 +128,14 @@ Error not_this_owners(const fs::path& path, std::string_view why) {
       .because(why);
 }
 
+void require_image_fits(ByteSize size, std::uint64_t image_size) {
+  if (size.count() >= image_size) return;
+  throw Error(
+      Errc::invalid_config,
+      fmt::format("a root disk of {} is smaller than its image of {}", size.str(), ByteSize::bytes(image_size).str()),
+      "give it at least the image's size");
+}
+
 void create_data_disk(const fs::path& path, std::string_view owner, ByteSize size) {
   require_space(path.parent_path(), "the data disk");
   Draft draft(path);
@@ -146,11 +155,7 @@ void create_data_disk(const fs::path& path, std::string_view owner, ByteSize siz
 
 asio::awaitable<void> create_overlay(fs::path root_image, fs::path path, ByteSize size) {
   const std::uint64_t image_size = size_of(root_image);
-  if (size.count() < image_size)
-    throw Error(
-        Errc::invalid_config,
-        fmt::format("a root disk of {} is smaller than its image of {}", size.str(), ByteSize::bytes(image_size).str()),
-        "give it at least the image's size");
+  require_image_fits(size, image_size);
   require_space(path.parent_path(), "the root disk");
   if (!find_program("qemu-img"))
     throw Error(Errc::host_requirement, "qemu-img is not installed",
@@ -173,6 +178,17 @@ asio::awaitable<void> create_overlay(fs::path root_image, fs::path path, ByteSiz
     throw Error(Errc::io, "cannot create the root disk " + path.string())
         .because(fmt::format("qemu-img: {}: {}", finished.status.str(), last_lines(finished.errors, 3)));
   if (::chmod(draft.name().c_str(), 0600) != 0) throw io_error("cannot set the mode of " + draft.name(), errno);
+  draft.keep();
+}
+
+void create_raw_root(const fs::path& root_image, const fs::path& path, ByteSize size) {
+  const std::uint64_t image_size = size_of(root_image);
+  require_image_fits(size, image_size);
+  require_space(path.parent_path(), "the root disk");
+  Draft draft(path);
+  copy_sparse(root_image, draft.name());
+  if (::truncate(draft.name().c_str(), static_cast<off_t>(size.count())) != 0)
+    throw io_error("cannot make " + draft.name() + " " + size.str() + " large", errno);
   draft.keep();
 }
 

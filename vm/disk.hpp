@@ -19,6 +19,11 @@ namespace cl {
 /// than the image's.
 asio::awaitable<void> create_overlay(std::filesystem::path root_image, std::filesystem::path path, ByteSize size);
 
+/// Makes `path` a raw disk of `size` that begins as `root_image`, for drivers that know no overlays: a clone that
+/// shares the image's blocks where the file system can (APFS, btrfs, XFS), else a copy without its holes. Under a
+/// temporary name, then renamed. Errors as create_overlay().
+void create_raw_root(const std::filesystem::path& root_image, const std::filesystem::path& path, ByteSize size);
+
 /// What the header of a qcow2 file says. Format: QEMU's docs/interop/qcow2.rst.
 struct Qcow2Header {
   std::uint64_t size = 0;  ///< as the guest sees it, in bytes

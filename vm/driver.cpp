@@ -1,6 +1,9 @@
 #include "vm/driver.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <cstdint>
 
 #include "src/base/log.hpp"
 
@@ -18,6 +21,12 @@ std::string_view to_string(Accel accel) noexcept {
     case Accel::hvf: return "hvf";
   }
   return "tcg";
+}
+
+std::string mac_address(std::string_view name) {
+  std::uint32_t hash = 2166136261U;  // FNV-1a
+  for (const unsigned char c : name) hash = (hash ^ c) * 16777619U;
+  return fmt::format("52:54:00:{:02x}:{:02x}:{:02x}", (hash >> 16) & 0xff, (hash >> 8) & 0xff, hash & 0xff);
 }
 
 asio::awaitable<bool> stop_machine(Machine& machine, std::chrono::milliseconds grace, std::chrono::milliseconds again) {

@@ -25,6 +25,13 @@ struct Credential {
   std::filesystem::path file;
 };
 
+/// A host folder that the guest mounts by its tag.
+struct BootShare {
+  std::string tag;
+  std::filesystem::path directory;
+  bool read_only = false;
+};
+
 /// Everything a driver needs to boot one machine. Paths are absolute; files exist.
 struct BootPlan {
   std::string name;          ///< shown in process lists
@@ -34,11 +41,16 @@ struct BootPlan {
   bool nested = false;  ///< the CPUs have virtualization
   ByteSize memory = ByteSize::gib(2);
 
-  std::filesystem::path kernel, initrd;  ///< direct boot; initrd may be empty
+  std::string boot = "direct";           ///< or by the root disk's own loader: "bios" (PCs), "efi"
+  std::filesystem::path kernel, initrd;  ///< of a direct boot; initrd may be empty
   std::string kernel_arguments;          ///< the image's own, before the driver's
-  std::filesystem::path root_disk;       ///< qcow2 overlay: /dev/vda
+  std::filesystem::path root_disk;       ///< qcow2 overlay, or raw with DriverTraits::raw_root: /dev/vda
   std::filesystem::path data_disk;       ///< raw: /dev/vdb
+  std::filesystem::path seed_disk;       ///< raw, only read, the last disk; may be empty
   std::vector<Credential> credentials;
+  std::vector<BootShare> shares;        ///< by virtiofs
+  std::filesystem::path share_server;  ///< virtiofsd, for drivers that need one
+  bool rosetta = false;  ///< the guest finds Apple's translator under the tag "rosetta"; the vz driver alone
 
   std::filesystem::path run_directory;  ///< 0700; the driver's sockets go here
   std::filesystem::path console_log;    ///< serial console, appended
@@ -59,6 +71,14 @@ struct Saving {
   std::string why_not;      ///< then a machine can only be paused in memory, for this reason
 };
 
+/// In what a driver's machines differ for those who prepare them, set them up and end them.
+struct DriverTraits {
+  bool raw_root = false;     ///< the root disk is a raw file of the machine's own, not an overlay
+  bool always_hvf = false;   ///< runs on the host's CPU in any case: nothing has to be probed
+  bool weak_button = false;  ///< not every guest hears the power button: its system should be asked first
+  std::string host_address;  ///< the host in the guest's network; empty: whatever is the guest's default gateway
+};
+
 /// Unix sockets on the host whose far end is an SSH server's input and output in the guest: two, or one twice.
 struct SshPort {
   std::filesystem::path to_guest;
@@ -70,6 +90,8 @@ class Machine {
  public:
   virtual ~Machine() = default;
   virtual pid_t pid() const noexcept = 0;
+  /// Why it runs without Rosetta though its plan wanted that; empty: it does not.
+  virtual std::string rosetta_refused() const { return {}; }
   /// Where SSH servers in the guest are reached; one SSH connection at a time each.
   virtual std::vector<SshPort> ssh_ports() const = 0;
   /// Until this is called a reboot of the guest ends the machine: one that panics while it boots would go round
@@ -87,6 +109,9 @@ class Machine {
   virtual asio::awaitable<void> power_off() = 0;
   /// Ends the hypervisor now (SIGKILL). Safe to call twice.
   virtual void kill() noexcept = 0;
+  /// Waits until nobody serves one of the plan's shares any more, though the machine runs: its tag, each once;
+  /// empty when the machine is gone. One waiter. Whoever uses such a share in the guest waits for ever, until its mount is aborted.
+  virtual asio::awaitable<std::string> share_lost() = 0;
   /// Completes when the hypervisor process is gone, whoever caused it. Any number of waiters.
   virtual asio::awaitable<ExitReason> exited() = 0;
 };
@@ -96,6 +121,7 @@ class Driver {
  public:
   virtual ~Driver() = default;
   virtual std::string_view name() const noexcept = 0;
+  virtual DriverTraits traits() const = 0;
   /// Starts the hypervisor; returns when the machine runs (its CPU, not yet its system).
   virtual asio::awaitable<std::unique_ptr<Machine>> boot(BootPlan plan) = 0;
   /// Whether machines of this plan can be saved. Throws Error{host_requirement} as boot() does.
@@ -104,6 +130,9 @@ class Driver {
   /// be paused: resume() lets it go on. One that had not loaded its memory yet is ended.
   virtual asio::awaitable<std::unique_ptr<Machine>> attach(std::filesystem::path run_directory) = 0;
 };
+
+/// A locally administered address that is the same for the same name at every boot.
+std::string mac_address(std::string_view name);
 
 /// Powers off, and after `grace` kills. Presses the button `again` and again: a guest that boots has nobody yet who
 /// hears it. Returns when the process is gone; true if it went by itself.

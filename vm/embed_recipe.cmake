@@ -1,5 +1,6 @@
-# cmake -DFROM=vm/guest_image -DTO=recipe_data.cpp -P embed_recipe.cmake
-# Writes a C++ file with every file of the recipe as an array: no tar, no assembler, the same on every host.
+# cmake -DFROM=vm/guest_image -DTO=recipe_data.cpp -DFUNCTION=built_in_recipe -P embed_recipe.cmake
+# Writes a C++ file with every file of a folder as an array, and the function that makes a Recipe of them: no tar, no
+# assembler, the same on every host.
 file(GLOB_RECURSE paths LIST_DIRECTORIES false RELATIVE ${FROM} ${FROM}/*)
 list(SORT paths)
 list(REMOVE_ITEM paths README.md)
@@ -20,7 +21,7 @@ foreach(path IN LISTS paths)
   math(EXPR number "${number} + 1")
 endforeach()
 
-file(WRITE ${TO} "// Made from vm/guest_image by vm/embed_recipe.cmake.
+file(WRITE ${TO} "// Made from ${FROM} by vm/embed_recipe.cmake.
 #include \"vm/recipe.hpp\"
 
 namespace cl {
@@ -33,7 +34,7 @@ std::string text(const unsigned char* bytes, std::size_t size) {
 
 }  // namespace
 
-Recipe built_in_recipe() {
+Recipe ${FUNCTION}() {
   return Recipe({
 ${table}  });
 }

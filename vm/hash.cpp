@@ -38,6 +38,16 @@ std::uint64_t next_data(int fd, std::uint64_t offset, std::uint64_t size) {
   return std::max<std::uint64_t>(offset, static_cast<std::uint64_t>(data) / block_size * block_size);
 }
 
+std::string to_hex(EVP_MD_CTX* context, const char* name) {
+  std::array<unsigned char, EVP_MAX_MD_SIZE> digest;
+  unsigned length = 0;
+  if (EVP_DigestFinal_ex(context, digest.data(), &length) != 1)
+    throw Error(Errc::internal, std::string(name) + " failed");
+  std::string text;
+  for (unsigned i = 0; i < length; ++i) text += fmt::format("{:02x}", digest[i]);
+  return text;
+}
+
 }  // namespace
 
 struct Sha256::State {
@@ -56,15 +66,7 @@ void Sha256::update(std::string_view bytes) {
     throw Error(Errc::internal, "SHA-256 failed");
 }
 
-std::string Sha256::hex() {
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest;
-  unsigned length = 0;
-  if (EVP_DigestFinal_ex(state_->context.get(), digest.data(), &length) != 1)
-    throw Error(Errc::internal, "SHA-256 failed");
-  std::string text;
-  for (unsigned i = 0; i < length; ++i) text += fmt::format("{:02x}", digest[i]);
-  return text;
-}
+std::string Sha256::hex() { return to_hex(state_->context.get(), "SHA-256"); }
 
 std::string sha256_hex(std::string_view bytes) {
   Sha256 hash;
@@ -100,6 +102,30 @@ asio::awaitable<std::string> sparse_file_digest(std::filesystem::path path,
     co_await asio::post(executor, asio::use_awaitable);
   }
   co_return hash.hex();
+}
+
+asio::awaitable<std::string> file_digest(std::filesystem::path path, std::string algorithm,
+                                         std::function<void(std::uint64_t)> progress) {
+  constexpr std::size_t piece = 256 * 1024;
+  constexpr std::uint64_t pause_every = 8 << 20;
+  auto executor = co_await asio::this_coro::executor;
+  const EVP_MD* kind = algorithm == "sha512" ? EVP_sha512() : algorithm == "sha256" ? EVP_sha256() : nullptr;
+  const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(), &EVP_MD_CTX_free);
+  if (kind == nullptr || EVP_DigestInit_ex(context.get(), kind, nullptr) != 1)
+    throw Error(Errc::internal, "the crypto library has no " + algorithm);
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) throw io_error("cannot open " + path.string(), errno);
+  std::vector<char> bytes(piece);
+  for (std::uint64_t at = 0;;) {
+    const std::size_t got = read_at(fd.get(), bytes.data(), bytes.size(), at, path);
+    if (EVP_DigestUpdate(context.get(), bytes.data(), got) != 1) throw Error(Errc::internal, algorithm + " failed");
+    at += got;
+    if (got < bytes.size()) break;
+    if (at % pause_every != 0) continue;
+    if (progress) progress(at);
+    co_await asio::post(executor, asio::use_awaitable);
+  }
+  co_return to_hex(context.get(), algorithm.c_str());
 }
 
 }  // namespace cl

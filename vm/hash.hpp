@@ -35,4 +35,9 @@ std::string sha256_hex(std::string_view bytes);
 asio::awaitable<std::string> sparse_file_digest(std::filesystem::path path,
                                                 std::function<void(std::uint64_t)> progress = {});
 
+/// The plain digest of a file's bytes, "sha512" or "sha256", as publishers list it: lower-case hex digits. Other work
+/// goes on meanwhile. Throws Error{io}.
+asio::awaitable<std::string> file_digest(std::filesystem::path path, std::string algorithm,
+                                         std::function<void(std::uint64_t)> progress = {});
+
 }  // namespace cl

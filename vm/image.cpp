@@ -19,6 +19,8 @@
 #include "src/base/unique_fd.hpp"
 #include "vm/hash.hpp"
 #include "vm/image_build.hpp"
+#include "vm/image_disk.hpp"
+#include "vm/image_download.hpp"
 
 namespace cl {
 namespace json = boost::json;
@@ -84,6 +86,11 @@ std::string to_json(const Manifest& manifest) {
   all["created"] = manifest.image.created;
   all["kernel_arguments"] = manifest.image.kernel_arguments;
   all["versions"] = std::move(versions);
+  all["boot"] = manifest.image.boot;
+  all["seed"] = manifest.image.seed;
+  all["provisioned"] = manifest.image.provisioned;
+  if (!manifest.image.source.empty()) all["source"] = manifest.image.source;
+  if (!manifest.image.source_title.empty()) all["title"] = manifest.image.source_title;
   all["files"] = std::move(files);
   return json::serialize(all) + "\n";
 }
@@ -106,6 +113,13 @@ Manifest from_json(std::string_view text, const fs::path& directory) {
   image.suite = text_at(all, "suite");
   image.created = text_at(all, "created");
   image.kernel_arguments = text_at(all, "kernel_arguments");
+  // Images that were built before there were others do not say this.
+  for (const auto& [name, field] : {std::pair{"boot", &image.boot},
+                                    {"seed", &image.seed},
+                                    {"source", &image.source},
+                                    {"title", &image.source_title}})
+    if (all.contains(name)) *field = text_at(all, name);
+  image.provisioned = all.contains("provisioned") ? all.at("provisioned").as_bool() : image.variant == "docker";
   for (const auto& entry : all.at("versions").as_object())
     image.versions[std::string(entry.key())] = std::string(entry.value().as_string());
   for (const auto& entry : all.at("files").as_object()) {
@@ -118,7 +132,7 @@ Manifest from_json(std::string_view text, const fs::path& directory) {
     manifest.files[std::string(entry.key())] = std::move(facts);
   }
   image.root = directory / "root.raw";
-  image.kernel = directory / "kernel";
+  if (manifest.files.contains("kernel")) image.kernel = directory / "kernel";
   if (manifest.files.contains("initrd")) image.initrd = directory / "initrd";
   return manifest;
 }
@@ -129,7 +143,8 @@ std::optional<Manifest> read_manifest(const fs::path& directory) {
     const auto text = read_file_if_exists(directory / manifest_name);
     if (!text) return std::nullopt;
     Manifest manifest = from_json(*text, directory);
-    if (!manifest.files.contains("root.raw") || !manifest.files.contains("kernel")) return std::nullopt;
+    const bool direct = manifest.image.boot == "direct";
+    if (!manifest.files.contains("root.raw") || manifest.files.contains("kernel") != direct) return std::nullopt;
     return manifest;
   } catch (const std::exception& error) {
     log::warn("{} cannot be read: {}", (directory / manifest_name).string(), error.what());
@@ -138,8 +153,10 @@ std::optional<Manifest> read_manifest(const fs::path& directory) {
 }
 
 Error damaged(const fs::path& directory, std::string_view why) {
-  return Error(Errc::io, "the image " + directory.filename().string() + " is damaged",
-               "build it again with 'colima-like image build'; profiles made on the damaged one get a new root disk")
+  return Error(
+             Errc::io, "the image " + directory.filename().string() + " is damaged",
+             "make it again with 'colima-like image build' or 'image pull'; profiles made on the damaged one get a new "
+             "root disk")
       .because(why);
 }
 
@@ -197,6 +214,13 @@ void make_durable_and_read_only(const fs::path& path) {
 
 std::string now_utc() { return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr))); }
 
+/// Hashes a file of an image that is being made.
+asio::awaitable<FileFacts> seal_file(fs::path path, FileFacts facts) {
+  make_durable_and_read_only(path);
+  facts.digest = co_await sparse_file_digest(path);
+  co_return facts;
+}
+
 /// Turns what the recipe wrote into `directory` into an image: hashed, read-only, described by a manifest.
 asio::awaitable<void> seal(fs::path directory, ImageKey key, OnPhase on_phase) {
   auto told = read_assignments(directory / "manifest.txt");
@@ -206,6 +230,7 @@ asio::awaitable<void> seal(fs::path directory, ImageKey key, OnPhase on_phase) {
   manifest.image.suite = key.suite;
   manifest.image.created = now_utc();
   manifest.image.kernel_arguments = told["cmdline"];
+  manifest.image.provisioned = key.variant == "docker";
   for (const auto& [name, value] : told)
     if (name.ends_with("_version") && !value.empty()) manifest.image.versions[name] = value;
   if (on_phase) on_phase("verifying the image");
@@ -216,13 +241,64 @@ asio::awaitable<void> seal(fs::path directory, ImageKey key, OnPhase on_phase) {
       if (std::string_view(name) == "initrd") continue;
       throw Error(Errc::internal, std::string("the image recipe wrote no ") + name);
     }
-    make_durable_and_read_only(path);
-    FileFacts& entry = manifest.files[name] = *facts;
-    entry.digest = co_await sparse_file_digest(path);
+    manifest.files[name] = co_await seal_file(path, *facts);
   }
   manifest.image.digest = image_digest(manifest.files);
   fs::remove(directory / "manifest.txt");
   write_atomically(directory / manifest_name, to_json(manifest), 0400);
+}
+
+/// The same for a disk that was downloaded: `directory` holds root.raw alone.
+asio::awaitable<void> seal_download(fs::path directory, ImageSource source, std::string boot, OnPhase on_phase) {
+  const fs::path path = directory / "root.raw";
+  const auto facts = facts_of(path);
+  if (!facts) throw Error(Errc::internal, "the downloaded image has no root.raw");
+  if (on_phase) on_phase("verifying the image");
+  Manifest manifest;
+  manifest.image.arch = source.arch;
+  manifest.image.variant = "download";
+  manifest.image.created = now_utc();
+  manifest.image.boot = std::move(boot);
+  manifest.image.seed = "cloud-init";
+  manifest.image.source_title = source.title;
+  // Without user and password, should the URL have some.
+  const auto url = parse_url(source.locations.front());
+  manifest.image.source = (url ? url->str() : source.locations.front()) + "#" + source.digest.str();
+  manifest.files["root.raw"] = co_await seal_file(path, *facts);
+  manifest.image.digest = image_digest(manifest.files);
+  write_atomically(directory / manifest_name, to_json(manifest), 0400);
+}
+
+/// "debian-13-x86_64-0123456789ab": the file's digest names it.
+std::string name_of_source(const ImageSource& source) {
+  constexpr std::size_t longest = 48;
+  std::string title;
+  for (const char c : source.title.substr(0, longest))
+    title += std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '.' || c == '_' ? c : '-';
+  while (title.starts_with('.') || title.starts_with("tmp-")) title.erase(0, 1);
+  return fmt::format("{}-{}-{}", title, source.arch, source.digest.hex.substr(0, 12));
+}
+
+/// A copy to work on: the file itself may change while it is looked at.
+asio::awaitable<void> copy_file(fs::path from, fs::path to, Digest digest) {
+  auto executor = co_await asio::this_coro::executor;
+  std::error_code ec;
+  const auto size = fs::file_size(from, ec);
+  if (ec)
+    throw Error(Errc::not_found, "cannot read the image " + from.string(), "check the setting 'image'")
+        .because(ec.message());
+  if (free_space(to.parent_path()) < size + ByteSize::gib(1).count())
+    throw Error(Errc::host_requirement, "too little space to copy the image " + from.string(),
+                "free some space in " + to.parent_path().string());
+  fs::copy_file(from, to, fs::copy_options::overwrite_existing, ec);
+  if (ec) throw io_error("cannot copy " + from.string(), ec.value());
+  co_await asio::post(executor, asio::use_awaitable);
+  const std::string found = co_await file_digest(to, digest.algorithm);
+  if (found == digest.hex) co_return;
+  fs::remove(to, ec);
+  throw Error(Errc::not_found, from.string() + " is not the file that was asked for",
+              "take the digest from whoever publishes the file; if it is right, somebody has changed the file")
+      .because(fmt::format("its digest is {}:{} and not {}", digest.algorithm, found, digest.str()));
 }
 
 std::string temporary_prefix(const std::string& name) { return "tmp-" + name + "-"; }
@@ -249,7 +325,7 @@ asio::awaitable<FileLock> lock_name(fs::path directory, std::string name, OnPhas
   bool said = false;
   for (;;) {
     if (auto lock = FileLock::try_acquire(lock_path(directory, name))) co_return std::move(*lock);
-    if (!said && on_phase) on_phase("waiting for another build of the same image");
+    if (!said && on_phase) on_phase("waiting for whoever makes the same image");
     said = true;
     co_await sleep_for(pause);
   }
@@ -353,6 +429,78 @@ asio::awaitable<Image> ImageCache::build(ImageKey key, BuildOptions options, OnP
   co_return co_await verify(final_place, on_phase);
 }
 
+asio::awaitable<std::optional<Image>> ImageCache::find_source(ImageSource source, OnPhase on_phase) {
+  const fs::path directory = directory_ / name_of_source(source);
+  if (!fs::exists(directory)) co_return std::nullopt;
+  Image image = co_await verify(directory, std::move(on_phase));
+  // The name has 12 digits of the digest, which somebody could aim at.
+  if (!image.source.ends_with("#" + source.digest.str())) throw damaged(directory, "it was made of another file");
+  co_return image;
+}
+
+asio::awaitable<std::optional<Image>> ImageCache::find_title(std::string title, std::string arch, OnPhase on_phase) {
+  std::optional<Manifest> newest;
+  for (const fs::path& directory : image_directories(directory_)) {
+    auto manifest = read_manifest(directory);
+    if (!manifest || manifest->image.source_title != title || manifest->image.arch != arch) continue;
+    if (!newest || newest->image.created < manifest->image.created) newest = std::move(manifest);
+  }
+  if (!newest) co_return std::nullopt;
+  co_return co_await verify(newest->image.root.parent_path(), std::move(on_phase));
+}
+
+asio::awaitable<Image> ImageCache::fetch(ImageSource source, FetchOptions options, OnPhase on_phase) {
+  make_private_directory(directory_);
+  make_private_directory(downloads());
+  const std::string name = name_of_source(source);
+  const fs::path final_place = directory_ / name;
+  const FileLock lock = co_await lock_name(directory_, name, on_phase);
+  bool replaces = false;
+  try {
+    if (auto there = co_await find_source(source, on_phase)) co_return std::move(*there);
+  } catch (const Error& error) {
+    log::warn("{}: making it again", one_line(error));
+    replaces = true;
+  }
+  sweep(directory_, name);
+
+  const fs::path part = downloads() / (name + ".part");
+  if (parse_url(source.locations.front())) {
+    Download what;
+    what.title = source.title;
+    what.urls = source.locations;
+    what.digest = source.digest;
+    what.part = part;
+    what.most = options.most;
+    what.http = options.http;
+    what.first_pause = options.first_pause;
+    co_await download(std::move(what), on_phase);
+  } else {
+    if (on_phase) on_phase("checking " + source.locations.front());
+    co_await copy_file(source.locations.front(), part, source.digest);
+  }
+
+  const TemporaryDirectory work(directory_, temporary_prefix(name));
+  const fs::path out = work.path() / "image";
+  make_private_directory(out);
+  std::exception_ptr failure;
+  try {
+    co_await make_raw(part, out / "root.raw", source.title, on_phase);
+    std::string boot = boot_way(inspect_disk(out / "root.raw"), source.arch, source.title);
+    co_await seal_download(out, source, std::move(boot), on_phase);
+  } catch (const Error& error) {
+    failure = std::current_exception();
+    // For another architecture, or no image at all: nobody will go on with it.
+    if (error.code() == Errc::invalid_config) forget_download(part);
+  }
+  if (failure) std::rethrow_exception(failure);
+  if (replaces) fs::rename(final_place, work.path() / "damaged");
+  if (::rename(out.c_str(), final_place.c_str()) != 0) throw io_error("cannot create " + final_place.string(), errno);
+  sync_directory(directory_);
+  forget_download(part);
+  co_return co_await verify(final_place, on_phase);
+}
+
 std::vector<ImageEntry> ImageCache::list() const {
   std::vector<ImageEntry> entries;
   for (const fs::path& directory : image_directories(directory_)) {
@@ -365,6 +513,7 @@ std::vector<ImageEntry> ImageCache::list() const {
     } else {
       entry.digest = manifest->image.digest;
       entry.created = manifest->image.created;
+      entry.source = manifest->image.source;
       for (const auto& [name, known] : manifest->files) {
         const auto now = facts_of(directory / name);
         if (!now) entry.problem = name + " is missing";
@@ -399,8 +548,16 @@ ByteSize ImageCache::prune(const std::set<std::string>& digests_in_use) {
   std::vector<std::string> names;
   for (fs::directory_iterator it(directory_, ec), end; !ec && it != end; it.increment(ec))
     if (it->path().extension() == ".lock") names.push_back(it->path().stem().string());
-  for (const std::string& name : names)
-    if (const auto lock = FileLock::try_acquire(lock_path(directory_, name))) freed += sweep(directory_, name);
+  for (const std::string& name : names) {
+    const auto lock = FileLock::try_acquire(lock_path(directory_, name));
+    if (!lock) continue;
+    freed += sweep(directory_, name);
+    for (const char* suffix : {".part", ".part.from"}) {
+      const fs::path part = downloads() / (name + suffix);
+      const std::uint64_t bytes = allocated_bytes(part);
+      if (fs::remove(part, ec)) freed += bytes;
+    }
+  }
   return ByteSize::bytes(freed);
 }
 

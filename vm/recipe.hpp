@@ -16,6 +16,9 @@ class Recipe {
 
   explicit Recipe(std::vector<File> files);
 
+  /// By path.
+  const std::vector<File>& files() const noexcept { return files_; }
+
   /// 64 hex digits over every path and content: another recipe makes another image.
   const std::string& digest() const noexcept { return digest_; }
 
@@ -29,5 +32,8 @@ class Recipe {
 
 /// The recipe in vm/guest_image as it was when this program was built; it is part of the program.
 Recipe built_in_recipe();
+
+/// The files of vm/cloud_guest likewise: not built, but put into the guest of a distribution's image (vm/seed.hpp).
+Recipe cloud_guest_files();
 
 }  // namespace cl

@@ -137,8 +137,23 @@ else
   done_ runtime changed
 fi
 
-# install NAME PROGRAM PACKAGES: no recommended packages, they bring a second init script system, apparmor and git.
+# install NAME PROGRAM PACKAGES: no recommended packages, they bring a second init script system, apparmor and git. One
+# with a question mark may be unknown: Ubuntu 24.04 has no docker-cli, its docker.io holds the program. A distribution's
+# own upgrades may be at work in its first boot, and what we configured before the package came stays.
 installed=
+apt() { apt-get -o DPkg::Lock::Timeout=600 -o Dpkg::Options::=--force-confold "$@"; }
+install_packages() {
+  apt update || return
+  wanted_packages=
+  for package; do
+    case $package in
+      \?*) package=${package#?}; apt-cache show "$package" > /dev/null 2>&1 || continue ;;
+    esac
+    wanted_packages="$wanted_packages $package"
+  done
+  # shellcheck disable=SC2086  # names are words
+  apt install -y --no-install-recommends $wanted_packages
+}
 install() {
   name=$1 program=$2
   shift 2
@@ -148,7 +163,7 @@ install() {
     return
   fi
   doing "$name-install"
-  { apt-get update && apt-get install -y --no-install-recommends "$@"; } 2>&1 || exit
+  install_packages "$@" 2>&1 || exit
   installed=yes
   done_ "$name-install" changed
 }
@@ -188,7 +203,7 @@ start_containerd() {
   start containerd containerd.service "$again"
 }
 start_docker() {
-  install docker dockerd docker.io docker-cli dnsmasq-base iptables ca-certificates
+  install docker dockerd docker.io '?docker-cli' dnsmasq-base iptables ca-certificates
   # The package started dockerd, perhaps before dnsmasq could be.
   if [ -n "$installed" ]; then systemctl start colima-like-dns.service 2>&1 || exit; fi
   if [ "$was" != docker ]; then systemctl enable docker.socket docker.service containerd.service 2>&1 || exit; fi

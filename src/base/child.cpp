@@ -43,7 +43,7 @@ struct Prepare {
     if (command.new_session && ::setsid() < 0) return {errno, boost::system::system_category()};
     if (command.small_pages) platform::avoid_huge_pages();
     sigset_t none;
-    ::sigemptyset(&none);
+    sigemptyset(&none);  // a macro on macOS
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
     ::signal(SIGPIPE, SIG_DFL);
     if (const int failure = platform::seal_descriptors(command.keep); failure != 0)
@@ -203,6 +203,10 @@ void Child::kill(int signal) {
   if (!state_->reaped) ::kill(pid(), signal);
 }
 
+void Child::kill_group(int signal) {
+  if (!state_->reaped) ::kill(-pid(), signal);
+}
+
 asio::awaitable<Finished> run(Command command, std::string input, std::chrono::milliseconds limit, OnLine on_line) {
   auto executor = co_await asio::this_coro::executor;
   Pipe in = make_pipe(), out = make_pipe(), err = make_pipe();
@@ -254,7 +258,8 @@ asio::awaitable<Finished> run(Command command, std::string input, std::chrono::m
 
 std::optional<std::filesystem::path> find_program(std::string_view name) {
   auto runnable = [](const std::filesystem::path& path) {
-    return std::filesystem::is_regular_file(path) && ::access(path.c_str(), X_OK) == 0;
+    std::error_code unreadable;  // a PATH may name folders of others
+    return std::filesystem::is_regular_file(path, unreadable) && ::access(path.c_str(), X_OK) == 0;
   };
   if (name.find('/') != std::string_view::npos) {
     std::filesystem::path path(name);

@@ -53,6 +53,8 @@ class Child {
   asio::awaitable<ExitStatus> wait();
   /// Sends a signal; does nothing once wait() has returned.
   void kill(int signal);
+  /// The same to a child with a session of its own and to all that it started in there.
+  void kill_group(int signal);
 
  private:
   struct State;

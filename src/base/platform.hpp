@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "src/base/async.hpp"
+#include "src/base/unique_fd.hpp"
 
 /// What Linux and macOS do differently, in one place: platform_linux.cpp and platform_darwin.cpp.
 namespace cl::platform {
@@ -19,6 +20,8 @@ std::uint64_t memory_bytes();
 std::filesystem::path executable();
 /// Kernel release, e.g. "6.12.9-amd64" (part of the key under which probe results are cached).
 std::string kernel_release();
+/// The release of macOS, "15.6"; empty elsewhere.
+std::string macos_version();
 /// Changes with every boot of the host.
 std::string boot_id();
 
@@ -36,6 +39,25 @@ std::size_t unread_by_peer(int connected_socket);
 
 /// The first and the last port that this host takes by itself, for the near end of its own connections.
 std::pair<std::uint16_t, std::uint16_t> connection_ports();
+
+/// One process, and no later one that got its number.
+class Process {
+ public:
+  /// It must be alive.
+  explicit Process(pid_t pid);
+  pid_t pid() const noexcept { return pid_; }
+  /// Sends a signal; false when the process is gone, or no longer the one that was meant.
+  bool kill(int signal) const noexcept;
+
+ private:
+  pid_t pid_;
+  UniqueFd fd_;                               ///< Linux: means the process itself
+  [[maybe_unused]] std::uint64_t begun_ = 0;  ///< macOS: when it was started, in microseconds
+};
+
+/// Makes `to`, which must not exist, a copy of `from` that shares its blocks, in an instant; false where the file
+/// system cannot.
+bool clone_file(const std::filesystem::path& from, const std::filesystem::path& to) noexcept;
 
 /// Returns once the process is gone, whether or not it is our child; at once if it already is.
 /// Does not reap.

@@ -2,8 +2,11 @@
 #include <libproc.h>
 #include <mach-o/dyld.h>
 #include <poll.h>
+#include <signal.h>
+#include <sys/clonefile.h>
 #include <sys/event.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/sysctl.h>
 #include <sys/un.h>
 #include <sys/utsname.h>
@@ -40,6 +43,13 @@ std::filesystem::path executable() {
 std::string kernel_release() {
   utsname names{};
   return ::uname(&names) == 0 ? names.release : "unknown";
+}
+
+std::string macos_version() {
+  char version[32] = "";
+  std::size_t size = sizeof version;
+  ::sysctlbyname("kern.osproductversion", version, &size, nullptr, 0);
+  return version;
 }
 
 std::string boot_id() {
@@ -85,6 +95,27 @@ std::size_t unread_by_peer(int connected_socket) {
   socklen_t size = sizeof count;
   return ::getsockopt(connected_socket, SOL_SOCKET, SO_NWRITE, &count, &size) == 0 ? static_cast<std::size_t>(count)
                                                                                    : 0;
+}
+
+namespace {
+
+/// 0 when there is no such process.
+std::uint64_t started_at(pid_t pid) noexcept {
+  proc_bsdinfo facts{};
+  if (::proc_pidinfo(pid, PROC_PIDTBSDINFO, 0, &facts, sizeof facts) != static_cast<int>(sizeof facts)) return 0;
+  return facts.pbi_start_tvsec * 1'000'000 + facts.pbi_start_tvusec;
+}
+
+}  // namespace
+
+Process::Process(pid_t pid) : pid_(pid), begun_(started_at(pid)) {}
+
+bool Process::kill(int signal) const noexcept {
+  return begun_ != 0 && started_at(pid_) == begun_ && ::kill(pid_, signal) == 0;
+}
+
+bool clone_file(const std::filesystem::path& from, const std::filesystem::path& to) noexcept {
+  return ::clonefile(from.c_str(), to.c_str(), 0) == 0 && ::chmod(to.c_str(), 0600) == 0;
 }
 
 asio::awaitable<void> wait_until_gone(pid_t pid) {

@@ -1,7 +1,9 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <linux/fs.h>
 #include <linux/sockios.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -32,6 +34,8 @@ std::string kernel_release() {
   utsname names{};
   return ::uname(&names) == 0 ? names.release : "unknown";
 }
+
+std::string macos_version() { return {}; }
 
 std::string boot_id() {
   std::string id = read_file_if_exists("/proc/sys/kernel/random/boot_id").value_or("unknown\n");
@@ -73,6 +77,21 @@ std::uint64_t resident_bytes(pid_t pid) {
 std::size_t unread_by_peer(int connected_socket) {
   int count = 0;  // of unix sockets, and it counts the kernel's own bytes too: 0 is what matters
   return ::ioctl(connected_socket, SIOCOUTQ, &count) == 0 ? static_cast<std::size_t>(count) : 0;
+}
+
+Process::Process(pid_t pid) : pid_(pid), fd_(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))) {}
+
+bool Process::kill(int signal) const noexcept {
+  return fd_ && ::syscall(SYS_pidfd_send_signal, fd_.get(), signal, nullptr, 0) == 0;
+}
+
+bool clone_file(const std::filesystem::path& from, const std::filesystem::path& to) noexcept {
+  const UniqueFd source(::open(from.c_str(), O_RDONLY | O_CLOEXEC));
+  const UniqueFd target(::open(to.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  if (!source || !target) return false;
+  if (::ioctl(target.get(), FICLONE, source.get()) == 0) return true;
+  ::unlink(to.c_str());
+  return false;
 }
 
 asio::awaitable<void> wait_until_gone(pid_t pid) {

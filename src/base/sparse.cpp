@@ -3,15 +3,12 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#ifdef __linux__
-#include <linux/fs.h>
-#include <sys/ioctl.h>
-#endif
 
 #include <algorithm>
 #include <cerrno>
 
 #include "src/base/error.hpp"
+#include "src/base/platform.hpp"
 #include "src/base/unique_fd.hpp"
 
 namespace cl {
@@ -21,15 +18,6 @@ std::uint64_t size_of(int fd) {
   struct stat facts{};
   if (::fstat(fd, &facts) != 0) throw io_error("cannot look at a file", errno);
   return static_cast<std::uint64_t>(facts.st_size);
-}
-
-/// The kernel shares the blocks, where it can: then nothing is copied at all.
-bool reflink([[maybe_unused]] int from, [[maybe_unused]] int to) {
-#ifdef FICLONE
-  return ::ioctl(to, FICLONE, from) == 0;
-#else
-  return false;
-#endif
 }
 
 void copy_extent(int from, int to, Extent extent) {
@@ -72,10 +60,11 @@ std::vector<Extent> data_extents(int fd) {
 void copy_sparse(const std::filesystem::path& from, const std::filesystem::path& to) {
   const UniqueFd source(::open(from.c_str(), O_RDONLY | O_CLOEXEC));
   if (!source) throw io_error("cannot open " + from.string(), errno);
-  const UniqueFd target(::open(to.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  const bool cloned = platform::clone_file(from, to);  // shares the blocks, where it can: nothing is copied at all
+  const UniqueFd target(::open(to.c_str(), (cloned ? O_RDWR : O_WRONLY | O_CREAT | O_EXCL) | O_CLOEXEC, 0600));
   if (!target) throw io_error("cannot create " + to.string(), errno);
   try {
-    if (!reflink(source.get(), target.get())) {
+    if (!cloned) {
       if (::ftruncate(target.get(), static_cast<off_t>(size_of(source.get()))) != 0)
         throw io_error("cannot size " + to.string(), errno);
       for (const Extent& extent : data_extents(source.get())) copy_extent(source.get(), target.get(), extent);

@@ -21,9 +21,10 @@ class Backend {
  public:
   using OnProgress = std::function<void(const rpc::Progress&)>;
   virtual ~Backend() = default;
-  /// Builds (or finds) an image: {"name", "path", "built"}.
-  virtual asio::awaitable<boost::json::object> build_image(std::string variant, std::string arch, OnProgress) = 0;
-  /// One object per cached image: name, digest, bytes, created, in_use, and problem when it is not usable.
+  /// Builds, downloads or finds the image that a setting means: {"name", "digest", "path"}.
+  virtual asio::awaitable<boost::json::object> make_image(std::string setting, std::string arch, OnProgress) = 0;
+  /// One object per cached image: name, digest, bytes, created, in_use, source when it was downloaded, and problem when
+  /// it is not usable.
   virtual boost::json::array list_images() = 0;
   /// Removes images that no profile stands on: {"removed": [names], "freed_bytes"}.
   virtual boost::json::object prune_images() = 0;
@@ -89,7 +90,8 @@ enum Option : unsigned {
   hidden_verb = 1U << 14U,  ///< not for people: left out of help and completion
   cold_option = 1U << 15U,
   command_verbatim = 1U << 16U,  ///< everything that follows, options too
-  remove_option = 1U << 17U
+  remove_option = 1U << 17U,
+  arch_option = 1U << 18U
 };
 
 /// One verb. Help, dispatch and "did you mean" read the same table.
@@ -98,7 +100,8 @@ struct Verb {
   std::string_view summary;
   unsigned options;
   int (*run)(const Invocation&);  ///< returns the process exit code; throws Error
-  /// Words that follow, by what they are: KEY, VALUE, NAME (a new profile), PROFILE (an existing one), FILE, SHELL.
+  /// Words that follow, by what they are: KEY, VALUE, NAME (a new profile), PROFILE (an existing one), FILE, SHELL,
+  /// IMAGE, SHARE.
   /// "[FILE]" may be left out.
   std::string_view arguments{};
 };
@@ -123,6 +126,9 @@ int run_list(const Invocation&);
 int run_delete(const Invocation&);
 int run_ssh(const Invocation&);
 int run_ports(const Invocation&);
+int run_share_add(const Invocation&);
+int run_share_remove(const Invocation&);
+int run_share_list(const Invocation&);
 int run_logs(const Invocation&);
 int run_version(const Invocation&);
 int run_apply(const Invocation&);
@@ -151,6 +157,7 @@ int run_completion(const Invocation&);
 int run_complete(const Invocation&);
 int run_manual(const Invocation&);
 int run_image_build(const Invocation&);
+int run_image_pull(const Invocation&);
 int run_image_list(const Invocation&);
 int run_image_prune(const Invocation&);
 

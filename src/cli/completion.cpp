@@ -3,6 +3,7 @@
 #include <cctype>
 #include <iostream>
 
+#include "profiles/image_ref.hpp"
 #include "profiles/keys.hpp"
 #include "src/cli/parser.hpp"
 
@@ -43,14 +44,15 @@ complete -c colima-like -f -a '(__colima_like_complete)'
 
 bool is_hidden(const CLI::App& app) { return app.get_group().empty(); }
 
-/// The choices that a key's schema lists; none for others.
+/// The choices that a key's schema lists, all of them or as examples; none for others.
 std::vector<std::string> choices(const Key* key) {
   std::vector<std::string> found;
   if (key == nullptr) return found;
   const boost::json::value schema = boost::json::parse(key->schema);
-  if (const auto* listed = schema.as_object().if_contains("enum"))
-    for (const auto& one : listed->as_array())
-      if (one.is_string()) found.emplace_back(one.get_string());
+  for (const char* word : {"enum", "examples"})
+    if (const auto* listed = schema.as_object().if_contains(word))
+      for (const auto& one : listed->as_array())
+        if (one.is_string()) found.emplace_back(one.get_string());
   return found;
 }
 
@@ -71,8 +73,9 @@ std::vector<std::string> values(const Home& home, const std::string& name, const
   if (name == "PROFILE" || name == "profile") return list_profiles(home);
   if (name == "KEY") return key_names();
   if (name == "VALUE") return choices(find_key(before));
-  if (name == "FILE" || name == "colima") return {"/"};
+  if (name == "FILE" || name == "SHARE" || name == "colima") return {"/"};
   if (name == "SHELL") return {"bash", "zsh", "fish"};
+  if (name == "IMAGE") return {catalog_names.begin(), catalog_names.end()};
   if (name == "shell") return {"bash", "zsh", "fish", "powershell"};
   if (name == "set") {
     std::vector<std::string> names = key_names();

@@ -1,6 +1,7 @@
 #include <boost/json/array.hpp>
 #include <iostream>
 
+#include "profiles/image_ref.hpp"
 #include "profiles/keys.hpp"
 #include "src/base/task_group.hpp"
 #include "src/cli/command.hpp"
@@ -12,23 +13,50 @@ namespace {
 
 namespace json = boost::json;
 
-asio::awaitable<int> build(const Invocation& call) {
+Profile settings_of(const Invocation& call) {
   Profile profile;
   for (const auto& [name, text] : call.settings)
     if (const auto wrong = find_key(name)->set(profile, text)) throw Error(Errc::invalid_config, name + " " + *wrong);
+  return profile;
+}
 
+asio::awaitable<int> make(const Invocation& call, Profile profile) {
   const json::object result = co_await show_while([&call, &profile](Backend::OnProgress on_progress) {
-    return call.backend->build_image(profile.image, resolved_arch(profile, host_facts()), std::move(on_progress));
+    return call.backend->make_image(profile.image, resolved_arch(profile, host_facts()), std::move(on_progress));
   });
   std::cout << std::string_view(result.at("name").as_string()) << '\n';
   co_return 0;
+}
+
+ImageRef::Kind kind_of(const Profile& profile) {
+  std::string why;
+  const auto ref = parse_image_ref(profile.image, why);
+  if (!ref) throw Error(Errc::invalid_config, "the image " + why);
+  return ref->kind;
 }
 
 std::string size_text(const json::value& bytes) { return ByteSize::bytes(bytes.to_number<std::uint64_t>()).str(); }
 
 }  // namespace
 
-int run_image_build(const Invocation& call) { return run_async(build(call)); }
+int run_image_build(const Invocation& call) {
+  Profile profile = settings_of(call);
+  if (profile.image == "auto") profile.image = "docker";
+  if (kind_of(profile) != ImageRef::Kind::built)
+    throw Error(Errc::usage, "the image '" + profile.image + "' is not built here",
+                "colima-like image pull '" + profile.image + "'");
+  return run_async(make(call, std::move(profile)));
+}
+
+int run_image_pull(const Invocation& call) {
+  Profile profile = settings_of(call);
+  profile.image = call.word("IMAGE");
+  const ImageRef::Kind kind = kind_of(profile);
+  if (kind != ImageRef::Kind::catalog && kind != ImageRef::Kind::location)
+    throw Error(Errc::usage, "the image '" + profile.image + "' is not downloaded",
+                "colima-like image build builds it");
+  return run_async(make(call, std::move(profile)));
+}
 
 int run_image_list(const Invocation& call) {
   const json::array images = call.backend->list_images();

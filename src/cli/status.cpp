@@ -3,6 +3,7 @@
 
 #include "profiles/keys.hpp"
 #include "profiles/runtime.hpp"
+#include "profiles/shares.hpp"
 #include "profiles/state.hpp"
 #include "src/cli/command.hpp"
 #include "src/cli/output.hpp"
@@ -11,6 +12,28 @@
 namespace cl::cli {
 
 namespace json = boost::json;
+
+namespace {
+
+/// What the daemon knows of each, and whether its folder is there at this moment.
+json::array describe_shares(const std::vector<ShareState>& shares) {
+  json::array all;
+  for (const ShareState& share : shares) {
+    const std::string gone = folder_problem(share.location);
+    const std::string problem = gone.empty() ? share.problem : gone;
+    json::object one{{"location", share.written},
+                     {"mount_point", share.mount_point},
+                     {"read_only", share.read_only},
+                     {"type", share.type},
+                     {"state", problem.empty() ? "mounted" : gone.empty() ? "failed" : "folder missing"}};
+    if (!share.why.empty()) one["why"] = share.why;
+    if (!problem.empty()) one["problem"] = problem;
+    all.push_back(std::move(one));
+  }
+  return all;
+}
+
+}  // namespace
 
 json::object describe(const Home& home, const std::string& name) {
   const ProfilePaths paths = profile_paths(home, name);
@@ -45,6 +68,13 @@ json::object describe(const Home& home, const std::string& name) {
   if (seen.machine_alive) out["pid"] = state.machine_pid;
   if (!state.port_problems.empty())
     out["port_problems"] = json::array(state.port_problems.begin(), state.port_problems.end());
+  if (!state.shares.empty()) out["shares"] = describe_shares(state.shares);
+  if (state.event_folders > 0 || !state.event_problem.empty()) {
+    json::object events{{"folders", state.event_folders}};
+    if (!state.event_precision.empty()) events["precision"] = state.event_precision;
+    if (!state.event_problem.empty()) events["problem"] = state.event_problem;
+    out["file_events"] = events;
+  }
   const Runtime& runtime = runtime_of(state.profile);
   if (runtime.title.empty()) return out;
   json::object engine{{"socket", host_socket(runtime, paths).string()}};
@@ -90,6 +120,21 @@ int run_status(const Invocation& call) {
       line("runtime  ", text(status, "runtime") + (engine.contains("version") ? " " + text(engine, "version") : ""));
       if (found != nullptr) line("socket   ", "unix://" + text(engine, "socket"));
       if (const std::string context = text(engine, "context"); !context.empty()) line("context  ", context);
+      if (const json::value* shares = status.if_contains("shares"))
+        for (const json::value& value : shares->as_array()) {
+          const json::object& share = value.as_object();
+          const std::string from = text(share, "location"), at = text(share, "mount_point");
+          const std::string why = text(share, "why"), problem = text(share, "problem");
+          line("share    ", from + (at == from ? "" : " at " + at) + ", " +
+                                (share.at("read_only").as_bool() ? "read-only, " : "") + text(share, "type") +
+                                (why.empty() ? "" : " (" + why + ")") + (problem.empty() ? "" : ": NOT THERE: " + problem));
+        }
+      if (const json::value* events = status.if_contains("file_events")) {
+        const json::object& told = events->as_object();
+        line("events   ", json::serialize(told.at("folders")) + " shared folders watched for containers" +
+                              (told.contains("precision") ? " (" + text(told, "precision") + ")" : ""));
+        if (const std::string problem = text(told, "problem"); !problem.empty()) line("events   ", problem);
+      }
       if (const json::value* problems = status.if_contains("port_problems")) {
         for (const json::value& problem : problems->as_array()) line("port     ", std::string(problem.as_string()));
         line("try      ", "colima-like ports");

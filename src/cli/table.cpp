@@ -58,9 +58,16 @@ constexpr std::array table{
     Verb{"socket-link", "Make /var/run/docker.sock lead to the profile, for programs that look nowhere else",
          one_profile | remove_option, &run_socket_link},
     Verb{"ports", "Show the ports that containers publish on this host", one_profile | json_option, &run_ports},
+    Verb{"share add", "Share a folder with the machine: LOCATION[:MOUNT POINT][:ro][:TYPE]", profile_option,
+         &run_share_add, "SHARE"},
+    Verb{"share remove", "Share a folder no longer", profile_option, &run_share_remove, "SHARE"},
+    Verb{"share list", "Show the shared folders and how they get into the machine", one_profile | json_option,
+         &run_share_list},
     Verb{"logs", "Show the logs of the daemon or the machine's console", one_profile | log_options, &run_logs},
     Verb{"version", "Show the version", json_option, &run_version},
     Verb{"image build", "Build the guest image, unless it is already there", image_options, &run_image_build},
+    Verb{"image pull", "Download debian-13, ubuntu-24.04, or URL#sha512:HEX, unless it is already there", arch_option,
+         &run_image_pull, "IMAGE"},
     Verb{"image list", "Show the cached guest images", json_option, &run_image_list},
     Verb{"image prune", "Remove guest images that no profile uses", json_option, &run_image_prune},
     Verb{"completion", "Print the completion script of a shell", 0, &run_completion, "SHELL"},
@@ -72,6 +79,7 @@ constexpr std::array table{
 
 constexpr std::array groups{std::pair{"config", "Settings of a profile"},
                             std::pair{"template", "Settings that new profiles start from"},
+                            std::pair{"share", "Folders of this computer in the machine"},
                             std::pair{"image", "Guest images"}};
 
 /// Adds the options that a row asks for; they write into `into`.
@@ -132,6 +140,11 @@ void define(CLI::App& app, const Verb& command, Invocation& into) {
              "--" + std::string(name), [&into, name](const std::string& text) { into.settings[name] = text; },
              std::string(find_key(name)->meaning))
           ->type_name("VALUE");
+  if ((options & arch_option) != 0)
+    app.add_option_function<std::string>(
+           "--arch", [&into](const std::string& text) { into.settings["arch"] = text; },
+           std::string(find_key("arch")->meaning))
+        ->type_name("VALUE");
   for (std::string_view rest = command.arguments; !rest.empty();) {
     const auto space = std::min(rest.find(' '), rest.size());
     std::string name(rest.substr(0, space));

@@ -11,7 +11,6 @@
 
 #include "src/base/log.hpp"
 #include "src/daemon/handlers.hpp"
-#include "vm/qemu/driver.hpp"
 
 namespace cl {
 namespace {
@@ -28,8 +27,7 @@ void answer_ready(int fd, const rpc::Answer& answer) {
 /// Ends the loop when the session is idle and no command is connected.
 asio::awaitable<void> serve(Home home, ProfilePaths paths, FileLock lock, int ready_fd) {
   auto executor = co_await asio::this_coro::executor;
-  auto driver = std::make_unique<QemuDriver>();
-  Session session(executor, std::move(home), paths, std::move(lock), std::move(driver));
+  Session session(executor, std::move(home), paths, std::move(lock), &make_driver);
   session.take_over();
 
   Event finished(executor);
@@ -53,14 +51,20 @@ asio::awaitable<void> serve(Home home, ProfilePaths paths, FileLock lock, int re
     was_asked = true;  // whoever started us is gone
     end();
   };
-  auto end_on_signal = [](Event& end) -> asio::awaitable<void> {
+  bool told_to_end = false;
+  auto end_on_signal = [](Event& end, bool& told) -> asio::awaitable<void> {
     asio::signal_set signals(co_await asio::this_coro::executor, SIGTERM, SIGINT);
     co_await signals.async_wait(asio::use_awaitable);
+    told = true;
     end.set();
   };
   tasks.spawn("unused", end_when_unused(asked, end_when_idle));
-  tasks.spawn("signals", end_on_signal(finished));
+  tasks.spawn("signals", end_on_signal(finished, told_to_end));
   co_await finished.wait();
+  while (!told_to_end && !server.close_if_unused()) {  // a command has come in the meantime: it is served, too
+    finished.reset();
+    co_await finished.wait();
+  }
   log::info("ending");
   co_await server.stop();
   co_await session.detach();

@@ -1,12 +1,16 @@
 #include "src/daemon/images.hpp"
 
 #include <boost/json/array.hpp>
+#include <cstdlib>
 
+#include "profiles/image_ref.hpp"
 #include "profiles/state.hpp"
 #include "profiles/store.hpp"
+#include "src/base/child.hpp"
 #include "src/base/file.hpp"
 #include "src/base/log.hpp"
 #include "src/daemon/job.hpp"
+#include "vm/image_catalog.hpp"
 
 namespace cl {
 namespace json = boost::json;
@@ -19,7 +23,8 @@ std::set<std::string> digests_in_use(const Home& home) {
     const ProfilePaths paths = profile_paths(home, name);
     // An unreadable state file is an error here too: a guess could remove an image that is needed.
     const auto state = load_state(paths);
-    if (state && !state->image_digest.empty() && fs::exists(paths.root_disk)) digests.insert(state->image_digest);
+    const bool has_disk = fs::exists(paths.root_disk) || fs::exists(paths.raw_root_disk);
+    if (state && !state->image_digest.empty() && has_disk) digests.insert(state->image_digest);
   }
   return digests;
 }
@@ -35,10 +40,101 @@ ImageKey image_key(const std::string& variant, const std::string& arch) {
   return key;
 }
 
-asio::awaitable<json::object> build_image(std::string variant, std::string arch, OnImageProgress on_progress) {
+namespace {
+
+FetchOptions fetch_options() {
+  FetchOptions options;
+  options.http.proxies = proxies_of_environment();
+  return options;
+}
+
+asio::awaitable<Image> build(ImageCache& cache, ImageKey key, OnPhase say) {
+  std::optional<Image> there = co_await cache.find(key);
+  if (there) co_return std::move(*there);
+  auto prefixed = [say](std::string_view text) { say("building the guest image: " + std::string(text)); };
+  BuildOptions options;
+  co_return co_await cache.build(std::move(key), std::move(options), std::move(prefixed));
+}
+
+/// The pinned release or, when the servers have it no more, the newest with the digest that its publisher lists.
+asio::awaitable<Image> fetch_from_catalog(ImageCache& cache, std::string name, std::string arch, OnPhase say) {
+  constexpr std::size_t most_sums = 1 << 20;
+  const auto entry = find_in_catalog(name, arch);
+  if (!entry)
+    throw Error(Errc::invalid_config, "there is no image " + name + " for " + arch, "use another image, or its URL");
+  ImageSource source{name, arch, entry->urls(entry->pinned_path), entry->pinned};
+  std::optional<Error> gone;
+  try {
+    ImageSource pinned = source;
+    co_return co_await cache.fetch(std::move(pinned), fetch_options(), say);
+  } catch (const Error& error) {
+    if (error.code() != Errc::not_found) throw;
+    gone = error;
+  }
+  log::warn("{}", one_line(*gone));
+  say("the release of " + name + " that this program knows is gone; asking for the newest one");
+  const auto sums_url = parse_url(entry->digests_url());
+  const std::string sums = co_await http_get_text(*sums_url, fetch_options().http, most_sums);
+  const std::string file(entry->newest_path.substr(entry->newest_path.rfind('/') + 1));
+  const auto digest = find_in_sums(sums, entry->newest_algorithm, file);
+  if (!digest) throw Error(Errc::protocol, sums_url->str() + " does not list " + file).because(one_line(*gone));
+  source.locations = entry->urls(entry->newest_path);
+  source.digest = *digest;
+  co_return co_await cache.fetch(std::move(source), fetch_options(), say);
+}
+
+/// A release that is there already will do for a start: which one it is was checked when it came.
+asio::awaitable<Image> catalog_image(ImageCache& cache, std::string name, WantedImage wanted, OnPhase say) {
+  if (wanted.this_release) co_return co_await fetch_from_catalog(cache, name, wanted.arch, say);
+  if (!wanted.used_digest.empty()) {
+    std::optional<Image> used = co_await cache.find_digest(wanted.used_digest, say);
+    if (used && used->source_title == name && used->arch == wanted.arch) co_return std::move(*used);
+  }
+  std::optional<Image> there = co_await cache.find_title(name, wanted.arch, say);
+  if (there) co_return std::move(*there);
+  co_return co_await fetch_from_catalog(cache, name, wanted.arch, say);
+}
+
+asio::awaitable<Image> automatic_image(ImageCache& cache, WantedImage wanted, OnPhase say) {
+  const std::string downloaded(catalog_names.front());
+  ImageKey key = image_key("docker", wanted.arch);
+  std::optional<Image> used;
+  if (!wanted.used_digest.empty()) used = co_await cache.find_digest(wanted.used_digest, say);
+  const bool stays = used && used->source_title == downloaded && used->arch == wanted.arch;
+  if (stays) co_return std::move(*used);
+  std::optional<Image> built = co_await cache.find(key, say);
+  if (built) co_return std::move(*built);
+  std::optional<Image> fetched = co_await cache.find_title(downloaded, wanted.arch, say);
+  if (fetched) co_return std::move(*fetched);
+  if (find_program("mmdebstrap")) co_return co_await build(cache, std::move(key), say);
+  co_return co_await fetch_from_catalog(cache, downloaded, wanted.arch, say);
+}
+
+std::string expand_home(const std::string& path) {
+  const char* home = std::getenv("HOME");
+  return path.starts_with("~/") && home != nullptr ? home + path.substr(1) : path;
+}
+
+}  // namespace
+
+asio::awaitable<Image> provide_image(const Home& home, WantedImage wanted, OnPhase say) {
+  ImageCache cache = image_cache(home);
+  std::string why;
+  const auto ref = parse_image_ref(wanted.setting, why);
+  if (!ref) throw Error(Errc::invalid_config, "the setting 'image' " + why);
+  switch (ref->kind) {
+    case ImageRef::Kind::automatic: co_return co_await automatic_image(cache, std::move(wanted), say);
+    case ImageRef::Kind::built: co_return co_await build(cache, image_key(ref->name, wanted.arch), say);
+    case ImageRef::Kind::catalog: co_return co_await catalog_image(cache, ref->name, std::move(wanted), say);
+    case ImageRef::Kind::location: break;
+  }
+  ImageSource source{ref->name, wanted.arch, {expand_home(ref->location)}, ref->digest};
+  co_return co_await cache.fetch(std::move(source), fetch_options(), say);
+}
+
+asio::awaitable<json::object> make_image(std::string setting, std::string arch, OnImageProgress on_progress) {
   const Home home = find_home();
   make_private_directory(home.cache);
-  ImageCache cache = image_cache(home);
   const auto began = std::chrono::steady_clock::now();
   rpc::Progress progress{"image", "looking for the guest image", false, {}};
   auto tell = [&](std::string_view text, bool done) {
@@ -47,10 +143,9 @@ asio::awaitable<json::object> build_image(std::string variant, std::string arch,
     progress.elapsed = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - began);
     on_progress(progress);
   };
-  auto say = [&](std::string_view text) { tell("building the guest image: " + std::string(text), false); };
-  BuildOptions options;
-  ImageKey key = image_key(variant, arch);
-  const Image image = co_await cache.build(std::move(key), std::move(options), say);
+  auto say = [&](std::string_view text) { tell(text, false); };
+  WantedImage wanted{std::move(setting), std::move(arch), {}, true};
+  const Image image = co_await provide_image(home, std::move(wanted), say);
   tell("the guest image is there", true);
   json::object result{{"name", image.name}, {"digest", image.digest}, {"path", image.root.parent_path().string()}};
   co_return result;
@@ -66,6 +161,7 @@ json::array list_images() {
                      {"bytes", entry.allocated.count()},
                      {"created", entry.created},
                      {"in_use", used.contains(entry.digest)}};
+    if (!entry.source.empty()) row["source"] = entry.source;
     if (!entry.problem.empty()) row["problem"] = entry.problem;
     list.push_back(std::move(row));
   }

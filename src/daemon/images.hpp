@@ -14,15 +14,26 @@ namespace cl {
 
 /// The image cache of this user, with the built-in recipe.
 ImageCache image_cache(const Home& home);
-/// The image for a profile's `image` setting and a machine's architecture.
+/// The image that is built for a machine's architecture: "docker" or "plain".
 ImageKey image_key(const std::string& variant, const std::string& arch);
+
+struct WantedImage {
+  std::string setting;        ///< the profile's `image`
+  std::string arch;           ///< resolved
+  std::string used_digest;    ///< of the image that the root disk stands on; may be empty
+  bool this_release = false;  ///< of a catalog's image: the one that this program knows, whatever older one is there
+};
+/// The image that a setting means, built or downloaded when it is not in the cache. "auto" takes what is there, else
+/// builds where mmdebstrap is, else downloads.
+asio::awaitable<Image> provide_image(const Home& home, WantedImage wanted, OnPhase say);
 
 // What the image verbs of the command line do, on the cache above; results as docs/protocols.md and --json show them.
 
 using OnImageProgress = std::function<void(const rpc::Progress&)>;
-/// Builds (or finds) an image: name, digest, path.
-asio::awaitable<boost::json::object> build_image(std::string variant, std::string arch, OnImageProgress on_progress);
-/// One object per cached image: name, digest, bytes, created, in_use, and problem when it is not usable.
+/// Builds, downloads or finds the image that a setting means: name, digest, path.
+asio::awaitable<boost::json::object> make_image(std::string setting, std::string arch, OnImageProgress on_progress);
+/// One object per cached image: name, digest, bytes, created, in_use, source when it was downloaded, and problem when
+/// it is not usable.
 boost::json::array list_images();
 /// Removes images that no root disk stands on: removed (names), freed_bytes.
 boost::json::object prune_images();

@@ -14,11 +14,13 @@
 #include "src/daemon/images.hpp"
 #include "vm/accel.hpp"
 #include "vm/disk.hpp"
+#include "vm/seed.hpp"
 
 namespace cl {
 namespace {
 
-constexpr ByteSize root_size = ByteSize::gib(16);  // sparse; room for what users install in the guest
+constexpr ByteSize root_size = ByteSize::gib(16);    // sparse; room for what users install in the guest
+constexpr const char* host_from_guest = "10.0.2.2";  // in QEMU's user network
 
 AccelWish wish_of(const std::string& accel) {
   if (accel == "kvm") return AccelWish::kvm;
@@ -27,18 +29,16 @@ AccelWish wish_of(const std::string& accel) {
 }
 
 /// The image that the root disk stands on, or that it will stand on.
-asio::awaitable<Image> prepare_image(const Home& home, const State& state, Job& job) {
+asio::awaitable<Image> prepare_image(const Home& home, const ProfilePaths& paths, State& state, Job& job) {
   job.begin("image", "looking for the guest image");
-  ImageCache cache = image_cache(home);
-  const ImageKey key = image_key(state.profile.image, state.arch);
-  std::optional<Image> image = co_await cache.find(key);
-  if (!image) {
-    auto say = [&job](std::string_view text) { job.say(fmt::format("building the guest image: {}", text)); };
-    BuildOptions options;
-    image = co_await cache.build(key, std::move(options), say);
-  }
-  job.end("the guest image is " + image->name);
-  co_return std::move(*image);
+  auto say = [&job](std::string_view text) { job.say(std::string(text)); };
+  const bool has_root = fs::exists(paths.root_disk);
+  WantedImage wanted{state.profile.image, state.arch, has_root ? state.image_digest : std::string(), false};
+  Image image = co_await provide_image(home, std::move(wanted), say);
+  // From now on it is that one: another, should "auto" find one later, would be another machine.
+  if (state.profile.image == "auto") state.profile.image = image.source_title.empty() ? "docker" : image.source_title;
+  job.end("the guest image is " + image.name);
+  co_return image;
 }
 
 asio::awaitable<Accel> prepare_accel(const Home& home, const Image& image, State& state, Job& job) {
@@ -47,6 +47,8 @@ asio::awaitable<Accel> prepare_accel(const Home& home, const Image& image, State
   request.arch = state.arch;
   request.host = host_facts();
   request.kernel = image.kernel;
+  request.disk = image.root;
+  request.boot = image.boot;
   request.image_digest = image.digest;
   request.cache_file = home.cache / "accel.json";
   request.progress = [&job](std::string_view text) { job.begin("accel", std::string(text)); };
@@ -56,7 +58,8 @@ asio::awaitable<Accel> prepare_accel(const Home& home, const Image& image, State
   co_return choice.accel;
 }
 
-asio::awaitable<void> prepare_disks(const ProfilePaths& paths, const Image& image, State& state, Job& job) {
+asio::awaitable<void> prepare_disks(const ProfilePaths& paths, const Image& image, State& state, bool raw_root,
+                                    Job& job) {
   DataDisk data = inspect_data_disk(paths.data_disk);
   // A machine that was killed while the guest made the file system leaves a disk without header (mke2fs clears it
   // first) and without file system, which the guest would refuse for ever. We made it and it was never mounted.
@@ -85,10 +88,50 @@ asio::awaitable<void> prepare_disks(const ProfilePaths& paths, const Image& imag
   ensure_data_disk(paths.data_disk, state.data_owner, state.profile.disk);
 
   const bool same_image = state.image_digest == image.digest;
+  if (raw_root) {
+    if (same_image && fs::exists(paths.raw_root_disk)) co_return;
+    job.begin("disk", "copying the image to the root disk");
+    create_raw_root(image.root, paths.raw_root_disk, root_size);
+    job.end("the root disk is made");
+    co_return;
+  }
   if (check_overlay(paths.root_disk, image.root) == OverlayState::usable && same_image) co_return;
   job.begin("disk", "making the root disk");
-  co_await create_overlay(image.root, paths.root_disk, root_size);
+  const ByteSize size = std::max(root_size, ByteSize::bytes(fs::file_size(image.root)));
+  co_await create_overlay(image.root, paths.root_disk, size);
   job.end("the root disk is made");
+}
+
+/// The disk from which cloud-init learns who the guest is. Written only when that changed: the machine of an earlier
+/// daemon may have it open.
+void prepare_seed(const ProfilePaths& paths, const State& state, const KeySet& keys, std::pair<int, int> ports) {
+  SeedFacts facts;
+  facts.instance_id = "colima-like-" + state.data_owner;
+  facts.host_name = host_name(paths.name);
+  facts.host_address = host_from_guest;
+  facts.authorized_keys = read_file(keys.authorized_keys);
+  facts.host_private_key = read_file(keys.host_private_key);
+  facts.host_public_key = read_file(keys.host_public_key);
+  facts.data_owner = state.data_owner + "\n";
+  facts.ports = ports;
+  const std::string disk = fat_disk(seed_files(facts, built_in_recipe(), cloud_guest_files()));
+  if (read_file_if_exists(paths.seed_disk) != disk) write_atomically(paths.seed_disk, disk);
+}
+
+RosettaChoice choose_rosetta(const State& state, const Image& image) {
+  const HostFacts host = host_facts();
+  RosettaFacts facts;
+  facts.driver = state.driver;
+  facts.host_arch = host.arch;
+  facts.guest_arch = state.arch;
+  facts.macos_version = host.macos_version;
+  facts.installed = rosetta_installed(host.macos_version);
+  if (const auto kernel = image.versions.find("kernel_version"); kernel != image.versions.end())
+    facts.guest_kernel = kernel->second;
+  RosettaChoice choice = cl::choose_rosetta(rosetta_wish(state.profile), facts);
+  if (!choice.why_not.empty()) log::info("no Rosetta: {}", choice.why_not);
+  if (!choice.doubt.empty()) log::info("with Rosetta, though: {}", choice.doubt);
+  return choice;
 }
 
 }  // namespace
@@ -102,12 +145,22 @@ asio::awaitable<SshLogin> prepare_login(const ProfilePaths& paths) {
   co_return login;
 }
 
-asio::awaitable<BootPlan> prepare_boot(const Home& home, const ProfilePaths& paths, State& state, Job& job) {
+RosettaWish rosetta_wish(const Profile& profile) { return profile.rosetta ? RosettaWish::on : RosettaWish::automatic; }
+
+asio::awaitable<BootPlan> prepare_boot(const Home& home, const ProfilePaths& paths, State& state, DriverTraits driver,
+                                       Job& job) {
   state.arch = resolved_arch(state.profile, host_facts());
   make_private_directory(home.cache);
-  const Image image = co_await prepare_image(home, state, job);
-  const Accel accel = co_await prepare_accel(home, image, state, job);
-  co_await prepare_disks(paths, image, state, job);
+  const Image image = co_await prepare_image(home, paths, state, job);
+  Accel accel = Accel::hvf;
+  if (driver.always_hvf) {
+    state.accel = to_string(accel);
+    state.accel_reason.clear();
+  } else {
+    accel = co_await prepare_accel(home, image, state, job);
+  }
+  const RosettaChoice rosetta = choose_rosetta(state, image);
+  co_await prepare_disks(paths, image, state, driver.raw_root, job);
   state.image = image.name;
   state.image_digest = image.digest;
 
@@ -124,25 +177,32 @@ asio::awaitable<BootPlan> prepare_boot(const Home& home, const ProfilePaths& pat
   plan.cpus = state.profile.cpus;
   plan.nested = state.profile.nested;
   plan.memory = state.profile.memory;
+  plan.boot = image.boot;
   plan.kernel = image.kernel;
   plan.initrd = image.initrd;
-  // Its own for ever, like the data: without one the first boot of each root disk would make another.
-  std::string machine_id = state.data_owner;
-  std::erase(machine_id, '-');
-  plan.kernel_arguments = image.kernel_arguments + " systemd.machine_id=" + machine_id;
-  // Also the near end of the guest's own connections: the fewer they are, the sooner they have to be used again.
-  const auto [first_port, last_port] = ephemeral_ports(paths.name, platform::connection_ports());
-  plan.kernel_arguments += fmt::format(R"( sysctl.net.ipv4.ip_local_port_range="{} {}" sysctl.net.ipv4.tcp_tw_reuse=1)",
-                                       first_port, last_port);
-  plan.root_disk = paths.root_disk;
+  // The near end of the guest's own connections: the fewer they are, the sooner they have to be used again.
+  const auto ports = ephemeral_ports(paths.name, platform::connection_ports());
+  if (image.seed == "cloud-init") {
+    prepare_seed(paths, state, keys, ports);
+    plan.seed_disk = paths.seed_disk;
+  } else {
+    // Its own for ever, like the data: without one the first boot of each root disk would make another.
+    std::string machine_id = state.data_owner;
+    std::erase(machine_id, '-');
+    plan.kernel_arguments = image.kernel_arguments + " systemd.machine_id=" + machine_id;
+    plan.kernel_arguments += fmt::format(
+        R"( sysctl.net.ipv4.ip_local_port_range="{} {}" sysctl.net.ipv4.tcp_tw_reuse=1)", ports.first, ports.second);
+    plan.credentials = {{"colima-like.hostkey", keys.host_private_key},
+                        {"colima-like.authorized_keys", keys.authorized_keys},
+                        {"colima-like.data", owner_file},
+                        {"system.hostname", host_name_file}};
+  }
+  plan.root_disk = driver.raw_root ? paths.raw_root_disk : paths.root_disk;
   plan.data_disk = paths.data_disk;
-  plan.credentials = {{"colima-like.hostkey", keys.host_private_key},
-                      {"colima-like.authorized_keys", keys.authorized_keys},
-                      {"colima-like.data", owner_file},
-                      {"system.hostname", host_name_file}};
+  plan.rosetta = rosetta.use;
   plan.run_directory = paths.run_directory;
   plan.console_log = paths.console_log;
-  plan.driver_log = paths.driver_log;
+  plan.driver_log = driver.raw_root ? paths.log_directory / "vfkit.log" : paths.driver_log;
   co_return plan;
 }
 

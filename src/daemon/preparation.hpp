@@ -4,6 +4,7 @@
 #include "provision/ssh/session.hpp"
 #include "src/daemon/job.hpp"
 #include "vm/driver.hpp"
+#include "vm/vz/rosetta.hpp"
 
 namespace cl {
 
@@ -12,6 +13,10 @@ asio::awaitable<SshLogin> prepare_login(const ProfilePaths& paths);
 
 /// Everything a boot needs is there afterwards: image (built if it must be), keys, accelerator, disks, credentials.
 /// Writes what was chosen into `state`. Touches no running machine. The plan's lock_fd is left to the caller.
-asio::awaitable<BootPlan> prepare_boot(const Home& home, const ProfilePaths& paths, State& state, Job& job);
+asio::awaitable<BootPlan> prepare_boot(const Home& home, const ProfilePaths& paths, State& state, DriverTraits driver,
+                                       Job& job);
+
+/// What the profile says of Rosetta.
+RosettaWish rosetta_wish(const Profile& profile);
 
 }  // namespace cl

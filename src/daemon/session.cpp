@@ -8,7 +8,9 @@
 
 #include "docker/api.hpp"
 #include "docker/context.hpp"
+#include "profiles/keys.hpp"
 #include "profiles/runtime.hpp"
+#include "provision/gateway.hpp"
 #include "provision/steps.hpp"
 #include "src/base/file.hpp"
 #include "src/base/log.hpp"
@@ -21,7 +23,7 @@ namespace {
 
 constexpr auto power_off_grace = std::chrono::seconds(60);  // dockerd gives containers 10 s, under TCG more
 constexpr std::size_t console_lines = 12;
-constexpr const char* host_from_guest = "10.0.2.2";  // in QEMU's user network
+constexpr auto guest_power_off_patience = std::chrono::seconds(5);  // until its system has taken the order
 
 /// What explains a guest that did not come up: its kernel's panic and what follows, else its last lines.
 std::string console_excerpt(const fs::path& console) {
@@ -50,19 +52,33 @@ std::string reason_of(const std::exception_ptr& failure) {
   }
 }
 
+/// The result of `main`, once both have ended. When one fails the other is cancelled, and the failure thrown.
+template <class T>
+asio::awaitable<T> beside(asio::awaitable<void> other, asio::awaitable<T> main) {
+  auto executor = co_await asio::this_coro::executor;
+  auto both = asio::experimental::make_parallel_group(asio::co_spawn(executor, std::move(main), asio::deferred),
+                                                      asio::co_spawn(executor, std::move(other), asio::deferred));
+  auto [order, failure, result, other_failure] =
+      co_await both.async_wait(asio::experimental::wait_for_one_error(), asio::use_awaitable);
+  if (order[0] == 1 && other_failure) std::rethrow_exception(other_failure);
+  if (failure) std::rethrow_exception(failure);
+  if (other_failure) std::rethrow_exception(other_failure);
+  co_return std::move(result);
+}
+
 }  // namespace
 
-Session::Session(asio::any_io_executor executor, Home home, ProfilePaths paths, FileLock lock,
-                 std::unique_ptr<Driver> driver)
+Session::Session(asio::any_io_executor executor, Home home, ProfilePaths paths, FileLock lock, MakeDriver drivers)
     : executor_(executor),
       home_(std::move(home)),
       paths_(std::move(paths)),
       lock_(std::move(lock)),
-      driver_(std::move(driver)),
+      drivers_(std::move(drivers)),
       saved_(paths_.saved_directory),
       idle_timer_(executor),
       tasks_(executor) {
   if (auto saved = load_state(paths_)) state_ = std::move(*saved);
+  driver_ = drivers_(state_.driver.empty() ? "qemu" : state_.driver);
   tasks_.spawn("sleep when idle", sleep_when_idle());
   tasks_.spawn("clock", follow_clock());
 }
@@ -178,6 +194,7 @@ asio::awaitable<json::object> Session::do_start(Job& job, StartOrder order, std:
       co_await boot(job);
     }
     const bool anew = resumed && !order.wake && apply_live(wanted);
+    if (anew) co_await choose_shares_again();
     if (!resumed || anew) co_await make_ready(job);
     if (!order.wake) co_await switch_context(job, order);
     enter(VmEvent::ready);
@@ -250,6 +267,7 @@ asio::awaitable<void> Session::bring_in(Job& job, Profile wanted) {
   if (!apply_live(wanted)) co_return;
   std::exception_ptr failure;
   try {
+    co_await choose_shares_again();
     co_await make_ready(job);
   } catch (...) {
     failure = std::current_exception();
@@ -287,30 +305,60 @@ asio::awaitable<void> Session::boot(Job& job) {
     throw Error(Errc::busy, "a machine of profile '" + paths_.name + "' runs but does not answer",
                 "'colima-like stop --force' ends it, with its containers");
   saved_.discard();
+  co_await close_shares();
   // First the socket: a foreign file at its path is told before anything boots, and a client that comes early waits.
   open_forward();
 
-  BootPlan plan = co_await prepare_boot(home_, paths_, state_, job);
+  state_.driver = resolved_driver(state_.profile, host_facts());
+  driver_ = drivers_(state_.driver);
+  BootPlan plan = co_await prepare_boot(home_, paths_, state_, driver_->traits(), job);
   SshLogin login = co_await prepare_login(paths_);
   plan.lock_fd = machine_lock->fd();
+  co_await plan_boot_shares(plan);
   const Saving saving = co_await driver_->saving(plan);
   state_.fingerprint = saving.fingerprint;
   state_.not_saved = saving.why_not;
   job.begin("boot", "starting the machine");
   fs::remove(paths_.console_log);
+  save_state(lock_, paths_, state_);  // with the driver: whoever takes the machine over must know it
   machine_ = co_await driver_->boot(std::move(plan));
-  state_.driver = driver_->name();
+  host_address_.clear();
   state_.machine_pid = machine_->pid();
   save_state(lock_, paths_, state_);
   tasks_.spawn("machine", watch_machine());
+  tasks_.spawn("share servers", watch_shares());
+  settle_rosetta();
   co_await connect_guest(std::move(login));
   open_ports();
   job.end(fmt::format("the machine is started: {}, {} CPUs, {} memory, {}", state_.arch, state_.profile.cpus,
                       state_.profile.memory.str(), state_.accel));
 }
 
+/// A machine that vfkit runs without Rosetta though it was told to run it with.
+void Session::settle_rosetta() {
+  const std::string why = machine_->rosetta_refused();
+  if (why.empty()) return;
+  if (rosetta_wish(state_.profile) == RosettaWish::on)
+    throw Error(Errc::host_requirement, "Rosetta cannot be used",
+                "softwareupdate --install-rosetta --agree-to-license, or set vm.rosetta to auto")
+        .because(why);
+  notes_.push_back("without Rosetta, amd64 programs are translated by qemu-user: " + why);
+}
+
+/// Some networks are the driver's own, of others the guest alone knows.
+asio::awaitable<void> Session::find_host_address(Guest& guest) {
+  constexpr const char* usual = "192.168.64.1";  // of Apple's NAT, unless it was set otherwise
+  if (!host_address_.empty()) co_return;
+  host_address_ = driver_->traits().host_address;
+  if (!host_address_.empty()) co_return;
+  host_address_ = co_await default_gateway(guest);
+  if (!host_address_.empty()) co_return;
+  log::warn("the guest has no default gateway; taking {} for this host", usual);
+  host_address_ = usual;
+}
+
 ProvisionPlan Session::provision_plan() const {
-  HostSide host{host_from_guest, read_certificates(state_.profile.certificates)};
+  HostSide host{host_address_, read_certificates(state_.profile.certificates)};
   return {state_.data_owner, paths_.docker_socket, state_.profile.runtime, guest_files(state_.profile, host),
           state_.profile.provision};
 }
@@ -331,9 +379,11 @@ asio::awaitable<void> Session::make_ready(Job& job) {
   job.end("the guest's SSH server answers");
 
   job.begin("provision", "setting the guest up");
+  co_await find_host_address(*reached);
   ProvisionPlan plan = provision_plan();
   auto say = [&job](std::string_view doing) { job.say(std::string(doing)); };
-  const auto steps = co_await provision(*reached, std::move(plan), say);
+  // At once: Docker, whose start ends the set-up, waits for the shares.
+  const auto steps = co_await beside(settle_shares(), provision(*reached, std::move(plan), say));
   state_.data_ready = true;
   std::string changed;
   for (const StepResult& step : steps)
@@ -430,6 +480,7 @@ asio::awaitable<json::object> Session::do_take_over(Job& job) {
                   "'colima-like stop --force' ends it, with its containers");
     state_.machine_pid = machine_->pid();
     tasks_.spawn("machine", watch_machine());
+  tasks_.spawn("share servers", watch_shares());
     // A daemon may have been killed while it suspended or resumed the machine: whatever it saved is void now.
     saved_.discard();
     co_await machine_->resume();
@@ -438,6 +489,11 @@ asio::awaitable<json::object> Session::do_take_over(Job& job) {
     open_forward();
     open_ports();
     job.end("took over the running machine");
+    try {
+      co_await choose_shares_again();
+    } catch (const Error& error) {
+      notes_.push_back(one_line(error));
+    }
     co_await make_ready(job);
     enter(VmEvent::ready);
   } catch (...) {
@@ -466,6 +522,7 @@ asio::awaitable<void> Session::watch_machine() {
 
 asio::awaitable<void> Session::tear_down(std::string reason) {
   co_await close_forwards();
+  co_await close_shares();
   if (link_) co_await link_->stop();
   link_.reset();
   if (ports_link_) co_await ports_link_->stop();
@@ -477,6 +534,10 @@ asio::awaitable<void> Session::tear_down(std::string reason) {
     if (entry.path() != paths_.control_socket) fs::remove(entry.path());
   co_await restore_context();
   state_.machine_pid = 0;
+  if (!saved_.exists()) {
+    state_.shares.clear();
+    state_.share_devices.clear();
+  }
   if (vm_state_ == VmState::stopped) co_return;
   if (vm_state_ == VmState::suspended) co_return enter(VmEvent::discarded);
   // Interrupted while it resumed: what is saved was not used and still stands.
@@ -515,6 +576,21 @@ asio::awaitable<json::object> Session::do_stop(Job& job, bool force, std::shared
   co_return json::object{};
 }
 
+/// Over SSH, since not every guest hears its power button; what fails here is left to that.
+asio::awaitable<void> Session::ask_guest_to_power_off() {
+  auto ask = [](std::shared_ptr<GuestLink> link) -> asio::awaitable<void> {
+    const auto reached = co_await link->guest(guest_power_off_patience);
+    // Not by itself: it ends the session's sshd, perhaps before that has told how the command ended.
+    co_await run_in_guest(*reached, "{ sleep 0.1; systemctl poweroff; } </dev/null >/dev/null 2>&1 &", "");
+  };
+  if (!link_ || !link_->connected()) co_return;
+  try {
+    co_await with_timeout(guest_power_off_patience, "asking the guest to power off", ask(link_));
+  } catch (const Error& error) {
+    log::info("{}", one_line(error));
+  }
+}
+
 asio::awaitable<void> Session::power_off(Job& job, bool force) {
   // A stop that was begun is finished: half a stop helps nobody.
   co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
@@ -524,6 +600,7 @@ asio::awaitable<void> Session::power_off(Job& job, bool force) {
   if (paused && !force) co_await machine_->resume();  // to hear the power button
   job.begin("stop",
             force ? "ending the machine" : fmt::format("powering off (ended after {} s)", power_off_grace.count()));
+  if (!force && driver_->traits().weak_button) co_await ask_guest_to_power_off();
   const bool by_itself = co_await stop_machine(*machine_, force ? std::chrono::seconds(0) : power_off_grace);
   job.end(by_itself ? "the machine is powered off" : "the machine is ended");
   co_await tear_down({});
@@ -589,6 +666,7 @@ asio::awaitable<std::shared_ptr<Guest>> Session::guest() {
 asio::awaitable<void> Session::detach() {
   if (job_ && !job_->done()) job_->cancel();
   co_await close_forwards();
+  co_await close_shares();
   if (link_) co_await link_->stop();
   if (ports_link_) co_await ports_link_->stop();
   co_await tasks_.stop();

@@ -6,17 +6,22 @@
 #include <optional>
 #include <string>
 
+#include "docker/bind_check.hpp"
 #include "docker/context.hpp"
 #include "docker/gated_stream.hpp"
 #include "docker/port_forward.hpp"
+#include "docker/share_events.hpp"
 #include "docker/socket_forward.hpp"
 #include "profiles/state.hpp"
 #include "profiles/store.hpp"
 #include "provision/steps.hpp"
 #include "src/base/file_lock.hpp"
 #include "src/base/task_group.hpp"
+#include "src/daemon/drivers.hpp"
 #include "src/daemon/guest_link.hpp"
 #include "src/daemon/job.hpp"
+#include "src/daemon/share_choice.hpp"
+#include "src/daemon/shares.hpp"
 #include "vm/driver.hpp"
 #include "vm/lifecycle.hpp"
 #include "vm/saved_machine.hpp"
@@ -36,7 +41,7 @@ struct StartOrder {
 /// Long work runs as a Job that any number of commands watch; there is one at a time.
 class Session {
  public:
-  Session(asio::any_io_executor executor, Home home, ProfilePaths paths, FileLock lock, std::unique_ptr<Driver> driver);
+  Session(asio::any_io_executor executor, Home home, ProfilePaths paths, FileLock lock, MakeDriver drivers);
 
   /// The job that starts the machine (or the one that already does). For a machine that runs, it ends at once.
   /// Waits for a stop that is under way. Throws Error{busy} during a delete.
@@ -114,12 +119,23 @@ class Session {
   asio::awaitable<void> load_saved(Job& job);
   asio::awaitable<void> unpause(Job& job);
   asio::awaitable<void> let_go(bool parked);
+  asio::awaitable<void> plan_boot_shares(BootPlan& plan);
+  void add_share_devices(BootPlan& plan) const;
+  asio::awaitable<void> choose_shares_again();
+  asio::awaitable<void> settle_shares();
+  asio::awaitable<void> bring_shares_back();
+  asio::awaitable<void> close_shares();
+  asio::awaitable<void> watch_shares();
+  BindRules bind_rules() const;
   void require_space();
   asio::awaitable<void> wake();
   SavedFacts saved_facts() const;
   void open_forward();
   asio::awaitable<std::unique_ptr<ByteStream>> open_engine();
   asio::awaitable<void> make_ready(Job& job);
+  void settle_rosetta();
+  asio::awaitable<void> find_host_address(Guest& guest);
+  asio::awaitable<void> ask_guest_to_power_off();
   asio::awaitable<void> power_off(Job& job, bool force);
   asio::awaitable<void> end_unreachable(Job& job, bool force);
   asio::awaitable<void> switch_context(Job& job, const StartOrder& order);
@@ -135,6 +151,9 @@ class Session {
   asio::awaitable<std::shared_ptr<Guest>> reach_guest();
   void open_ports();
   asio::awaitable<void> settle_ports();
+  void open_events();
+  void update_events();
+  std::vector<SharedTree> shared_trees() const;
   void connect_ports();
   asio::awaitable<void> close_forwards();
   void enter(VmEvent event, std::string reason = {});
@@ -144,19 +163,24 @@ class Session {
   Home home_;
   ProfilePaths paths_;
   FileLock lock_;
-  std::unique_ptr<Driver> driver_;
+  MakeDriver drivers_;
+  std::unique_ptr<Driver> driver_;  ///< of the last machine; another one only with a boot
   VmState vm_state_ = VmState::stopped;
   State state_;
   SavedMachine saved_;
   std::vector<std::string> notes_;
   std::shared_ptr<Job> job_;
   std::shared_ptr<Machine> machine_;
+  std::string host_address_;         ///< in the guest's network
   std::optional<ExitReason> ended_;  ///< why machine_ is gone, until it is torn down
   SshLogin login_;
   std::shared_ptr<GuestLink> link_;
   std::shared_ptr<GuestLink> ports_link_;  ///< a session of its own for what published ports carry
   std::unique_ptr<SocketForward> forward_;
   std::unique_ptr<PortForward> ports_;
+  ShareHost share_host_;  ///< as it was looked at last
+  std::unique_ptr<GuestShares> shares_;
+  std::unique_ptr<ShareEvents> events_;
   std::function<void()> on_idle_;
   int uses_ = 0;
   Clock::time_point last_use_{};

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "docker/api.hpp"
-#include "docker/bind_check.hpp"
 #include "docker/context.hpp"
 #include "profiles/runtime.hpp"
 #include "src/base/log.hpp"
@@ -80,7 +79,7 @@ void Session::open_forward() {
     if (ports_) co_await ports_->settled();
   };
   gates->check = [this](std::string_view body) {
-    if (state_.profile.check_binds) check_binds(body, BindRules{{}, paths_.docker_socket});
+    if (state_.profile.check_binds) check_binds(body, bind_rules());
   };
   auto open = [this, gates]() -> asio::awaitable<std::unique_ptr<ByteStream>> {
     auto stream = co_await open_engine();
@@ -107,16 +106,50 @@ void Session::open_ports() {
     state_.port_problems = ports_->problems();
     save_state(lock_, paths_, state_);
   };
+  config.on_containers = [this](const boost::json::array& containers) {
+    if (events_) events_->set_containers(containers);
+  };
+  open_events();
   ports_ = std::make_unique<PortForward>(executor_, std::move(config));
+}
+
+/// Of shared folders, for containers that watch files; follows the containers that ports_ is told of.
+void Session::open_events() {
+  ShareEvents::Config config;
+  config.guest = [this] { return reach_guest(); };
+  config.excluded = {home_.profiles, home_.cache};
+  config.on_change = [this] {
+    const ShareEvents::Report& now = events_->report();
+    state_.event_folders = static_cast<int>(now.folders);
+    state_.event_precision = now.precision;
+    state_.event_problem = now.remedy.empty() ? now.problem : now.problem + "; " + now.remedy;
+    save_state(lock_, paths_, state_);
+  };
+  events_ = std::make_unique<ShareEvents>(executor_, std::move(config));
+  update_events();
+}
+
+/// Also of shares that are not there at the moment: they may come back.
+std::vector<SharedTree> Session::shared_trees() const {
+  std::vector<SharedTree> trees;
+  for (const ShareState& share : state_.shares) trees.push_back({share.location, share.mount_point});
+  return trees;
+}
+
+/// As the profile and its shares are now.
+void Session::update_events() {
+  if (events_) events_->set_shares(state_.profile.file_events ? shared_trees() : std::vector<SharedTree>{});
 }
 
 /// The profile's rules, which may have changed, and the ports of containers that came back by themselves.
 asio::awaitable<void> Session::settle_ports() {
+  update_events();
   if (ports_) co_await ports_->set_rules(port_rules(state_.profile));
 }
 
 /// What comes in on published ports is carried by link_ until this is connected.
 void Session::connect_ports() {
+  if (events_) events_->resume();
   const auto ports = machine_->ssh_ports();
   if (!ports_link_ && ports.size() > 1) ports_link_ = link_to(ports[1], {});
 }
@@ -126,6 +159,11 @@ asio::awaitable<void> Session::close_forwards() {
   forward_.reset();
   if (ports_) co_await ports_->stop();
   ports_.reset();
+  if (events_) co_await events_->stop();
+  events_.reset();
+  state_.event_folders = 0;
+  state_.event_precision.clear();
+  state_.event_problem.clear();
   state_.port_problems.clear();
 }
 

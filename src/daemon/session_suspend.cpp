@@ -78,6 +78,7 @@ asio::awaitable<json::object> Session::do_suspend(Job& job, std::shared_ptr<Job>
   } catch (const Error& error) {
     log::warn("{}", one_line(error));
   }
+  if (events_) co_await events_->pause();
   if (ports_link_) co_await ports_link_->stop();
   ports_link_.reset();
   const bool parked = co_await link_->park();
@@ -137,6 +138,7 @@ asio::awaitable<void> Session::let_go(bool parked) {
   if (parked) {
     co_await link_->drained();
   } else {
+    co_await close_shares();
     co_await link_->stop();
     link_.reset();
   }
@@ -287,7 +289,8 @@ asio::awaitable<void> Session::load_saved(Job& job) {
   if (!machine_lock) throw Error(Errc::busy, "a machine of profile '" + paths_.name + "' still runs");
   open_forward();
 
-  BootPlan plan = co_await prepare_boot(home_, paths_, state_, job);
+  BootPlan plan = co_await prepare_boot(home_, paths_, state_, driver_->traits(), job);
+  add_share_devices(plan);
   facts.hypervisor = (co_await driver_->saving(plan)).fingerprint;
   facts.image = state_.image_digest;
   if (const auto why = saved_.unusable(facts)) throw Error(Errc::io, *why);
@@ -297,6 +300,7 @@ asio::awaitable<void> Session::load_saved(Job& job) {
   machine_ = co_await driver_->boot(std::move(plan));
   state_.machine_pid = machine_->pid();
   tasks_.spawn("machine", watch_machine());
+  tasks_.spawn("share servers", watch_shares());
 
   const bool session_lives = link_ && link_->connected();
   if (session_lives) co_await link_->plug();
@@ -310,6 +314,7 @@ asio::awaitable<void> Session::load_saved(Job& job) {
   } else {
     SshLogin login = co_await prepare_login(paths_);
     co_await connect_guest(std::move(login));
+    co_await bring_shares_back();
   }
   open_ports();
   connect_ports();

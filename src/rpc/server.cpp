@@ -1,6 +1,7 @@
 #include "src/rpc/server.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -24,6 +25,14 @@ Server::Server(asio::any_io_executor executor, const FileLock&, std::filesystem:
 
 Server::~Server() { ::unlink(path_.c_str()); }
 
+bool Server::close_if_unused() {
+  pollfd waiting{acceptor_.native_handle(), POLLIN, 0};
+  if (connections_ > 0 || ::poll(&waiting, 1, 0) != 0) return false;
+  error_code ignored;
+  acceptor_.close(ignored);
+  return true;
+}
+
 asio::awaitable<void> Server::stop() {
   error_code ignored;
   acceptor_.close(ignored);
@@ -40,6 +49,7 @@ asio::awaitable<void> Server::accept() {
       continue;
     }
     ::fcntl(socket.native_handle(), F_SETFD, FD_CLOEXEC);
+    ++connections_;  // now: its task begins a moment later
     tasks_.spawn("control connection", serve(std::move(socket)));
   }
 }
@@ -47,7 +57,7 @@ asio::awaitable<void> Server::accept() {
 asio::awaitable<void> Server::serve(Socket socket) {
   struct Count {
     Server& server;
-    explicit Count(Server& s) : server(s) { ++server.connections_; }
+    explicit Count(Server& s) : server(s) {}
     ~Count() {
       --server.connections_;
       if (server.on_disconnect_) server.on_disconnect_();

@@ -24,6 +24,9 @@ class Server {
   std::size_t connections() const noexcept { return connections_; }
   /// Called whenever a connection has ended.
   void on_disconnect(std::function<void()> callback) { on_disconnect_ = std::move(callback); }
+  /// Stops listening unless a connection is being served or waits to be: false then. Who connects later finds nobody,
+  /// and nobody is hung up on.
+  bool close_if_unused();
   /// Stops listening, ends every connection and waits for that.
   asio::awaitable<void> stop();
 

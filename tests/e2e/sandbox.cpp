@@ -232,7 +232,7 @@ std::string Sandbox::process_list() const {
 void Sandbox::show_logs() const {
   std::error_code ec;
   for (const auto& entry : fs::directory_iterator(home(), ec))
-    for (const char* log : {"daemon.log", "console.log", "qemu.log"}) {
+    for (const char* log : {"daemon.log", "console.log", "qemu.log", "vfkit.log"}) {
       const fs::path file = entry.path() / "log" / log;
       if (fs::exists(file)) std::cerr << "--- the end of " << file.string() << "\n" << tail_lines(file, 40) << "\n";
     }
@@ -249,10 +249,11 @@ void Sandbox::expect_no_sanitizer_report() const {
   }
 }
 
-bool any_listens_on_ip(const std::vector<pid_t>& pids) {
+bool any_listens_on_ip(const std::vector<pid_t>& pids, bool udp_too) {
   // The inode of each listening TCP (state 0A) and bound, unconnected UDP (07) socket of this host.
   std::set<std::string> listening;
   for (const auto& [table, state] : {std::pair{"tcp", "0A"}, {"tcp6", "0A"}, {"udp", "07"}, {"udp6", "07"}}) {
+    if (!udp_too && std::string_view(table).starts_with("udp")) continue;
     std::istringstream lines(read_proc(std::string("/proc/net/") + table));
     std::string line;
     std::getline(lines, line);

@@ -86,8 +86,9 @@ class Sandbox {
   UniqueFd keeper_pipe_;
 };
 
-/// Whether some process in `pids` listens on TCP or has a bound UDP socket.
-bool any_listens_on_ip(const std::vector<pid_t>& pids);
+/// Whether some process in `pids` listens on TCP or has a bound UDP socket. `udp_too` false for a QEMU whose guest just
+/// asked for names or the time: for each such question it has a UDP socket for a while.
+bool any_listens_on_ip(const std::vector<pid_t>& pids, bool udp_too = true);
 bool alive(pid_t pid);
 /// A program, made to look as if it were not installed, for the command that is run through this prefix: in a mount
 /// namespace of its own something that cannot be run covers it. Empty where the kernel lets us make none.

@@ -81,6 +81,11 @@ class FakeMachine : public Machine {
     process_->end({false, "QEMU was killed by signal 9"});
   }
 
+  asio::awaitable<std::string> share_lost() override {
+    co_await exited();
+    co_return std::string();
+  }
+
   asio::awaitable<ExitReason> exited() override {
     auto process = process_;
     Event ended(co_await asio::this_coro::executor);

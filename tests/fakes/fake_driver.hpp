@@ -30,6 +30,7 @@ class FakeDriver : public Driver {
   explicit FakeDriver(FakeBehaviour behaviour = {}) : behaviour(behaviour) {}
 
   std::string_view name() const noexcept override { return "fake"; }
+  DriverTraits traits() const override { return {}; }
   asio::awaitable<std::unique_ptr<Machine>> boot(BootPlan plan) override;
   asio::awaitable<Saving> saving(BootPlan plan) override;
   asio::awaitable<std::unique_ptr<Machine>> attach(std::filesystem::path run_directory) override;

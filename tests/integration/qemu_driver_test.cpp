@@ -11,11 +11,13 @@
 
 #include "src/base/file.hpp"
 #include "src/base/file_lock.hpp"
+#include "src/base/platform.hpp"
 #include "tests/support/run.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "vm/disk.hpp"
 #include "vm/qemu/command_line.hpp"
 #include "vm/qemu/qmp_client.hpp"
+#include "vm/qemu/virtiofsd.hpp"
 
 namespace cl {
 namespace {
@@ -247,6 +249,123 @@ TEST_F(QemuMachines, LeaveNoProcessWhenTheirBootIsCancelled) {
     co_return outcome;
   };
   EXPECT_EQ(test::run(work()), "booting took too long");
+}
+
+class QemuShares : public QemuMachines {
+ protected:
+  void SetUp() override {
+    QemuMachines::SetUp();
+    const char* cache = std::getenv("HOME");
+    server_ = find_virtiofsd(std::filesystem::path(cache != nullptr ? cache : "/") / ".cache/colima-like/tools/bin");
+    if (!server_) GTEST_SKIP() << "there is no virtiofsd on this host: scripts/setup --virtiofsd";
+    for (const char* name : {"one", "two, with a comma"}) std::filesystem::create_directory(home_ / name);
+  }
+  asio::awaitable<BootPlan> with_shares() {
+    BootPlan wanted = co_await plan();
+    wanted.shares = {{"share0", home_ / "one", false}, {"share1", home_ / "two, with a comma", true}};
+    wanted.share_server = *server_;
+    co_return wanted;
+  }
+  std::filesystem::path lock_of(const char* tag) const { return share_lock(run_directory(), tag); }
+  bool served(const char* tag) const { return FileLock::is_held(lock_of(tag)); }
+  asio::awaitable<void> until_unserved() {
+    while (served("share0") || served("share1")) co_await sleep_for(5ms);
+  }
+
+  std::optional<std::filesystem::path> server_;
+};
+
+TEST_F(QemuShares, AreServedAsLongAsTheMachineLives) {
+  auto work = [&]() -> asio::awaitable<bool> {
+    BootPlan wanted = co_await with_shares();
+    auto machine = co_await driver_.boot(std::move(wanted));
+    pid_ = machine->pid();
+    const bool both = served("share0") && served("share1");
+    machine->kill();
+    co_await machine->exited();
+    const std::string lost = co_await machine->share_lost();
+    EXPECT_EQ(lost, "") << "the end of the machine is no loss";
+    co_await until_unserved();
+    co_return both;
+  };
+  EXPECT_TRUE(test::run(work()));
+  pid_ = 0;
+}
+
+TEST_F(QemuShares, ADeadServerIsToldAlsoToWhoTakesTheMachineOver) {
+  auto work = [&]() -> asio::awaitable<std::vector<std::string>> {
+    BootPlan wanted = co_await with_shares();
+    auto machine = co_await driver_.boot(std::move(wanted));
+    pid_ = machine->pid();
+    std::vector<std::string> lost;
+    while (const pid_t server = platform::process_with_open(lock_of("share1"))) ::kill(server, SIGKILL);
+    lost.push_back(co_await machine->share_lost());
+    machine.reset();
+    machine = co_await driver_.attach(run_directory());
+    lost.push_back(co_await machine->share_lost());
+    while (const pid_t server = platform::process_with_open(lock_of("share0"))) ::kill(server, SIGKILL);
+    lost.push_back(co_await machine->share_lost());
+    machine->kill();
+    co_await machine->exited();
+    co_return lost;
+  };
+  EXPECT_EQ(test::run(work(), 20s), (std::vector<std::string>{"share1", "share1", "share0"}));
+  pid_ = 0;
+}
+
+TEST_F(QemuShares, GoWithABootThatFails) {
+  auto work = [&]() -> asio::awaitable<std::string> {
+    BootPlan wanted = co_await with_shares();
+    wanted.kernel = home_ / "secret";  // no kernel at all
+    std::string failure;
+    try {
+      co_await driver_.boot(std::move(wanted));
+    } catch (const Error& error) {
+      failure = one_line(error);
+    }
+    co_await until_unserved();
+    co_return failure;
+  };
+  EXPECT_NE(test::run(work()).find("QEMU did not start"), std::string::npos);
+}
+
+TEST_F(QemuShares, AFolderThatIsNotThereIsNamed) {
+  auto work = [&]() -> asio::awaitable<std::string> {
+    BootPlan wanted = co_await with_shares();
+    std::filesystem::remove(home_ / "one");
+    try {
+      co_await driver_.boot(std::move(wanted));
+    } catch (const Error& error) {
+      co_return one_line(error);
+    }
+    co_return std::string();
+  };
+  const std::string failure = test::run(work(), 30s);
+  EXPECT_NE(failure.find("one does not exist"), std::string::npos) << failure;
+}
+
+TEST_F(QemuShares, AreSavedAndLoadedWithTheMachine) {
+  auto work = [&]() -> asio::awaitable<Saving> {
+    BootPlan wanted = co_await with_shares(), again = wanted, question = wanted;
+    Saving saving = co_await driver_.saving(std::move(question));
+    auto machine = co_await driver_.boot(std::move(wanted));
+    pid_ = machine->pid();
+    co_await machine->pause();
+    co_await machine->save(home_ / "memory");
+    co_await until_unserved();
+    again.incoming = true;
+    machine = co_await driver_.boot(std::move(again));
+    pid_ = machine->pid();
+    co_await machine->load(home_ / "memory");
+    co_await machine->resume();
+    EXPECT_TRUE(served("share0"));
+    machine->kill();
+    co_await machine->exited();
+    co_return saving;
+  };
+  const Saving saving = test::run(work(), 30s);
+  EXPECT_NE(saving.fingerprint, "") << saving.why_not;
+  pid_ = 0;
 }
 
 }  // namespace

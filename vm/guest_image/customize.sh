@@ -21,6 +21,39 @@ mv "$moddir" "$root/usr/lib/modules/$kver"
 # Unpacked modules load several times faster than .xz on an emulated CPU.
 find "$root/usr/lib/modules/$kver" -name '*.ko.xz' | sed "s|^$root||" > list
 in_root sh -c 'while read -r f; do /usr/lib/apt/apt-helper cat-file "$f" > "${f%.xz}" && rm "$f"; done < /tmp/k/list'
+
+# --- a module of our own: file events of the host's folders (its source says what it does) ---------------------------------
+# What builds it is only unpacked, and taken away again. Without the module the guest tells watchers less exactly, so that
+# this may fail: a mirror that is in the middle of an update, a kernel that has changed.
+build_module() {
+    source=/usr/src/colima-like-file-events
+    mkdir t
+    cd t
+    # The headers by name: what they depend on is the kernel itself and what makes an initrd.
+    release=${kver%%-*}
+    tools=$(APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get -s install --no-install-recommends gcc make "linux-kbuild-$release" | sed -n 's/^Inst \([^ ]*\) .*/\1/p')
+    [ -n "$tools" ] || return 1
+    APT_CONFIG=$MMDEBSTRAP_APT_CONFIG apt-get download $tools "linux-headers-$kver" "linux-headers-$release-common" >&2 || return 1
+    for deb in *.deb; do
+        dpkg-deb --fsys-tarfile "$deb" | tar -t | while read -r name; do
+            [ -e "$root/$name" ] || [ -L "$root/$name" ] || echo "$name"
+        done >> ../unpacked
+        dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$root" --keep-directory-symlink || return 1
+    done
+    in_root ldconfig && in_root make -s -C "/usr/src/linux-headers-$kver" M=$source modules >&2 || return 1
+    in_root sh -c "strip --strip-debug $source/*.ko" || return 1
+    mkdir -p "$root/usr/lib/modules/$kver/extra"
+    mv "$root$source"/*.ko "$root/usr/lib/modules/$kver/extra/"
+}
+if ! build_module; then echo "the module for file events cannot be built: programs that watch files are told less exactly" >&2; fi
+cd "$root"
+if [ -e tmp/k/unpacked ]; then
+    grep -v '/$' tmp/k/unpacked | tr '\n' '\0' | xargs -0 rm -f
+    grep '/$' tmp/k/unpacked | sort -ru | tr '\n' '\0' | xargs -0 rmdir --ignore-fail-on-non-empty || :
+    in_root ldconfig
+fi
+find usr/src/colima-like-file-events -type f ! -name '*.c' ! -name Kbuild -delete
+cd "$root/tmp/k"
 in_root depmod "$kver"
 
 # The uncompressed kernel inside a bzImage (payload fields of the x86 boot protocol) boots by PVH; decompressing it costs an
@@ -75,7 +108,8 @@ wants=$root/etc/systemd/system/multi-user.target.wants
 rm -rf "$root"/etc/systemd/system/*.wants "$root"/etc/systemd/system/sockets.target.wants
 mkdir -p "$wants" "$root/etc/systemd/system/sockets.target.wants"
 ln -sfn /usr/lib/systemd/system/multi-user.target "$root/etc/systemd/system/default.target"
-for u in colima-like-ssh@0 colima-like-net colima-like-power colima-like-late; do
+ln -sfn /usr/lib/systemd/system/colima-like-vsock.socket "$root/etc/systemd/system/sockets.target.wants/"
+for u in colima-like-ssh@0 colima-like-net colima-like-power colima-like-late colima-like-shares; do
     ln -sfn "/usr/lib/systemd/system/$(echo $u | sed 's/@.*/@/').service" "$wants/$u.service"
 done
 ln -sfn /usr/lib/systemd/system/colima-like-data.service "$wants/"

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <cstdint>
+#include <set>
 
 #include "src/base/platform.hpp"
 #include "vm/qemu/binary.hpp"
@@ -34,6 +34,9 @@ void add_machine(Words& words, const BootPlan& plan, const QemuHost& host) {
   // QEMU does not write the guest's memory to a file.
   machine += x86 ? ",vmport=off,hpet=off,i8042=off,sata=off,smbus=off,usb=off" : ",gic-version=max";
   machine += ",dump-guest-core=off,mem-merge=off";
+  // The servers of shares read and write in the guest's memory.
+  if (!plan.shares.empty()) machine += ",memory-backend=memory";
+  if (x86 && plan.boot == "efi") machine += ",pflash0=firmware";
   if (!x86 && plan.nested) machine += ",virtualization=on";
   words.add("-machine", machine);
   // Both CPU models have it by themselves; who does not ask for it has that much less of the host's KVM in reach.
@@ -56,6 +59,18 @@ void add_machine(Words& words, const BootPlan& plan, const QemuHost& host) {
   if (x86) words.add("-device", "vmgenid,guid=auto");
 }
 
+/// The disk's own loader: SeaBIOS is QEMU's default on PCs and needs no file, EFI is firmware of the host's. It keeps
+/// no variables: what it has to start is found by its name on the disk.
+void add_firmware(Words& words, const BootPlan& plan, const QemuHost& host) {
+  if (plan.boot == "bios") return;
+  if (plan.arch == "aarch64") {
+    words.add("-bios", host.firmware.string());
+    return;
+  }
+  words.add("-blockdev", "driver=file,node-name=firmware-file,read-only=on,filename=" + path_value(host.firmware));
+  words.add("-blockdev", "driver=raw,node-name=firmware,file=firmware-file,read-only=on");
+}
+
 void add_kernel(Words& words, const BootPlan& plan) {
   words.add("-kernel", plan.kernel.string());
   if (!plan.initrd.empty()) words.add("-initrd", plan.initrd.string());
@@ -76,11 +91,16 @@ void add_disks(Words& words, const BootPlan& plan) {
   words.add("-object", "iothread,id=disks");
   words.add("-blockdev", "driver=file,node-name=root-file,discard=unmap,filename=" + path_value(plan.root_disk));
   words.add("-blockdev", "driver=qcow2,node-name=root,file=root-file,discard=unmap,detect-zeroes=unmap");
-  words.add("-device", "virtio-blk-pci,drive=root,iothread=disks,serial=colima-like-root");
+  const std::string_view first = plan.boot == "direct" ? "" : ",bootindex=0";
+  words.add("-device", fmt::format("virtio-blk-pci,drive=root,iothread=disks,serial=colima-like-root{}", first));
   if (plan.data_disk.empty()) return;
   words.add("-blockdev", "driver=file,node-name=data-file,discard=unmap,filename=" + path_value(plan.data_disk));
   words.add("-blockdev", "driver=raw,node-name=data,file=data-file,discard=unmap,detect-zeroes=unmap");
   words.add("-device", "virtio-blk-pci,drive=data,iothread=disks,serial=colima-like-data");
+  if (plan.seed_disk.empty()) return;
+  words.add("-blockdev", "driver=file,node-name=seed-file,read-only=on,filename=" + path_value(plan.seed_disk));
+  words.add("-blockdev", "driver=raw,node-name=seed,file=seed-file,read-only=on");
+  words.add("-device", "virtio-blk-pci,drive=seed,serial=colima-like-seed");
 }
 
 void add_channels(Words& words, const BootPlan& plan) {
@@ -110,6 +130,16 @@ void add_channels(Words& words, const BootPlan& plan) {
             "chardev=qmp,mode=control");
 }
 
+void add_shares(Words& words, const BootPlan& plan) {
+  if (plan.shares.empty()) return;
+  words.add("-object", fmt::format("memory-backend-memfd,id=memory,size={}M,share=on", plan.memory.whole_mib()));
+  for (const BootShare& share : plan.shares) {
+    words.add("-chardev",
+              fmt::format("socket,id={},path={}", share.tag, path_value(share_socket(plan.run_directory, share.tag))));
+    words.add("-device", fmt::format("vhost-user-fs-pci,chardev={0},tag={0},queue-size=1024", share.tag));
+  }
+}
+
 void add_credentials(Words& words, const BootPlan& plan) {
   constexpr std::string_view folder = "opt/io.systemd.credentials/";
   constexpr std::size_t longest = 55;  // FW_CFG_MAX_FILE_PATH less its NUL
@@ -118,6 +148,22 @@ void add_credentials(Words& words, const BootPlan& plan) {
     if (name.size() > longest || credential.name.find_first_of(",/") != std::string::npos)
       throw Error(Errc::invalid_config, "'" + credential.name + "' cannot be the name of a credential");
     words.add("-fw_cfg", "name=" + name + ",file=" + path_value(credential.file));
+  }
+}
+
+void check_shares(const BootPlan& plan) {
+  constexpr std::size_t longest = 36;  // of a tag, in the device's configuration space
+  constexpr std::string_view allowed = "abcdefghijklmnopqrstuvwxyz0123456789-";
+  std::set<std::string> tags;
+  for (const BootShare& share : plan.shares) {
+    const bool sound = !share.tag.empty() && share.tag.size() <= longest && share.tag[0] >= 'a' &&
+                       share.tag.find_first_not_of(allowed) == std::string::npos;
+    if (!sound || !tags.insert(share.tag).second)
+      throw Error(Errc::invalid_config, "'" + share.tag + "' cannot be the tag of a share");
+    if (const fs::path socket = share_socket(plan.run_directory, share.tag);
+        socket.native().size() > platform::max_socket_path())
+      throw Error(Errc::invalid_config, "the path " + socket.string() + " is too long for a unix socket",
+                  "use a shorter profile name or a shorter COLIMA_LIKE_HOME");
   }
 }
 
@@ -131,9 +177,18 @@ void check(const BootPlan& plan) {
                 fmt::format("the path {} is too long for a unix socket, which may have {} bytes", longest.string(),
                             platform::max_socket_path()),
                 "use a shorter profile name or a shorter COLIMA_LIKE_HOME");
+  check_shares(plan);
 }
 
 }  // namespace
+
+fs::path share_socket(const fs::path& run_directory, std::string_view tag) {
+  return run_directory / (std::string(tag) + ".sock");
+}
+
+fs::path share_lock(const fs::path& run_directory, std::string_view tag) {
+  return run_directory / (std::string(tag) + ".lock");
+}
 
 fs::path qmp_socket(const fs::path& run_directory) { return run_directory / "qmp.sock"; }
 
@@ -154,12 +209,6 @@ std::string escape_option(std::string_view text) {
   return escaped;
 }
 
-std::string mac_address(std::string_view name) {
-  std::uint32_t hash = 2166136261U;  // FNV-1a
-  for (const unsigned char c : name) hash = (hash ^ c) * 16777619U;
-  return fmt::format("52:54:00:{:02x}:{:02x}:{:02x}", (hash >> 16) & 0xff, (hash >> 8) & 0xff, hash & 0xff);
-}
-
 std::vector<std::string> qemu_command_line(const BootPlan& plan, const QemuHost& host) {
   check(plan);
   Words words;
@@ -168,7 +217,10 @@ std::vector<std::string> qemu_command_line(const BootPlan& plan, const QemuHost&
   words.add("-nodefaults", "-no-user-config", "-display", "none", "-msg", "timestamp=on");
   if (host.sandbox) words.add("-sandbox", std::string(sandbox_option));
   add_machine(words, plan, host);
-  add_kernel(words, plan);
+  if (plan.boot == "direct")
+    add_kernel(words, plan);
+  else
+    add_firmware(words, plan, host);
   add_disks(words, plan);
   words.add("-object", "rng-random,id=entropy,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=entropy");
   // Pages that the guest frees go back to the host by themselves.
@@ -176,6 +228,7 @@ std::vector<std::string> qemu_command_line(const BootPlan& plan, const QemuHost&
   // No boot ROM: nothing boots from the network, and not every distribution installs it.
   words.add("-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile=,mac=" + mac_address(plan.name));
   add_channels(words, plan);
+  add_shares(words, plan);
   add_credentials(words, plan);
   if (plan.incoming) words.add("-incoming", "defer");
   return words.take();

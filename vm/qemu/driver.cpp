@@ -13,7 +13,9 @@
 #include "vm/hash.hpp"
 #include "vm/qemu/binary.hpp"
 #include "vm/qemu/command_line.hpp"
+#include "vm/qemu/firmware.hpp"
 #include "vm/qemu/machine.hpp"
+#include "vm/qemu/virtiofsd.hpp"
 
 namespace cl {
 namespace fs = std::filesystem;
@@ -73,6 +75,12 @@ asio::awaitable<Control> first_contact(Child& child, fs::path socket, std::chron
   co_return std::move(control);
 }
 
+QemuHost host_for(const BootPlan& plan, const QemuBinary& qemu) {
+  QemuHost host{qemu.path, qemu.sandbox, {}, {}};
+  if (plan.boot == "efi") host.firmware = find_firmware(plan.arch, qemu.path);
+  return host;
+}
+
 std::string status_of(const json::value& reply) {
   const json::value* status = reply.is_object() ? reply.get_object().if_contains("status") : nullptr;
   return status != nullptr && status->is_string() ? std::string(status->get_string()) : std::string("unknown");
@@ -105,11 +113,17 @@ ExitReason qemu_exit_reason(std::string_view reason, std::optional<ExitStatus> s
   return {false, "QEMU is gone without a word: it was killed, or it crashed"};
 }
 
+DriverTraits QemuDriver::traits() const {
+  DriverTraits traits;
+  traits.host_address = "10.0.2.2";  // in QEMU's user network
+  return traits;
+}
+
 asio::awaitable<std::unique_ptr<Machine>> QemuDriver::boot(BootPlan plan) {
   auto executor = co_await asio::this_coro::executor;
   const std::string arch = plan.arch;
   const QemuBinary qemu = co_await find_qemu(arch);
-  const QemuHost host{qemu.path, qemu.sandbox, {}};
+  const QemuHost host = host_for(plan, qemu);
 
   Command command;
   command.argv = qemu_command_line(plan, host);
@@ -124,11 +138,19 @@ asio::awaitable<std::unique_ptr<Machine>> QemuDriver::boot(BootPlan plan) {
   std::error_code ec;
   const std::uintmax_t log_size = fs::file_size(plan.driver_log, ec);
   remove_stale_sockets(plan.run_directory);
+  std::vector<ShareServer> servers = co_await start_share_servers(plan, log_file.get());
 
   log::info("starting {} {} ({})", qemu.path.string(), qemu.version, to_string(plan.accel));
-  Child child = Child::start(executor, command);
-  auto news = std::make_shared<QemuNews>(executor);
   std::exception_ptr failure;
+  std::optional<Child> started;
+  try {
+    started = Child::start(executor, command);
+  } catch (...) {
+    for (ShareServer& server : servers) server.child.kill_group(SIGKILL);
+    throw;
+  }
+  Child child = std::move(*started);
+  auto news = std::make_shared<QemuNews>(executor);
   Control control;
   try {
     control = co_await first_contact(child, qmp_socket(plan.run_directory), timings_.start, news);
@@ -138,13 +160,17 @@ asio::awaitable<std::unique_ptr<Machine>> QemuDriver::boot(BootPlan plan) {
   if (!failure) {
     const pid_t pid = child.pid();
     co_return std::make_unique<QemuMachine>(executor, plan.run_directory, pid, std::move(child), std::move(control),
-                                            std::move(news));
+                                            std::move(news), std::move(servers));
   }
 
   // Whatever went wrong, no process stays behind; not even a cancellation interrupts that.
   co_await asio::this_coro::throw_if_cancelled(false);
   child.kill(SIGKILL);
   co_await uninterrupted(child.wait());
+  for (ShareServer& server : servers) {
+    server.child.kill_group(SIGKILL);
+    co_await uninterrupted(server.child.wait());
+  }
   co_await asio::this_coro::throw_if_cancelled(true);
   remove_stale_sockets(plan.run_directory);
   try {
@@ -162,8 +188,11 @@ asio::awaitable<Saving> QemuDriver::saving(BootPlan plan) {
   if (qemu.major < least_major_to_save)
     co_return Saving{"", "QEMU " + qemu.version + " cannot save it to disk, which takes QEMU 9 or newer"};
   plan.incoming = false;
+  const Saving shares = co_await share_saving(plan);
+  if (!shares.why_not.empty()) co_return shares;
   std::string text = qemu.version;
-  for (const std::string& word : qemu_command_line(plan, QemuHost{qemu.path, qemu.sandbox, {}})) text += '\n' + word;
+  for (const std::string& word : qemu_command_line(plan, host_for(plan, qemu))) text += '\n' + word;
+  text += shares.fingerprint;
   co_return Saving{sha256_hex(text), ""};
 }
 
@@ -184,7 +213,8 @@ asio::awaitable<std::unique_ptr<Machine>> QemuDriver::attach(fs::path run_direct
       co_await with_timeout(timings_.answer, "asking QEMU for its state", control->execute("query-status"));
   const std::string status = status_of(reply);
   QmpClient& qmp = *control;
-  auto machine = std::make_unique<QemuMachine>(executor, run_directory, pid, std::nullopt, std::move(control), news);
+  auto machine = std::make_unique<QemuMachine>(executor, run_directory, pid, std::nullopt, std::move(control), news,
+                                               std::vector<ShareServer>{});
   log::info("took over QEMU, process {}, which is {}", pid, status);
 
   if (status == "internal-error" || status == "guest-panicked" || status == "shutdown" || status == "inmigrate") {

@@ -26,6 +26,7 @@ class QemuDriver : public Driver {
   explicit QemuDriver(QemuTimings timings = {}) : timings_(timings) {}
 
   std::string_view name() const noexcept override { return "qemu"; }
+  DriverTraits traits() const override;
 
   /// Throws Error{host_requirement} without a usable QEMU, and Error{io} with the last lines of its messages
   /// when it ends or hangs before the machine runs. A failed or cancelled boot leaves no process.

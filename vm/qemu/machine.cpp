@@ -1,35 +1,19 @@
 #include "vm/qemu/machine.hpp"
 
 #include <signal.h>
-#ifdef __linux__
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
 
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/json/serialize.hpp>
+#include <list>
 
 #include "src/base/log.hpp"
 #include "src/base/platform.hpp"
-#include "src/base/unique_fd.hpp"
 #include "vm/qemu/command_line.hpp"
 #include "vm/qemu/driver.hpp"
 
 namespace cl {
 namespace json = boost::json;
-namespace {
-
-/// A descriptor that means this process and no later one with its number; empty where there is no such thing.
-UniqueFd open_process([[maybe_unused]] pid_t pid) {
-#ifdef __linux__
-  return UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
-#else
-  return {};
-#endif
-}
-
-}  // namespace
 
 QmpClient::OnEvent record_news(std::shared_ptr<QemuNews> news) {
   return [news = std::move(news)](std::string_view name, const json::object& data) {
@@ -48,17 +32,25 @@ QmpClient::OnEvent record_news(std::shared_ptr<QemuNews> news) {
 }
 
 struct QemuMachine::State {
-  explicit State(const asio::any_io_executor& executor) : gone(executor) {}
+  State(const asio::any_io_executor& executor, pid_t pid) : process(pid), gone(executor) {}
 
   std::filesystem::path run_directory;
-  pid_t pid = 0;
-  UniqueFd process;
+  platform::Process process;
   std::optional<Child> child;
   std::unique_ptr<QmpClient> control;
   std::shared_ptr<QemuNews> news;
   Event gone;
   ExitReason reason;
   asio::cancellation_signal stop_watching;
+
+  struct Server {
+    std::string tag;
+    std::optional<Child> child;
+    pid_t pid = 0;
+    asio::cancellation_signal stop_watching{};
+  };
+  std::list<Server> servers;
+  std::vector<std::string> lost;  ///< tags that share_lost() has not told yet
 };
 
 namespace {
@@ -70,7 +62,7 @@ asio::awaitable<void> watch(std::shared_ptr<State> state) {
   if (state->child) {
     status = co_await state->child->wait();
   } else {
-    co_await platform::wait_until_gone(state->pid);
+    co_await platform::wait_until_gone(state->process.pid());
   }
   // The event with the reason was sent before the end, but may still lie unread in the socket. QEMU's end of
   // it is closed now, so this takes no time.
@@ -79,20 +71,53 @@ asio::awaitable<void> watch(std::shared_ptr<State> state) {
   } catch (const Error& error) {
     log::warn("{}", one_line(error));
   }
+  // They end when QEMU hangs up; one that it had never talked to would wait for ever.
+  for (typename State::Server& server : state->servers)
+    if (server.child) server.child->kill_group(SIGKILL);
   state->reason = qemu_exit_reason(state->news->shutdown_reason, status);
   log::info("{}", state->reason.text);
   state->gone.set();
   state->news->changed.notify_all();
 }
 
+/// Waits for a server to end; that of a machine which ended is no loss.
+template <class State>
+asio::awaitable<void> watch_server(std::shared_ptr<State> state, typename State::Server& server) {
+  constexpr auto own_end = std::chrono::seconds(1);  // of QEMU, which hangs up before it is gone
+  if (server.child) {
+    co_await server.child->wait();
+  } else {
+    co_await platform::wait_until_gone(server.pid);
+  }
+  try {
+    co_await with_timeout(own_end, "QEMU's end", state->gone.wait());
+    co_return;
+  } catch (const Error&) {
+  }
+  log::warn("the server of share {} is gone", server.tag);
+  state->lost.push_back(server.tag);
+  state->news->changed.notify_all();
+}
+
+/// Of a machine that is taken over: whoever holds a share's lock serves it.
+template <class State>
+void find_servers(State& state) {
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(state.run_directory, ignored)) {
+    if (entry.path().extension() != ".lock") continue;
+    typename State::Server& server = state.servers.emplace_back();
+    server.tag = entry.path().stem();
+    server.pid = platform::process_with_open(entry.path());
+  }
+}
+
 }  // namespace
 
 QemuMachine::QemuMachine(const asio::any_io_executor& executor, std::filesystem::path run_directory, pid_t pid,
-                         std::optional<Child> child, std::unique_ptr<QmpClient> control, std::shared_ptr<QemuNews> news)
-    : state_(std::make_shared<State>(executor)) {
+                         std::optional<Child> child, std::unique_ptr<QmpClient> control, std::shared_ptr<QemuNews> news,
+                         std::vector<ShareServer> servers)
+    : state_(std::make_shared<State>(executor, pid)) {
   state_->run_directory = std::move(run_directory);
-  state_->pid = pid;
-  state_->process = open_process(pid);
   state_->child = std::move(child);
   state_->control = std::move(control);
   state_->news = std::move(news);
@@ -112,14 +137,30 @@ QemuMachine::QemuMachine(const asio::any_io_executor& executor, std::filesystem:
   };
   asio::co_spawn(executor, watch(state_),
                  asio::bind_cancellation_slot(state_->stop_watching.slot(), std::move(on_end)));
+  for (ShareServer& server : servers) {
+    State::Server& watched = state_->servers.emplace_back();
+    watched.tag = server.tag;
+    watched.child = std::move(server.child);
+  }
+  if (servers.empty()) find_servers(*state_);
+  for (State::Server& server : state_->servers) {
+    if (!server.child && server.pid == 0) {
+      state_->lost.push_back(server.tag);
+      continue;
+    }
+    auto on_server_end = [state = state_](std::exception_ptr) {};
+    asio::co_spawn(executor, watch_server(state_, server),
+                   asio::bind_cancellation_slot(server.stop_watching.slot(), std::move(on_server_end)));
+  }
 }
 
 QemuMachine::~QemuMachine() {
   state_->control->close();
   state_->stop_watching.emit(asio::cancellation_type::terminal);
+  for (State::Server& server : state_->servers) server.stop_watching.emit(asio::cancellation_type::terminal);
 }
 
-pid_t QemuMachine::pid() const noexcept { return state_->pid; }
+pid_t QemuMachine::pid() const noexcept { return state_->process.pid(); }
 
 std::vector<SshPort> QemuMachine::ssh_ports() const { return cl::ssh_ports(state_->run_directory); }
 
@@ -178,15 +219,16 @@ asio::awaitable<void> QemuMachine::load(std::filesystem::path file) {
 asio::awaitable<void> QemuMachine::power_off() { co_await state_->control->execute("system_powerdown"); }
 
 void QemuMachine::kill() noexcept {
-  if (state_->gone.is_set()) return;
-#ifdef __linux__
-  if (state_->process) {
-    ::syscall(SYS_pidfd_send_signal, state_->process.get(), SIGKILL, nullptr, 0);
-    return;
-  }
-#endif
-  // Without such a descriptor: the number still means QEMU if we have not reaped it, or it still talks to us.
-  if (state_->child || state_->control->is_open()) ::kill(state_->pid, SIGKILL);
+  if (!state_->gone.is_set()) state_->process.kill(SIGKILL);
+}
+
+asio::awaitable<std::string> QemuMachine::share_lost() {
+  auto state = state_;
+  while (state->lost.empty() && !state->gone.is_set()) co_await state->news->changed.wait();
+  if (state->lost.empty()) co_return std::string();
+  std::string tag = std::move(state->lost.front());
+  state->lost.erase(state->lost.begin());
+  co_return tag;
 }
 
 asio::awaitable<ExitReason> QemuMachine::exited() {

@@ -8,6 +8,7 @@
 #include "src/base/child.hpp"
 #include "vm/driver.hpp"
 #include "vm/qemu/qmp_client.hpp"
+#include "vm/qemu/virtiofsd.hpp"
 
 namespace cl {
 
@@ -25,9 +26,11 @@ QmpClient::OnEvent record_news(std::shared_ptr<QemuNews> news);
 /// A running QEMU, ours by birth (`child`) or taken over (`child` empty, then only its pid is known).
 class QemuMachine : public Machine {
  public:
-  /// `pid` must be alive: call it while the control connection is open.
+  /// `pid` must be alive: call it while the control connection is open. The servers of shares are ours by birth, or
+  /// found by their locks.
   QemuMachine(const asio::any_io_executor& executor, std::filesystem::path run_directory, pid_t pid,
-              std::optional<Child> child, std::unique_ptr<QmpClient> control, std::shared_ptr<QemuNews> news);
+              std::optional<Child> child, std::unique_ptr<QmpClient> control, std::shared_ptr<QemuNews> news,
+              std::vector<ShareServer> servers);
   ~QemuMachine() override;
 
   pid_t pid() const noexcept override;
@@ -39,6 +42,7 @@ class QemuMachine : public Machine {
   asio::awaitable<void> load(std::filesystem::path file) override;
   asio::awaitable<void> power_off() override;
   void kill() noexcept override;
+  asio::awaitable<std::string> share_lost() override;
   asio::awaitable<ExitReason> exited() override;
 
  private:

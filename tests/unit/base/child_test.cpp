@@ -314,6 +314,10 @@ TEST(FindProgram, SearchesPathAndChecksPaths) {
   EXPECT_EQ(find_program("tool"), dir / "tool");
   ::unsetenv("PATH");
   EXPECT_NE(find_program("sh"), std::nullopt) << "the usual places are searched without a PATH too";
+  // Neither can be looked into: a folder of somebody else's in PATH, or, to root too, a link that leads to itself.
+  std::filesystem::create_symlink("loop", dir / "loop");
+  ::setenv("PATH", ((dir / "loop").string() + ":" + dir.path().string()).c_str(), 1);
+  EXPECT_EQ(find_program("tool"), dir / "tool");
   ::setenv("PATH", path.c_str(), 1);
 }
 

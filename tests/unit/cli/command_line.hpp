@@ -15,7 +15,7 @@ namespace cl::cli {
 
 class NoBackend : public Backend {
  public:
-  asio::awaitable<boost::json::object> build_image(std::string, std::string, OnProgress) override {
+  asio::awaitable<boost::json::object> make_image(std::string, std::string, OnProgress) override {
     co_return boost::json::object{{"name", "n"}};
   }
   boost::json::array list_images() override { return {}; }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 #endif
 
+#include <algorithm>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
 #include <fstream>
@@ -183,6 +184,41 @@ asio::awaitable<std::string> settled_is_open() {
 }
 
 TEST(PortForward, HasThePortsOfWhatRunsOnceItIsSettled) { EXPECT_EQ(run(settled_is_open()), "x 10.9.8.7:1 0"); }
+
+asio::awaitable<std::string> told_containers() {
+  auto executor = co_await asio::this_coro::executor;
+  std::string told;
+  auto guest = std::make_shared<FakeGuest>(executor);
+  PortForward::Config config;
+  config.guest = [guest]() -> asio::awaitable<std::shared_ptr<Guest>> { co_return guest; };
+  config.engine = "/engine.sock";
+  config.on_containers = [&told](const boost::json::array& containers) {
+    told += std::to_string(containers.size());
+  };
+  PortForward ports(executor, std::move(config));
+  guest->list = R"([{"Id":"a","Ports":[]},{"Id":"b","Ports":[]}])";
+  auto settle = [&]() -> asio::awaitable<void> {
+    co_await ports.settled();
+    told += " ";
+  };
+  co_await settle();
+  auto until = [&](char last) -> asio::awaitable<void> {
+    while (told.back() != last) co_await asio::post(executor, asio::use_awaitable);
+  };
+  guest->tell("die", "a");  // the engine goes on listing it for a while, and for more than one list
+  co_await until('1');
+  co_await settle();
+  guest->tell("start", "a");
+  co_await until('2');
+  co_await settle();
+  co_await ports.stop();
+  co_await guest->stop();
+  std::erase(told, ' ');
+  told.erase(std::unique(told.begin(), told.end()), told.end());
+  co_return told;
+}
+
+TEST(PortForward, TellsOfContainersWithoutPortsAndNotOfThoseThatEnded) { EXPECT_EQ(run(told_containers()), "212"); }
 
 asio::awaitable<std::string> dead_but_listed() {
   auto executor = co_await asio::this_coro::executor;

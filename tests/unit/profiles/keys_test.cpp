@@ -136,6 +136,60 @@ TEST(Keys, ScriptsAreJsonAndEachPartIsChecked) {
   EXPECT_EQ(set(profile, "provision", R"([{"sript": "x"}])"), "has no sript; did you mean script?");
 }
 
+HostFacts mac(std::string version) {
+  HostFacts facts{8, ByteSize::gib(16), "macos", "aarch64"};
+  facts.macos_version = std::move(version);
+  return facts;
+}
+
+std::string driver_problem(const Profile& profile, const HostFacts& on) {
+  for (const Problem& problem : check(profile, on))
+    if (problem.where == "vm.driver") return problem.message;
+  return {};
+}
+
+TEST(Driver, IsAppleFrameworkOnMacosThatHasItAndQemuElsewhere) {
+  Profile profile;
+  EXPECT_EQ(resolved_driver(profile, host), "qemu");
+  EXPECT_EQ(resolved_driver(profile, mac("13.0")), "vz");
+  EXPECT_EQ(resolved_driver(profile, mac("26.1")), "vz");
+  EXPECT_EQ(resolved_driver(profile, mac("12.7.6")), "qemu");
+  profile.arch = "x86_64";
+  EXPECT_EQ(resolved_driver(profile, mac("15.6")), "qemu") << "which can emulate it";
+  profile.arch = "host";
+  profile.accel = "hvf";
+  EXPECT_EQ(resolved_driver(profile, mac("15.6")), "qemu") << "whose setting that is";
+  profile.accel = "auto";
+  profile.driver = "qemu";
+  EXPECT_EQ(resolved_driver(profile, mac("15.6")), "qemu");
+}
+
+TEST(Driver, VzIsRefusedWithTheReasonAndTheWaysOut) {
+  Profile profile;
+  profile.driver = "vz";
+  EXPECT_EQ(driver_problem(profile, mac("15.6")), "");
+  EXPECT_EQ(driver_problem(profile, mac("12.7.6")), "vz needs macOS 13 or newer, and this is macOS 12.7.6; use qemu");
+  profile.arch = "x86_64";
+  const std::string foreign = driver_problem(profile, mac("15.6"));
+  for (const char* part :
+       {"only aarch64 machines", "vm.driver qemu", "arch: host", "--platform linux/amd64", "Rosetta"})
+    EXPECT_NE(foreign.find(part), std::string::npos) << part << " is not in: " << foreign;
+  profile.arch = "host";
+  profile.accel = "tcg";
+  EXPECT_NE(driver_problem(profile, mac("15.6")).find("takes vm.driver qemu"), std::string::npos);
+}
+
+TEST(Driver, AStandInForVfkitRunsOnAnySystem) {
+  HostFacts facts = host;
+  facts.vfkit_stand_in = "/tests/vfkit";
+  Profile profile;
+  EXPECT_EQ(resolved_driver(profile, facts), "qemu") << "it has to be asked for";
+  profile.driver = "vz";
+  EXPECT_EQ(driver_problem(profile, facts), "");
+  profile.arch = "aarch64";
+  EXPECT_NE(driver_problem(profile, facts).find("only x86_64 machines"), std::string::npos);
+}
+
 TEST(Check, WhatThisHostsDriverCannotGive) {
   Profile profile;
   profile.driver = "vz";

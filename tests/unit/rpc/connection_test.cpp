@@ -83,5 +83,28 @@ TEST_F(ControlSocket, NobodyListeningIsNoConnection) {
   EXPECT_FALSE(test::run(try_it(path_)));
 }
 
+TEST_F(ControlSocket, DoesNotCloseOnSomebodyWhoHasConnected) {
+  auto work = [this]() -> asio::awaitable<void> {
+    auto executor = co_await asio::this_coro::executor;
+    Server server(executor, lock_, path_, &answer);
+    // Connected, but the server has not run since.
+    asio::local::stream_protocol::socket early(executor);
+    early.connect(path_.string());
+    EXPECT_FALSE(server.close_if_unused());
+    Connection client(std::move(early));
+    Request request{"start", {}};
+    co_await client.write_line(encode(request));
+    const json::object result = co_await await_answer(client, {});
+    EXPECT_EQ(result.at("verb").as_string(), "start");
+    client.close();
+    while (server.connections() > 0) co_await sleep_for(std::chrono::milliseconds(1));
+    EXPECT_TRUE(server.close_if_unused());
+    const auto late = co_await connect(path_);
+    EXPECT_FALSE(late) << "nobody listens any more, and the caller knows it at once";
+    co_await server.stop();
+  };
+  test::run(work());
+}
+
 }  // namespace
 }  // namespace cl::rpc

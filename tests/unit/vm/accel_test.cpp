@@ -102,6 +102,31 @@ TEST_F(AccelProbe, IsMadeAgainWhenSomethingThatMattersChanged) {
   EXPECT_EQ(probes_, 4);
 }
 
+TEST_F(AccelProbe, AnImageWithoutAKernelFileIsBootedFromItsDisk) {
+  request_.kernel.clear();
+  request_.disk = home_ / "root,raw";
+  request_.boot = "bios";
+  emulator("echo \"$@\" > " + (home_ / "arguments").string() +
+           "\necho '[    0.0] Linux version 6.12'\necho '[    1.2] Freeing unused kernel image'\nexec sleep 1000\n");
+  const AccelChoice choice = choose();
+  EXPECT_EQ(choice.accel, Accel::kvm);
+  EXPECT_EQ(choice.why, "KVM ran the image's kernel to its end");
+  const std::string arguments = read_file(home_ / "arguments");
+  EXPECT_NE(arguments.find("snapshot=on,file=" + (home_ / "root,,raw").string()), std::string::npos) << arguments;
+  EXPECT_EQ(arguments.find("-kernel"), std::string::npos) << arguments;
+}
+
+TEST_F(AccelProbe, ADiskWhoseKernelHangsOrPanicsFallsBack) {
+  request_.kernel.clear();
+  request_.disk = home_ / "root.raw";
+  request_.boot = "bios";
+  request_.disk_limit = 300ms;
+  emulator("echo '[    0.0] Linux version 6.12'\nexec sleep 1000\n");
+  EXPECT_NE(choose().why.find("did not reach its end in 0.3 s"), std::string::npos);
+  emulator(aborting);
+  EXPECT_NE(choose().why.find("signal 6"), std::string::npos);
+}
+
 TEST_F(AccelProbe, SurvivesACacheThatCannotBeRead) {
   emulator(good);
   for (const char* nonsense : {"", "{", "[]", "{\"x\": 1}"}) {

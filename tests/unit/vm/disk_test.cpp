@@ -55,6 +55,26 @@ class Disks : public ::testing::Test {
   test::TempDir home_;
 };
 
+TEST_F(Disks, ARawRootBeginsAsItsImageAndGrowsWithoutTakingSpace) {
+  write_atomically(image(), "the image");
+  std::filesystem::resize_file(image(), 8 << 20);
+  create_raw_root(image(), home_ / "own.raw", ByteSize::mib(64));
+  EXPECT_EQ(std::filesystem::file_size(home_ / "own.raw"), 64U << 20);
+  EXPECT_TRUE(read_file(home_ / "own.raw").starts_with(std::string_view("the image\0", 10)));
+  EXPECT_LT(allocated_bytes(home_ / "own.raw"), 1U << 20);
+  write_atomically(image(), "another image");  // the disk is its own
+  EXPECT_TRUE(read_file(home_ / "own.raw").starts_with("the image"));
+  create_raw_root(image(), home_ / "own.raw", ByteSize::mib(64));  // and is replaced as a whole
+  EXPECT_TRUE(read_file(home_ / "own.raw").starts_with("another image"));
+  EXPECT_FALSE(std::filesystem::exists(home_ / "own.raw.new"));
+  try {
+    create_raw_root(image(), home_ / "small.raw", ByteSize::bytes(4));
+    ADD_FAILURE() << "smaller than its image";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), Errc::invalid_config);
+  }
+}
+
 TEST_F(Disks, ADataDiskIsCreatedSparseWithItsOwnersHeader) {
   EXPECT_EQ(inspect_data_disk(data()).kind, DataDiskKind::missing);
   ensure_data_disk(data(), owner, ByteSize::gib(20));

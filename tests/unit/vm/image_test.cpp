@@ -203,7 +203,7 @@ TEST_F(Images, AreBuiltOnceByTwoBuildersAtTheSameTime) {
     auto executor = co_await asio::this_coro::executor;
     ImageCache first = cache(), second = cache();
     int waited = 0;
-    auto count = [&](std::string_view phase) { waited += phase.starts_with("waiting for another build"); };
+    auto count = [&](std::string_view phase) { waited += phase.starts_with("waiting for whoever"); };
     ImageKey key1 = key_, key2 = key_;
     BuildOptions options1 = options_, options2 = options_;
     auto one = first.build(std::move(key1), std::move(options1), count);

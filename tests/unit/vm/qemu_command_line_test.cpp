@@ -1,4 +1,5 @@
 #include "vm/qemu/command_line.hpp"
+#include "vm/qemu/firmware.hpp"
 
 #include <gtest/gtest.h>
 
@@ -25,7 +26,7 @@ BootPlan typical() {
   return plan;
 }
 
-QemuHost host_of(const BootPlan& plan) { return {"/usr/bin/qemu-system-" + plan.arch, true, {}}; }
+QemuHost host_of(const BootPlan& plan) { return {"/usr/bin/qemu-system-" + plan.arch, true, {}, "/firm,ware.fd"}; }
 
 std::string joined(const BootPlan& plan, const QemuHost& host) {
   std::string text;
@@ -230,6 +231,62 @@ TEST(QemuExit, TellsAPowerOffFromAKill) {
   EXPECT_EQ(killed.text, "QEMU was killed by signal 9");
   EXPECT_FALSE(qemu_exit_reason("", std::nullopt).clean);
   EXPECT_FALSE(qemu_exit_reason("", ExitStatus{1, 0}).clean);
+}
+
+TEST(QemuCommandLine, AShareIsADeviceWhoseServerSeesTheMemory) {
+  BootPlan plan = typical();
+  plan.shares = {{"share0", "/home/u", false}, {"rosetta", "/r", true}};
+  const auto words = qemu_command_line(plan, host_of(plan));
+  EXPECT_TRUE(has(words, "-object", "memory-backend-memfd,id=memory,size=2048M,share=on"));
+  EXPECT_TRUE(has(words, "-chardev", "socket,id=share0,path=/p/run/share0.sock"));
+  EXPECT_TRUE(has(words, "-device", "vhost-user-fs-pci,chardev=share0,tag=share0,queue-size=1024"));
+  EXPECT_TRUE(has(words, "-device", "vhost-user-fs-pci,chardev=rosetta,tag=rosetta,queue-size=1024"));
+  const auto machine = std::find(words.begin(), words.end(), "-machine");
+  EXPECT_TRUE(std::next(machine)->ends_with(",memory-backend=memory")) << *std::next(machine);
+  EXPECT_EQ(joined(typical(), host_of(plan)).find("memory-backend"), std::string::npos) << "without shares nothing changes";
+}
+
+TEST(QemuCommandLine, ATagIsAPlainNameOfItsOwn) {
+  for (const std::vector<BootShare>& shares : std::vector<std::vector<BootShare>>{
+           {{"", "/a", false}}, {{"a,b", "/a", false}}, {{"0", "/a", false}}, {{"A", "/a", false}},
+           {{std::string(37, 'a'), "/a", false}}, {{"a", "/a", false}, {"a", "/b", false}}}) {
+    BootPlan plan = typical();
+    plan.shares = shares;
+    EXPECT_THROW(qemu_command_line(plan, host_of(plan)), Error) << shares[0].tag;
+  }
+}
+
+TEST(QemuCommandLine, AnImageThatBootsByItselfGetsNoKernelButASeed) {
+  BootPlan plan = typical();
+  plan.boot = "bios";
+  plan.kernel.clear();
+  plan.initrd.clear();
+  plan.seed_disk = "/p/seed.img";
+  const std::string bios = joined(plan, host_of(plan));
+  for (const char* part :
+       {"drive=root,iothread=disks,serial=colima-like-root,bootindex=0",
+        "driver=file,node-name=seed-file,read-only=on,filename=/p/seed.img",
+        "driver=raw,node-name=seed,file=seed-file,read-only=on", "drive=seed,serial=colima-like-seed"})
+    EXPECT_NE(bios.find(part), std::string::npos) << part << " in " << bios;
+  for (const char* part : {"-kernel", "-append", "-initrd", "firm,ware"})
+    EXPECT_EQ(bios.find(part), std::string::npos) << part << " in " << bios;
+  plan.boot = "efi";
+  const std::string efi = joined(plan, host_of(plan));
+  EXPECT_NE(efi.find(",pflash0=firmware"), std::string::npos) << efi;
+  EXPECT_NE(efi.find("node-name=firmware-file,read-only=on,filename=/firm,,ware.fd"), std::string::npos) << efi;
+  plan.arch = "aarch64";
+  const std::string arm = joined(plan, host_of(plan));
+  EXPECT_NE(arm.find("-bios /firm,ware.fd"), std::string::npos) << arm;
+  EXPECT_EQ(arm.find("pflash"), std::string::npos) << arm;
+}
+
+TEST(Firmware, IsLookedForBesideQemuFirst) {
+  EXPECT_EQ(firmware_places("aarch64", "/opt/homebrew/bin/qemu-system-aarch64").front(),
+            "/opt/homebrew/share/qemu/edk2-aarch64-code.fd");
+  EXPECT_EQ(firmware_places("x86_64", "/usr/bin/qemu-system-x86_64").front(), "/usr/share/qemu/edk2-x86_64-code.fd");
+  EXPECT_EQ(install_firmware_hint("ID=debian\n", "x86_64"), "apt-get install ovmf");
+  EXPECT_EQ(install_firmware_hint("ID=ubuntu\nID_LIKE=debian\n", "aarch64"), "apt-get install qemu-efi-aarch64");
+  EXPECT_EQ(install_firmware_hint("", "aarch64"), "brew reinstall qemu");
 }
 
 }  // namespace

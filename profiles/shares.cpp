@@ -1,0 +1,185 @@
+#include "profiles/shares.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/json.hpp>
+
+#include "src/base/error.hpp"
+
+namespace cl {
+namespace json = boost::json;
+namespace fs = std::filesystem;
+namespace {
+
+constexpr std::array<std::string_view, 4> types{"auto", "virtiofs", "sshfs", "9p"};
+
+/// Where the guest keeps its own system: a folder mounted there, or above, would take it away.
+constexpr std::array<std::string_view, 17> of_the_guest{
+    "/bin",  "/boot", "/dev", "/etc", "/lib", "/lib64",          "/proc",           "/run",
+    "/sbin", "/sys",  "/usr", "/var/lib/colima-like", "/var/lib/containerd", "/var/lib/containers",
+    "/var/lib/docker", "/var/lib/dpkg", "/var/run"};
+
+bool path_like(std::string_view text) {
+  return !text.empty() && (text[0] == '/' || text == "~" || text.starts_with("~/"));
+}
+
+bool below(const fs::path& path, const fs::path& folder) {
+  return std::mismatch(folder.begin(), folder.end(), path.begin(), path.end()).first == folder.end();
+}
+
+fs::path expanded(const std::string& text, const fs::path& home) {
+  fs::path path = text;
+  if (text == "~") path = home;
+  if (text.starts_with("~/")) path = home / text.substr(2);
+  path = path.lexically_normal();
+  if (!path.has_filename()) path = path.parent_path();  // "/a/"
+  return path;
+}
+
+[[noreturn]] void refuse(const Share& share, const std::string& why, const std::string& remedy) {
+  throw Error(Errc::invalid_config, share.written.string() + " cannot be shared at " + share.mount_point.string(),
+              remedy)
+      .because(why);
+}
+
+void check_mount_point(const Share& share) {
+  const std::string remedy = "give it another mount point: " + share.written.string() + ":/mnt/NAME";
+  if (share.mount_point == "/") refuse(share, "the machine has its own root", remedy);
+  for (const std::string_view folder : of_the_guest)
+    if (below(share.mount_point, folder) || below(folder, share.mount_point))
+      refuse(share, std::string(folder) + " belongs to the machine's own system", remedy);
+}
+
+/// Whether `inner` is to be left out since `outer` shows it already. Throws when the two cannot both be.
+bool covered(const Share& inner, const Share& outer) {
+  const bool same_way = inner.read_only == outer.read_only && inner.type == outer.type;
+  if (inner.mount_point == outer.mount_point) {
+    if (inner.location == outer.location && same_way) return true;
+    refuse(inner, outer.written.string() + " is shared there already", "remove one of the two from 'shares'");
+  }
+  if (!below(inner.mount_point, outer.mount_point)) return false;
+  // What is mounted inside another share hides what that one has there, so it must be the very same folder.
+  const fs::path there = outer.location / inner.mount_point.lexically_relative(outer.mount_point);
+  if (there != inner.location)
+    refuse(inner, "that is inside the share " + outer.written.string() + ", whose own folder it would hide",
+           "give it a mount point outside of " + outer.mount_point.string());
+  return same_way;
+}
+
+}  // namespace
+
+bool is_share_type(std::string_view text) { return std::find(types.begin(), types.end(), text) != types.end(); }
+
+std::optional<std::string> parse_share(std::string_view text, ShareItem& into) {
+  const auto wrong = [text] {
+    return "must be a path from / or ~ on, such as ~/src or ~/src:/src:ro, not '" + std::string(text) + "'";
+  };
+  into = {};
+  if (!path_like(text.substr(0, text.find(':')))) return wrong();
+  if (text.find_first_of(std::string_view("\n\0", 2)) != std::string_view::npos)
+    return "must be a single line: " + std::string(text.substr(0, text.find('\n')));
+  std::vector<std::string_view> parts;
+  for (std::string_view rest = text;;) {
+    const auto colon = rest.find(':');
+    parts.push_back(rest.substr(0, colon));
+    if (colon == std::string_view::npos) break;
+    rest.remove_prefix(colon + 1);
+  }
+  into.location = into.mount_point = parts[0];
+  bool has_mode = false;
+  for (std::size_t i = 1; i < parts.size(); ++i) {
+    const std::string_view part = parts[i];
+    if (i == 1 && path_like(part)) {
+      into.mount_point = part;
+    } else if ((part == "ro" || part == "rw") && !has_mode) {
+      into.read_only = part == "ro";
+      has_mode = true;
+    } else if (is_share_type(part) && into.type.empty()) {
+      into.type = part;
+    } else {
+      return "has '" + std::string(part) +
+             "', which is no mount point, ro, rw, auto, virtiofs, sshfs or 9p (a path cannot have a colon): '" +
+             std::string(text) + "'";
+    }
+  }
+  return std::nullopt;
+}
+
+std::string folder_problem(const fs::path& folder) {
+  std::error_code ec;
+  const fs::file_status status = fs::status(folder, ec);
+  if (status.type() == fs::file_type::not_found) return "there is no folder " + folder.string() + " on this computer";
+  if (ec) return folder.string() + ": " + ec.message();
+  if (status.type() != fs::file_type::directory) return folder.string() + " is no folder";
+  if (::access(folder.c_str(), R_OK | X_OK) != 0) return folder.string() + " cannot be read by this user";
+  return {};
+}
+
+std::vector<Share> plan_shares(const Profile& profile, const fs::path& home) {
+  std::vector<Share> all;
+  for (const std::string& text : profile.shares) {
+    ShareItem item;
+    if (const auto wrong = parse_share(text, item))
+      throw Error(Errc::invalid_config, "an item of shares " + *wrong, "colima-like config edit");
+    Share share;
+    share.written = expanded(item.location, home);
+    share.mount_point = expanded(item.mount_point, home);
+    share.read_only = item.read_only;
+    share.type = item.type.empty() ? profile.share_type : item.type;
+    share.problem = folder_problem(share.written);
+    std::error_code ec;
+    share.location = fs::canonical(share.written, ec);
+    if (ec) share.location = share.written;
+    try {
+      check_mount_point(share);
+    } catch (const Error& error) {
+      if (text != "~") throw;
+      share.problem = one_line(error);  // nobody asked for it: an odd home is no reason to boot nothing
+    }
+    all.push_back(std::move(share));
+  }
+  // Parents first: what is inside them is mounted over them. Else in the order of the list.
+  std::vector<std::pair<std::ptrdiff_t, std::size_t>> order;
+  for (std::size_t i = 0; i < all.size(); ++i)
+    order.emplace_back(std::distance(all[i].mount_point.begin(), all[i].mount_point.end()), i);
+  std::sort(order.begin(), order.end());
+  std::vector<Share> plan;
+  for (const auto& [depth, index] : order) {
+    Share& share = all[index];
+    // The nearest share around it is what it would hide or repeat.
+    const auto outer = std::find_if(plan.rbegin(), plan.rend(), [&share](const Share& other) {
+      return below(share.mount_point, other.mount_point);
+    });
+    if (outer == plan.rend() || !covered(share, *outer)) plan.push_back(std::move(share));
+  }
+  return plan;
+}
+
+json::array to_json(const std::vector<ShareState>& shares) {
+  json::array array;
+  for (const ShareState& one : shares)
+    array.push_back(json::object{{"location", one.location},
+                                 {"written", one.written},
+                                 {"mount_point", one.mount_point},
+                                 {"read_only", one.read_only},
+                                 {"type", one.type},
+                                 {"why", one.why},
+                                 {"tag", one.tag},
+                                 {"problem", one.problem}});
+  return array;
+}
+
+std::vector<ShareState> shares_from_json(const json::array& array) {
+  std::vector<ShareState> shares;
+  for (const json::value& value : array) {
+    const json::object& object = value.as_object();
+    auto text = [&object](std::string_view key) { return std::string(object.at(key).as_string()); };
+    shares.push_back({text("location"), text("written"), text("mount_point"), object.at("read_only").as_bool(),
+                      text("type"), text("why"), text("tag"), text("problem")});
+  }
+  return shares;
+}
+
+}  // namespace cl

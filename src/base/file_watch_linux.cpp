@@ -1,0 +1,543 @@
+#include <dirent.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/magic.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/asio/posix/stream_descriptor.hpp>
+#include <boost/asio/post.hpp>
+#include <cstring>
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <unordered_map>
+
+#include "src/base/file_watch.hpp"
+#include "src/base/log.hpp"
+#include "src/base/task_group.hpp"
+#include "src/base/unique_fd.hpp"
+
+// inotify, one watch for each folder. Not fanotify: what it has for whole file systems needs root, and wakes us for every
+// write to the file system, those to a machine's own disks among them; inotify is silent about all that nobody watches.
+
+namespace cl {
+namespace {
+
+namespace fs = std::filesystem;
+using namespace std::chrono_literals;
+using Clock = std::chrono::steady_clock;
+using Kind = FileChange::Kind;
+using Time = FileWatch::WallClock::time_point;
+
+constexpr std::uint32_t interest = IN_CREATE | IN_DELETE | IN_MODIFY | IN_ATTRIB | IN_MOVED_FROM | IN_MOVED_TO |
+                                   IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR | IN_DONT_FOLLOW | IN_EXCL_UNLINK;
+constexpr std::size_t read_size = 64 * 1024;
+constexpr int reads_at_once = 64;       // then what was read is told
+constexpr auto slice = 5ms;             // of looking through folders, before others have a turn
+constexpr auto pace = 5ms;              // between reads while much happens: the kernel merges what repeats
+constexpr auto much = 50ms;             // reads that follow each other within that
+constexpr auto second_half = 1ms;       // until the other event of a move is there, if it comes at all
+constexpr auto granularity = 1s;        // of the times of files, generously
+constexpr long unknown_file_systems[] = {PROC_SUPER_MAGIC,  SYSFS_MAGIC,       CGROUP2_SUPER_MAGIC, TRACEFS_MAGIC,
+                                         DEBUGFS_MAGIC,     NFS_SUPER_MAGIC,   CIFS_SUPER_MAGIC,    SMB2_SUPER_MAGIC,
+                                         FUSE_SUPER_MAGIC,  V9FS_MAGIC,        AFS_SUPER_MAGIC,     BPF_FS_MAGIC};
+
+struct Folder {
+  Folder* parent = nullptr;
+  std::string name;  ///< of a tree's root: its path
+  std::map<std::string, std::shared_ptr<Folder>, std::less<>> children;
+  int watch = -1;
+  dev_t device = 0;
+  bool file = false;  ///< a tree's root that is none
+  bool gone = false;
+
+  std::string path() const {
+    if (parent == nullptr) return name;
+    std::string above = parent->path();
+    if (above.back() != '/') above += '/';
+    return above + name;
+  }
+};
+using FolderPtr = std::shared_ptr<Folder>;
+
+std::string below(const std::string& folder, std::string_view name) {
+  std::string path = folder;
+  if (path.back() != '/') path += '/';
+  return path.append(name);
+}
+
+bool is_below(const std::string& path, const std::string& folder) {
+  return path.size() > folder.size() && path.starts_with(folder) && (folder.back() == '/' || path[folder.size()] == '/');
+}
+
+Time to_time(const struct statx_timestamp& time) {
+  return Time(std::chrono::duration_cast<Time::duration>(std::chrono::seconds(time.tv_sec) +
+                                                         std::chrono::nanoseconds(time.tv_nsec)));
+}
+
+/// A folder to look through.
+struct Visit {
+  enum class Tell { nothing, everything, newer };
+  FolderPtr folder;
+  Tell tell = Tell::nothing;
+  Time since = {};
+};
+
+/// What one round of reading has found.
+struct Batch {
+  std::vector<FileChange> changes;
+  struct Leaving {
+    std::size_t place;  ///< in changes, as a removal
+    FolderPtr folder;
+  };
+  std::map<std::uint32_t, Leaving> leaving;  ///< by cookie: moved away, perhaps to another place that we watch
+  bool overflow = false;
+};
+
+}  // namespace
+
+struct FileWatch::State : std::enable_shared_from_this<FileWatch::State> {
+  State(asio::any_io_executor on, Config with)
+      : executor(on), config(std::move(with)), inotify(on), more(on), done(on), tasks(on) {
+    for (const fs::path& path : config.excluded) excluded.insert(path.lexically_normal().string());
+  }
+
+  asio::any_io_executor executor;
+  Config config;
+  std::set<std::string, std::less<>> excluded;
+  asio::posix::stream_descriptor inotify;
+  std::map<std::string, FolderPtr> roots;
+  std::map<std::string, FolderPtr> orphans;  ///< former roots that become folders of a larger tree
+  std::unordered_map<int, FolderPtr> watched;
+  std::deque<Visit> visits;
+  bool visiting = false;
+  bool full = false;
+  std::string problem, remedy;
+  Status told;
+  Notifier more, done;
+  Time complete = WallClock::now();  ///< all that happened before it was told
+  TaskGroup tasks;
+
+  void begin();
+  Status status() const;
+  void tell_status();
+  void set_trees(const std::vector<fs::path>& trees);
+  void look_through(Visit visit);
+  void forget(const FolderPtr& folder);
+  FolderPtr take_from_trees(const std::string& path);
+  FolderPtr add_child(const FolderPtr& parent, const std::string& name);
+
+  asio::awaitable<void> read_events();
+  void drain(Batch& batch);
+  void take(const inotify_event& event, Batch& batch);
+  void take_move(const FolderPtr& folder, std::string path, const inotify_event& event, Batch& batch);
+  void root_is_gone(const FolderPtr& folder, Batch& batch);
+  void deliver(std::vector<FileChange> changes);
+
+  asio::awaitable<void> visit_all();
+  void visit(const Visit& task, std::vector<FileChange>& found);
+  bool add_watch(const FolderPtr& folder, const std::string& path);
+  void list(const Visit& task, const std::string& path, std::vector<FileChange>& found);
+  void look_at(const Visit& task, int in, const std::string& path, const std::string& name, bool directory,
+               std::vector<FileChange>& found);
+};
+
+// ---- trees ----------------------------------------------------------------------------------------------------------
+
+void FileWatch::State::begin() {
+  UniqueFd fd(::inotify_init1(IN_NONBLOCK | IN_CLOEXEC));
+  if (!fd) {
+    problem = fmt::format("this host lets us watch no files: {}", std::strerror(errno));
+    remedy = "sudo sysctl fs.inotify.max_user_instances=1024";
+    return;
+  }
+  inotify.assign(fd.release());
+  tasks.spawn("file events", read_events());
+  tasks.spawn("folders to watch", visit_all());
+}
+
+FileWatch::Status FileWatch::State::status() const { return Status{roots.size(), watched.size(), problem, remedy}; }
+
+void FileWatch::State::tell_status() {
+  if (Status now = status(); now != told) {
+    told = std::move(now);
+    if (config.on_status) config.on_status();
+  }
+}
+
+void FileWatch::State::look_through(Visit visit) {
+  visits.push_back(std::move(visit));
+  more.notify_all();
+}
+
+void FileWatch::State::set_trees(const std::vector<fs::path>& trees) {
+  if (!inotify.is_open()) return;
+  std::map<std::string, FolderPtr> wanted;
+  for (const fs::path& tree : trees) {
+    std::string path = tree.lexically_normal().string();
+    if (path.size() > 1 && path.back() == '/') path.pop_back();
+    const auto known = roots.find(path);
+    FolderPtr folder = known != roots.end() && !known->second->gone ? known->second : take_from_trees(path);
+    if (folder == nullptr) {
+      folder = std::make_shared<Folder>();
+      folder->name = path;
+      look_through({folder});
+    }
+    wanted.emplace(std::move(path), std::move(folder));
+  }
+  for (const auto& [path, folder] : roots) {
+    if (folder->gone || wanted.contains(path)) continue;
+    // What was watched stays so without a gap while the larger tree around it is looked through.
+    const bool kept = std::any_of(wanted.begin(), wanted.end(), [&path](const auto& one) { return is_below(path, one.first); });
+    if (kept) orphans[path] = folder;
+    else forget(folder);
+  }
+  roots = std::move(wanted);
+  problem.clear();
+  remedy.clear();
+  if (std::exchange(full, false))
+    for (const auto& [path, folder] : roots) look_through({folder});
+  more.notify_all();
+}
+
+/// A folder that is watched already as a part of a larger tree.
+FolderPtr FileWatch::State::take_from_trees(const std::string& path) {
+  for (const auto& [root_path, root] : roots) {
+    if (root->gone || !is_below(path, root_path)) continue;
+    Folder* folder = root.get();
+    for (const fs::path& name : fs::path(path).lexically_relative(root_path)) {
+      const auto child = folder->children.find(name.string());
+      if (child == folder->children.end()) return nullptr;
+      folder = child->second.get();
+    }
+    const auto position = folder->parent->children.find(folder->name);
+    FolderPtr taken = position->second;
+    folder->parent->children.erase(position);
+    taken->parent = nullptr;
+    taken->name = path;
+    return taken;
+  }
+  return nullptr;
+}
+
+void FileWatch::State::forget(const FolderPtr& folder) {
+  folder->gone = true;
+  if (folder->watch >= 0) {
+    ::inotify_rm_watch(inotify.native_handle(), folder->watch);
+    watched.erase(folder->watch);
+    folder->watch = -1;
+  }
+  for (const auto& [name, child] : folder->children) forget(child);
+  folder->children.clear();
+}
+
+FolderPtr FileWatch::State::add_child(const FolderPtr& parent, const std::string& name) {
+  auto child = std::make_shared<Folder>();
+  child->parent = parent.get();
+  child->name = name;
+  parent->children[name] = child;
+  return child;
+}
+
+// ---- events ---------------------------------------------------------------------------------------------------------
+
+asio::awaitable<void> FileWatch::State::read_events() {
+  auto last = Clock::now() - much;
+  for (;;) {
+    co_await inotify.async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);
+    const Time begun = WallClock::now();
+    Batch batch;
+    drain(batch);
+    if (!batch.leaving.empty()) {
+      co_await sleep_for(second_half);
+      drain(batch);
+    }
+    for (const auto& [cookie, leaving] : batch.leaving)
+      if (leaving.folder) forget(leaving.folder);
+    deliver(std::move(batch.changes));
+    if (batch.overflow) {
+      log::warn("the system has dropped file events: looking for what has changed");
+      for (const auto& [path, folder] : roots)
+        if (!folder->gone) look_through({folder, Visit::Tell::newer, complete - granularity});
+    }
+    complete = begun;
+    tell_status();
+    if (Clock::now() - last < much) co_await sleep_for(pace);
+    last = Clock::now();
+  }
+}
+
+void FileWatch::State::drain(Batch& batch) {
+  alignas(inotify_event) std::array<char, read_size> space;
+  for (int i = 0; i < reads_at_once; ++i) {
+    const ssize_t got = ::read(inotify.native_handle(), space.data(), space.size());
+    if (got <= 0) return;
+    for (const char* at = space.data(); at < space.data() + got;) {
+      const auto& event = *reinterpret_cast<const inotify_event*>(at);
+      take(event, batch);
+      at += sizeof event + event.len;
+    }
+  }
+}
+
+void FileWatch::State::take(const inotify_event& event, Batch& batch) {
+  if ((event.mask & IN_Q_OVERFLOW) != 0) batch.overflow = true;
+  const auto found = watched.find(event.wd);
+  if (found == watched.end()) return;
+  const FolderPtr folder = found->second;
+  if ((event.mask & IN_IGNORED) != 0) {
+    watched.erase(found);
+    folder->watch = -1;
+    return;
+  }
+  if (event.len == 0) {  // of the folder itself: its parent tells it with its name
+    if (folder->parent != nullptr) return;
+    if ((event.mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT)) != 0) return root_is_gone(folder, batch);
+    const Kind self = (event.mask & IN_MODIFY) != 0 ? Kind::modified : Kind::attributes;
+    batch.changes.push_back({self, folder->path(), {}, !folder->file});
+    return;
+  }
+  const std::string name(event.name);  // ends with a NUL
+  std::string path = below(folder->path(), name);
+  const bool directory = (event.mask & IN_ISDIR) != 0;
+  if (directory && excluded.contains(path)) return;
+  if ((event.mask & (IN_MOVED_FROM | IN_MOVED_TO)) != 0) return take_move(folder, std::move(path), event, batch);
+  if (directory && (event.mask & (IN_CREATE | IN_DELETE)) != 0)
+    if (const auto child = folder->children.find(name); child != folder->children.end()) {
+      forget(child->second);
+      folder->children.erase(child);
+    }
+  if (directory && (event.mask & IN_CREATE) != 0) look_through({add_child(folder, name), Visit::Tell::everything});
+  const Kind kind = (event.mask & IN_CREATE) != 0   ? Kind::created
+                    : (event.mask & IN_DELETE) != 0 ? Kind::removed
+                    : (event.mask & IN_MODIFY) != 0 ? Kind::modified
+                                                    : Kind::attributes;
+  batch.changes.push_back({kind, std::move(path), {}, directory});
+}
+
+/// A move within what we watch is two events with the same cookie; otherwise something goes, or comes.
+void FileWatch::State::take_move(const FolderPtr& folder, std::string path, const inotify_event& event, Batch& batch) {
+  const bool directory = (event.mask & IN_ISDIR) != 0;
+  const std::string name(event.name);
+  FolderPtr moved;
+  if (const auto child = folder->children.find(name); child != folder->children.end()) {
+    if ((event.mask & IN_MOVED_FROM) != 0) moved = child->second;
+    else forget(child->second);
+    folder->children.erase(child);
+  }
+  if ((event.mask & IN_MOVED_FROM) != 0) {
+    batch.leaving[event.cookie] = {batch.changes.size(), moved};
+    batch.changes.push_back({Kind::removed, std::move(path), {}, directory});
+    return;
+  }
+  FileChange change{Kind::created, std::move(path), {}, directory, !directory};
+  if (const auto from = batch.leaving.find(event.cookie); from != batch.leaving.end()) {
+    change.kind = Kind::moved;
+    change.from = std::exchange(batch.changes[from->second.place].path, {});
+    change.content = false;
+    moved = from->second.folder;
+    batch.leaving.erase(from);
+  }
+  if (directory && moved) {
+    moved->parent = folder.get();
+    moved->name = name;
+    folder->children[name] = moved;
+  } else if (directory) {
+    look_through({add_child(folder, name), Visit::Tell::everything});
+  }
+  batch.changes.push_back(std::move(change));
+}
+
+void FileWatch::State::root_is_gone(const FolderPtr& folder, Batch& batch) {
+  const std::string path = folder->name;
+  forget(folder);
+  if (struct stat info {}; folder->file && ::lstat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode)) {
+    // Editors put another file in its place.
+    batch.changes.push_back({Kind::created, path, {}, false, true});
+    auto another = std::make_shared<Folder>();
+    another->name = path;
+    roots[path] = another;
+    look_through({another});
+    return;
+  }
+  batch.changes.push_back({Kind::removed, path, {}, !folder->file});
+  problem = path + " is gone";
+  remedy = "start the containers that use it anew once it is back";
+}
+
+void FileWatch::State::deliver(std::vector<FileChange> changes) {
+  std::erase_if(changes, [](const FileChange& change) { return change.path.empty(); });  // the first halves of moves
+  if (!changes.empty()) config.on_changes(std::move(changes));
+}
+
+// ---- looking through folders ------------------------------------------------------------------------------------------
+
+asio::awaitable<void> FileWatch::State::visit_all() {
+  for (;;) {
+    while (visits.empty()) {
+      for (const auto& [path, folder] : std::exchange(orphans, {}))
+        if (folder->parent == nullptr) forget(folder);
+      visiting = false;
+      tell_status();
+      done.notify_all();
+      co_await more.wait();
+    }
+    visiting = true;
+    std::vector<FileChange> found;
+    const auto until = Clock::now() + slice;
+    while (!visits.empty() && Clock::now() < until) {
+      const Visit next = std::move(visits.front());
+      visits.pop_front();
+      visit(next, found);
+    }
+    deliver(std::move(found));
+    co_await asio::post(executor, asio::use_awaitable);
+  }
+}
+
+void FileWatch::State::visit(const Visit& task, std::vector<FileChange>& found) {
+  if (task.folder->gone) return;
+  const std::string path = task.folder->path();
+  // First the watch, then the list: what comes later is an event.
+  if (task.folder->watch < 0 && !add_watch(task.folder, path)) return;
+  list(task, path, found);
+}
+
+bool FileWatch::State::add_watch(const FolderPtr& folder, const std::string& path) {
+  if (full) return false;
+  const bool enough = config.most_folders != 0 && watched.size() >= config.most_folders;
+  int watch = enough ? -1 : ::inotify_add_watch(inotify.native_handle(), path.c_str(), interest);
+  int failure = enough ? ENOSPC : errno;
+  if (watch < 0 && failure == ENOTDIR && folder->parent == nullptr) {
+    folder->file = true;
+    watch = ::inotify_add_watch(inotify.native_handle(), path.c_str(), interest & ~static_cast<unsigned>(IN_ONLYDIR));
+    failure = errno;
+  }
+  if (watch >= 0) {
+    // The same folder under two names (a bind mount): one of them is enough to notice, and the other might be endless.
+    if (!watched.emplace(watch, folder).second) return false;
+    folder->watch = watch;
+    return true;
+  }
+  if (failure == ENOSPC) {
+    full = true;
+    problem = fmt::format("changes are noticed in {} folders only: this host's limit of watched folders is reached",
+                          watched.size());
+    remedy = "sudo sysctl fs.inotify.max_user_watches=1048576";
+    log::warn("{}; {}", problem, remedy);
+  } else if (folder->parent == nullptr) {
+    problem = fmt::format("{} cannot be watched: {}", path, std::strerror(failure));
+    remedy = "start the containers that use it anew once that is mended";
+    folder->gone = true;
+  } else {
+    log::debug("not watched: {}: {}", path, std::strerror(failure));
+  }
+  return false;
+}
+
+void FileWatch::State::list(const Visit& task, const std::string& path, std::vector<FileChange>& found) {
+  const FolderPtr& folder = task.folder;
+  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  struct stat info {};
+  if (!fd || ::fstat(fd.get(), &info) != 0) return;
+  folder->device = info.st_dev;
+  if (folder->parent != nullptr && folder->parent->device != info.st_dev) {
+    struct statfs system {};
+    if (::fstatfs(fd.get(), &system) != 0) return;
+    const bool tells = std::find(std::begin(unknown_file_systems), std::end(unknown_file_systems),
+                                 static_cast<long>(system.f_type)) == std::end(unknown_file_systems);
+    if (!tells) return;
+  }
+  if (task.tell == Visit::Tell::newer) {
+    const Time changed = Time(std::chrono::duration_cast<Time::duration>(
+        std::chrono::seconds(info.st_mtim.tv_sec) + std::chrono::nanoseconds(info.st_mtim.tv_nsec)));
+    if (changed >= task.since) found.push_back({Kind::listing, path, {}, true});
+  }
+  const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(fd.get()), ::closedir);
+  if (!stream) return;
+  const int in = fd.release();  // the stream's now
+  std::set<std::string_view> missing;
+  for (const auto& [name, child] : folder->children) missing.insert(name);
+  while (const dirent* entry = ::readdir(stream.get())) {
+    const std::string name(entry->d_name);
+    if (name == "." || name == "..") continue;
+    struct stat kind {};
+    const bool directory = entry->d_type == DT_DIR ||
+                           (entry->d_type == DT_UNKNOWN && ::fstatat(in, name.c_str(), &kind, AT_SYMLINK_NOFOLLOW) == 0 &&
+                            S_ISDIR(kind.st_mode));
+    if (directory) missing.erase(name);
+    look_at(task, in, path, name, directory, found);
+  }
+  if (task.tell != Visit::Tell::newer) return;
+  std::vector<std::string> lost(missing.begin(), missing.end());
+  for (const std::string& name : lost) {
+    found.push_back({Kind::removed, below(path, name), {}, true});
+    forget(folder->children.at(name));
+    folder->children.erase(name);
+  }
+}
+
+/// One name in a folder that is looked through.
+void FileWatch::State::look_at(const Visit& task, int in, const std::string& path, const std::string& name,
+                               bool directory, std::vector<FileChange>& found) {
+  const FolderPtr& folder = task.folder;
+  if (!directory && task.tell == Visit::Tell::nothing) return;
+  std::string full_path = below(path, name);
+  if (directory && excluded.contains(full_path)) return;
+  if (directory) {
+    const auto child = folder->children.find(name);
+    if (const auto orphan = orphans.find(full_path); child == folder->children.end() && orphan != orphans.end()) {
+      orphan->second->parent = folder.get();
+      orphan->second->name = name;
+      folder->children[name] = orphan->second;
+      return;
+    }
+    const bool known = child != folder->children.end();
+    const auto tell = known || task.tell == Visit::Tell::nothing ? task.tell : Visit::Tell::everything;
+    visits.push_back({known ? child->second : add_child(folder, name), tell, task.since});
+    if (!known && tell == Visit::Tell::everything) found.push_back({Kind::created, std::move(full_path), {}, true});
+    return;
+  }
+  if (task.tell == Visit::Tell::everything) {
+    found.push_back({Kind::created, std::move(full_path), {}, false, true});
+    return;
+  }
+  struct statx info {};
+  if (::statx(in, name.c_str(), AT_SYMLINK_NOFOLLOW, STATX_CTIME | STATX_BTIME, &info) != 0) return;
+  if (to_time(info.stx_ctime) < task.since) return;
+  const bool born = (info.stx_mask & STATX_BTIME) != 0 && to_time(info.stx_btime) >= task.since;
+  found.push_back({born ? Kind::created : Kind::modified, std::move(full_path), {}, false, born});
+}
+
+// ---- the class --------------------------------------------------------------------------------------------------------
+
+FileWatch::FileWatch(asio::any_io_executor executor, Config config)
+    : state_(std::make_shared<State>(executor, std::move(config))) {
+  state_->begin();
+}
+
+FileWatch::~FileWatch() = default;
+
+void FileWatch::set_trees(std::vector<std::filesystem::path> trees) { state_->set_trees(trees); }
+
+FileWatch::Status FileWatch::status() const { return state_->status(); }
+
+asio::awaitable<void> FileWatch::settled() {
+  const auto state = state_;
+  while (!state->visits.empty() || state->visiting) co_await state->done.wait();
+}
+
+void FileWatch::look_for_changes_since(WallClock::time_point since) {
+  for (const auto& [path, folder] : state_->roots)
+    if (!folder->gone) state_->look_through({folder, Visit::Tell::newer, since - granularity});
+}
+
+asio::awaitable<void> FileWatch::stop() { co_await state_->tasks.stop(); }
+
+}  // namespace cl

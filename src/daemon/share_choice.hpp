@@ -1,0 +1,35 @@
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "profiles/paths.hpp"
+#include "profiles/shares.hpp"
+#include "src/base/async.hpp"
+
+namespace cl {
+
+/// What this host has for sharing folders.
+struct ShareHost {
+  std::filesystem::path virtiofsd, sftp_server, bwrap;  ///< empty: not there
+  std::string virtiofsd_version;
+  std::string no_virtiofs;    ///< why not; empty: it can be used
+  std::string virtiofs_note;  ///< what is not as on the host: chown without subordinate ids
+  bool root = false;          ///< we are root: an sftp-server may give files any owner
+};
+
+/// Looks; two or three short programs are run, some 10 ms. `cache` is where scripts/setup puts a virtiofsd of its own.
+asio::awaitable<ShareHost> look_for_share_servers(std::filesystem::path cache);
+
+/// How each share of a plan gets into the machine. With `devices` the machine runs already: a share has virtiofs only if
+/// one of these is its own, else it comes by sshfs until the next start. Pure.
+/// Throws Error{host_requirement} for a type that was asked for and cannot be; with `auto` that is the share's problem.
+std::vector<ShareState> choose_share_types(const std::vector<Share>& plan, const ShareHost& host,
+                                           const std::vector<ShareState>* devices);
+
+/// What the guest mounts by itself while it boots, and waits for: a line "TYPE TAG ro|rw MOUNT POINT" each.
+std::string shares_credential(const std::vector<ShareState>& shares);
+
+}  // namespace cl

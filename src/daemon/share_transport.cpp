@@ -1,0 +1,229 @@
+#include "src/daemon/share_transport.hpp"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/socket.h>
+
+#include <fmt/format.h>
+
+#include <array>
+#include <boost/asio/local/stream_protocol.hpp>
+
+#include "docker/relay.hpp"
+#include "docker/socket_stream.hpp"
+#include "src/base/child.hpp"
+#include "src/base/file.hpp"
+#include "src/base/log.hpp"
+#include "src/base/unique_fd.hpp"
+
+namespace cl {
+namespace {
+
+constexpr std::size_t kept_lines = 5;
+
+/// Shell functions of the guest's side. `there` prints the last mount at $mp, which is $escaped in mountinfo. A virtiofs
+/// whose server is gone ($dead) leaves everybody who uses it waiting: aborting its connection ends that with an error.
+/// Whoever then lets go of the file system last would wait in the kernel, for good, until the device has answered what
+/// it was asked, and that may be a container's start; so it is kept mounted where nobody looks.
+constexpr const char* functions = R"sh(
+there() {
+  last=
+  while read -r id parent device root at rest; do
+    [ "$at" != "$escaped" ] || last="$id $parent $device $root $at $rest"
+  done < /proc/self/mountinfo
+  printf '%s\n' "$last"
+}
+clear_mount() {
+  for round in 1 2 3 4; do
+    line=$(there)
+    case $line in *' - virtiofs '* | *' - fuse.sshfs '*) ;; *) return 0 ;; esac
+    minor=${line#*:} minor=${minor%% *} # of "ID PARENT MAJOR:MINOR ..."
+    case $dead$line in yes*' - virtiofs '*)
+      connections=/sys/fs/fuse/connections kept=/run/colima-like/lost/$minor
+      [ -d "$connections/$minor" ] || mount -t fusectl fusectl $connections
+      echo 1 > "$connections/$minor/abort"
+      mkdir -p "$kept"
+      busybox mount -o bind "$mp" "$kept"
+    esac
+    umount -l "$mp" &
+    n=0
+    while [ "$(there)" = "$line" ] && [ $n -lt 50 ]; do n=$((n + 1)); sleep 0.02; done
+  done
+}
+)sh";
+
+std::string head(const std::string& mount_point, bool dead = false) {
+  return "mp=" + shell_quoted(mount_point) + "\nescaped=" + shell_quoted(mountinfo_escaped(mount_point)) +
+         "\ndead=" + (dead ? "yes" : "") + functions;
+}
+
+class VirtiofsTransport : public ShareTransport {
+ public:
+  VirtiofsTransport(ShareState share, std::shared_ptr<Event> lost) : share_(std::move(share)), lost_(std::move(lost)) {}
+
+  asio::awaitable<std::string> serve(std::shared_ptr<Guest> guest, std::function<void()> on_mounted) override {
+    const GuestResult result = co_await run_in_guest(*guest, "sh -s", virtiofs_command(share_));
+    if (result.exit_code != 0)
+      throw Error(Errc::guest_failed, "the guest cannot mount it").because(last_lines(result.errors, kept_lines));
+    on_mounted();
+    co_await lost_->wait();
+    co_return "its virtiofsd is gone";
+  }
+
+ private:
+  ShareState share_;
+  std::shared_ptr<Event> lost_;
+};
+
+class SshfsTransport : public ShareTransport {
+ public:
+  SshfsTransport(ShareState share, SftpPrograms programs, bool instead)
+      : share_(std::move(share)), programs_(std::move(programs)), instead_(instead) {}
+
+  asio::awaitable<std::string> serve(std::shared_ptr<Guest> guest, std::function<void()> on_mounted) override;
+
+ private:
+  ShareState share_;
+  SftpPrograms programs_;
+  bool instead_;
+};
+
+/// Whether it came to be mounted, and what sshfs said beside that.
+struct Heard {
+  bool mounted = false;
+  std::string said;
+};
+
+asio::awaitable<void> hear(GuestProcess& process, Heard& heard, std::function<void()> on_mounted) {
+  std::array<char, 4096> space{};
+  for (;;) {
+    const std::size_t got = co_await process.read_errors(space);
+    if (got == 0) co_return;
+    heard.said.append(space.data(), got);
+    if (const auto at = heard.said.find("@mounted\n"); at != std::string::npos && !heard.mounted) {
+      heard.said.erase(at, 9);
+      heard.mounted = true;
+      on_mounted();
+    }
+    if (heard.said.size() > 64 * 1024) heard.said.erase(0, heard.said.size() / 2);
+  }
+}
+
+std::pair<UniqueFd, UniqueFd> socket_pair() {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0) throw io_error("cannot make a socket", errno);
+  for (const int fd : ends) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
+  return {UniqueFd(ends[0]), UniqueFd(ends[1])};
+}
+
+asio::awaitable<std::string> SshfsTransport::serve(std::shared_ptr<Guest> guest, std::function<void()> on_mounted) {
+  const auto executor = co_await asio::this_coro::executor;
+  ExecRequest request;
+  request.command = sshfs_command(share_, instead_);
+  auto process = co_await guest->exec(std::move(request));
+
+  auto [ours, theirs] = socket_pair();
+  Command command;
+  command.argv = sftp_command_line(share_, programs_);
+  command.input = command.output = theirs.get();
+  command.errors = programs_.log;
+  command.new_session = true;
+  Child server = Child::start(executor, command);
+  theirs.reset();
+  SocketStream near_end(asio::local::stream_protocol::socket(executor, asio::local::stream_protocol(), ours.release()));
+
+  Heard heard;
+  std::exception_ptr failure;
+  try {
+    auto both = asio::experimental::make_parallel_group(
+        asio::co_spawn(executor, relay(process->io(), near_end), asio::deferred),
+        asio::co_spawn(executor, hear(*process, heard, std::move(on_mounted)), asio::deferred));
+    auto [order, relay_failure, count, hear_failure] =
+        co_await both.async_wait(asio::experimental::wait_for_all(), asio::use_awaitable);
+    if (relay_failure) failure = relay_failure;
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  const auto outer = co_await asio::this_coro::cancellation_state;
+  const bool cancelled = outer.cancelled() != asio::cancellation_type::none;
+  co_await asio::this_coro::throw_if_cancelled(false);
+  process->io().close();
+  near_end.close();
+  // The end of its input would end it, but for one that hangs in a file system which does not answer.
+  server.kill_group(SIGKILL);
+  co_await uninterrupted(server.wait());
+  co_await asio::this_coro::throw_if_cancelled(true);
+  if (cancelled) throw boost::system::system_error(asio::error::operation_aborted);
+  if (failure) std::rethrow_exception(failure);
+  const std::string said = last_lines(heard.said, kept_lines);
+  if (!heard.mounted)
+    throw Error(Errc::guest_failed, "the guest cannot mount it").because(said.empty() ? "sshfs ended" : said);
+  co_return said.empty() ? "its sftp-server or sshfs ended" : "sshfs ended: " + said;
+}
+
+}  // namespace
+
+std::string mountinfo_escaped(std::string_view path) {
+  std::string out;
+  for (const char c : path) {
+    if (c == ' ' || c == '\t' || c == '\n' || c == '\\')
+      out += fmt::format("\\{:03o}", static_cast<unsigned>(static_cast<unsigned char>(c)));
+    else
+      out += c;
+  }
+  return out;
+}
+
+std::string virtiofs_command(const ShareState& share) {
+  return head(share.mount_point) + "tag=" + shell_quoted(share.tag) +
+         "\nmode=" + (share.read_only ? "ro" : "rw") + R"sh(
+case $(there) in *" - virtiofs $tag "*) exit 0 ;; esac
+clear_mount
+mkdir -p "$mp" && exec mount -t virtiofs -o "$mode" "$tag" "$mp"
+)sh";
+}
+
+std::string sshfs_command(const ShareState& share, bool instead_of_dead) {
+  // Names and attributes are asked for again after a second, as with virtiofs; owners are the host's numbers, and the
+  // guest's kernel checks permissions by them. Without -o reconnect: what serves the other end decides.
+  return head(share.mount_point, instead_of_dead) + "from=" + shell_quoted(share.location) + "\nmode=" +
+         (share.read_only ? "ro" : "rw") + R"sh(
+clear_mount > /dev/null 2>&1 < /dev/null
+mkdir -p "$mp" || exit
+(
+  while kill -0 $$ 2>/dev/null; do
+    case $(there) in *' - fuse.sshfs '*) echo @mounted >&2; exit ;; esac
+    sleep 0.02
+  done
+) < /dev/null > /dev/null &
+exec sshfs ":$from" "$mp" -o "passive,$mode,allow_other,default_permissions,idmap=none,dcache_timeout=1,fsname=colima-like"
+)sh";
+}
+
+std::string unmount_command(const std::string& mount_point) { return head(mount_point) + "clear_mount\n"; }
+
+std::vector<std::string> sftp_command_line(const ShareState& share, const SftpPrograms& programs) {
+  std::vector<std::string> words;
+  if (!programs.bwrap.empty()) {
+    words = {programs.bwrap.string(), "--die-with-parent", "--unshare-net", "--unshare-pid", "--unshare-ipc",
+             "--ro-bind",             "/usr",              "/usr"};
+    for (const char* path : {"/lib", "/lib64", "/etc/ld.so.cache", "/etc/passwd", "/etc/group", "/etc/nsswitch.conf"})
+      words.insert(words.end(), {"--ro-bind-try", path, path});
+    words.insert(words.end(), {"--dev-bind", "/dev/null", "/dev/null", share.read_only ? "--ro-bind" : "--bind",
+                               share.location, share.location, "--chdir", share.location, "--"});
+  }
+  // The guest's kernel has applied the caller's umask already; ours (0077) must not be applied again.
+  words.insert(words.end(), {programs.server.string(), "-e", "-l", "ERROR", "-u", "0000", "-d", share.location});
+  if (share.read_only) words.emplace_back("-R");
+  return words;
+}
+
+std::unique_ptr<ShareTransport> virtiofs_transport(ShareState share, std::shared_ptr<Event> lost) {
+  return std::make_unique<VirtiofsTransport>(std::move(share), std::move(lost));
+}
+
+std::unique_ptr<ShareTransport> sshfs_transport(ShareState share, SftpPrograms programs, bool instead_of_dead) {
+  return std::make_unique<SshfsTransport>(std::move(share), std::move(programs), instead_of_dead);
+}
+
+}  // namespace cl

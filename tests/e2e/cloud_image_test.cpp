@@ -1,0 +1,88 @@
+#include <cstdlib>
+
+#include "src/base/file.hpp"
+#include "tests/e2e/sandbox.hpp"
+#include "tests/integration/fault_server.hpp"
+
+// A guest from other people's disk image: downloaded, seeded by cloud-init, booted by its own boot loader.
+
+namespace cl::e2e {
+namespace {
+
+std::string first_word(const std::string& text) { return text.substr(0, text.find(' ')); }
+
+/// The image of tests/e2e/cloud_image, made once for each state of its recipe.
+fs::path cloud_image(Sandbox& box) {
+  const std::string recipe = std::string(COLIMA_LIKE_CLOUD_IMAGE_RECIPE);
+  const Result sum = box.run({"sh", "-c", "cat " + recipe + "/* | sha256sum"});
+  const fs::path folder = Sandbox::shared_cache() / "test-images";
+  const fs::path image = folder / ("cloud-" + sum.out.substr(0, 12) + ".qcow2");
+  if (fs::exists(image)) return image;
+  fs::remove_all(folder);
+  make_private_directory(folder);
+  const char* mirror = std::getenv("COLIMA_LIKE_MIRROR");
+  const Result built = box.run({"env", "OUT=" + image.string(),
+                                std::string("MIRROR=") + (mirror != nullptr ? mirror : "http://deb.debian.org/debian"),
+                                "sh", recipe + "/build.sh"},
+                               {}, 1800s);
+  EXPECT_EQ(built.code, 0) << built;
+  return image;
+}
+
+TEST(CloudImage, IsDownloadedSeededAndRunsDocker) {
+  Sandbox box;
+  const fs::path file = cloud_image(box);
+  ASSERT_TRUE(fs::exists(file));
+  const std::string digest = first_word(box.run({"sha512sum", file.string()}).out);
+  test::FaultServer server(file.string());
+  const std::string url = server.url("drop1=100000000-cloud.qcow2");
+  box.use_private_cache();
+
+  std::string wrong = digest;
+  wrong[0] = wrong[0] == '0' ? '1' : '0';
+  const Result refused = box.cl({"image", "pull", server.url("other.qcow2") + "#sha512:" + wrong}, {}, 200s);
+  expect_error(refused, 1, {"is not the file that was asked for", "its digest is sha512:" + digest});
+  expect_error(box.cl({"image", "pull", url + "#sha512:" + digest, "--arch", "aarch64"}, {}, 200s), 2,
+               {"no image for aarch64 machines"});
+  expect_error(box.cl({"start", "--image", url}), 2, {"must end with the file's digest"});
+
+  box.set("COLIMA_LIKE_IMAGE=" + url + "#sha512:" + digest);
+  const Result first = box.cl({"start"}, {}, boot_limit);
+  ASSERT_OK(first);
+  EXPECT_NE(server.requests().find("bytes=100000000- \"first\""), std::string::npos)
+      << "the broken connection was gone on with:\n"
+      << server.requests();
+  EXPECT_EQ(box.state(), "running");
+  ASSERT_OK(box.docker({"version"}));
+  ASSERT_NO_FATAL_FAILURE(box.import_busybox("box"));
+  EXPECT_EQ(box.docker({"run", "--rm", "box", "echo", "hello"}).out, "hello\n");
+  const Result named = box.docker({"run", "--rm", "box", "busybox", "nslookup", "host.docker.internal"});
+  EXPECT_NE(named.out.find("10.0.2.2"), std::string::npos) << named;
+
+  EXPECT_FALSE(any_listens_on_ip(box.hypervisors(), false)) << "SSH is by virtio-serial here too";
+  const Result guest =
+      box.cl({"ssh", "--",
+              "hostname; cloud-init status; findmnt -no SOURCE /var/lib/docker; df -BG --output=size / | "
+              "tail -n 1; ss -Hltn 'sport = :22'; cat /proc/sys/net/ipv4/tcp_tw_reuse"});
+  EXPECT_NE(guest.out.find("colima-like\n"), std::string::npos) << guest;
+  EXPECT_NE(guest.out.find("/dev/vdb[/docker]"), std::string::npos) << "the data disk\n" << guest;
+  EXPECT_NE(guest.out.find("16G"), std::string::npos) << "grown to the root disk's size\n" << guest;
+  EXPECT_EQ(guest.out.find(":22"), std::string::npos) << "nothing listens for SSH on the network\n" << guest;
+  const Result list = box.cl({"image", "list", "--json"});
+  EXPECT_NE(list.out.find("#sha512:" + digest), std::string::npos) << list;
+
+  ASSERT_OK(box.cl({"stop"}, {}, 200s));
+  EXPECT_NE(read_file(box.profile() / "log" / "daemon.log").find("the guest powered off"), std::string::npos)
+      << "by its power button";
+  const Result second = box.cl({"start"}, {}, boot_limit);
+  ASSERT_OK(second);
+  // The link to the sandbox's socket is in the guest's /tmp, which goes with each boot of such a guest; Docker stays.
+  EXPECT_EQ(second.err.find("docker-install"), std::string::npos) << second;
+  EXPECT_EQ(second.err.find("data,"), std::string::npos) << "mounted by the boot itself\n" << second;
+  EXPECT_EQ(box.docker({"run", "--rm", "box", "echo", "hello"}).out, "hello\n") << "its data is still there";
+  ASSERT_OK(box.cl({"delete", "--data", "--force"}, {}, 200s));
+  EXPECT_FALSE(fs::exists(box.profile() / "seed.img"));
+}
+
+}  // namespace
+}  // namespace cl::e2e

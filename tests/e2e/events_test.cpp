@@ -1,0 +1,143 @@
+#include <sys/stat.h>
+
+#include <boost/json.hpp>
+#include <fstream>
+#include <set>
+#include <sstream>
+
+#include "src/base/file.hpp"
+#include "tests/e2e/sandbox.hpp"
+
+// One machine, booted once: what is done to shared files on this host is told to programs in containers that watch them.
+
+namespace cl::e2e {
+namespace {
+
+void put(const fs::path& path, const std::string& text) { std::ofstream(path) << text; }
+
+class Events : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    box = new Sandbox;
+    fs::create_directories(box->root() / "src" / "folder");
+    fs::create_directories(box->root() / "src" / "many");
+    put(box->root() / "src" / "file", "old");
+    put(box->root() / "src" / "replaced", "old");
+    fs::copy_file(COLIMA_LIKE_FILE_WATCHER, box->root() / "src" / "watcher");
+    box->set("COLIMA_LIKE_SHARES=[\"" + source().string() + "\"]");  // of every later start and apply, too
+    started = new Result(box->cl({"start"}, {}, 1800s));
+    if (started->code == 0) box->import_busybox("box");
+  }
+  static void TearDownTestSuite() {
+    delete started;
+    delete box;
+  }
+  void SetUp() override { ASSERT_OK(*started); }
+
+  static fs::path source() { return box->root() / "src"; }
+  /// A container with the share at /src that prints a line "EVENT\tWATCHED\tNAME" for each of these events there.
+  static void watch(const std::string& name, const std::string& events, std::vector<std::string> where,
+                    const std::string& options = "") {
+    std::vector<std::string> args{"run", "-d", "--name", name, "-v", source().string() + ":/src" + options,
+                                  "box", "/src/watcher", events};
+    args.insert(args.end(), where.begin(), where.end());
+    ASSERT_OK(box->docker(std::move(args)));
+    expect_said(name, "ready");
+  }
+  static std::string said(const std::string& name) { return "\n" + box->docker({"logs", name}).out; }
+  static void expect_said(const std::string& name, const std::string& line) {
+    EXPECT_TRUE(eventually(60s, [&] { return said(name).find("\n" + line + "\n") != std::string::npos; }))
+        << line << " is not in" << said(name);
+  }
+
+  static Sandbox* box;
+  static Result* started;
+};
+Sandbox* Events::box;
+Result* Events::started;
+
+TEST_F(Events, AreThoseThatTheKernelOfTheMachineWouldTell) {
+  ASSERT_NO_FATAL_FAILURE(watch("watcher", "cewnydmD", {"/src", "/src/folder", "/src/replaced"}));
+  put(source() / "new", "1");
+  expect_said("watcher", "n\t/src\tnew");
+  expect_said("watcher", "w\t/src\tnew");
+  put(source() / "file", "new text");
+  expect_said("watcher", "c\t/src\tfile");
+  fs::permissions(source() / "file", fs::perms::owner_all);
+  expect_said("watcher", "e\t/src\tfile");
+  fs::rename(source() / "new", source() / "folder" / "moved");
+  expect_said("watcher", "y\t/src\tnew");
+  expect_said("watcher", "m\t/src/folder\tmoved");
+  fs::remove(source() / "folder" / "moved");
+  expect_said("watcher", "d\t/src/folder\tmoved");
+  fs::create_directory(source() / "made");
+  expect_said("watcher", "n\t/src\tmade");
+  // As editors save: whoever watches the file itself learns that it is another one.
+  put(source() / "replaced.new", "new");
+  fs::rename(source() / "replaced.new", source() / "replaced");
+  expect_said("watcher", "m\t/src\treplaced");
+  // By virtiofs the file that was watched is gone, by sshfs a path is always the same file and this one has other content.
+  EXPECT_TRUE(eventually(60s, [] {
+    const std::string all = said("watcher");
+    return all.find("\nD\t/src/replaced\t\n") != std::string::npos || all.find("\nc\t/src/replaced\t\n") != std::string::npos;
+  })) << said("watcher");
+  EXPECT_EQ(box->docker({"exec", "watcher", "cat", "/src/file", "/src/replaced"}).out, "new textnew");
+  const boost::json::object status = box->status();
+  ASSERT_TRUE(status.contains("file_events")) << boost::json::serialize(status);
+  EXPECT_EQ(boost::json::serialize(status.at("file_events")), R"({"folders":1,"precision":"exact"})");
+  struct stat now {};
+  ::stat((source() / "file").c_str(), &now);
+  EXPECT_EQ(now.st_size, 8);
+}
+
+TEST_F(Events, ReachWhoMayOnlyRead) {
+  ASSERT_NO_FATAL_FAILURE(watch("reader", "cwnd", {"/src"}, ":ro"));
+  put(source() / "file", "again");
+  expect_said("reader", "c\t/src\tfile");
+  EXPECT_OK(box->docker({"rm", "-f", "reader"}));
+}
+
+TEST_F(Events, AreAllThereAfterABurst) {
+  ASSERT_NO_FATAL_FAILURE(watch("counter", "n", {"/src/many"}));
+  for (int i = 0; i < 10'000; ++i) put(source() / "many" / std::to_string(i), "x");
+  std::set<std::string> seen;
+  auto all = [&seen] {
+    seen.clear();
+    std::istringstream lines(said("counter"));
+    for (std::string line; std::getline(lines, line);)
+      if (const auto tab = line.rfind('\t'); tab != std::string::npos) seen.insert(line.substr(tab));
+    return seen.size() >= 10'000;
+  };
+  EXPECT_TRUE(eventually(120s, all)) << seen.size() << " of 10000";
+  EXPECT_OK(box->docker({"rm", "-f", "counter"}));
+}
+
+TEST_F(Events, WaitForAMachineThatSleepsAndDoNotWakeIt) {
+  ASSERT_NO_FATAL_FAILURE(watch("sleeper", "cnd", {"/src"}));
+  ASSERT_OK(box->cl({"suspend"}));
+  put(source() / "while asleep", "1");
+  fs::remove(source() / "file");
+  EXPECT_FALSE(eventually(3s, [] { return box->state() != "suspended"; })) << box->state();
+  ASSERT_OK(box->cl({"start"}, {}, boot_limit));
+  expect_said("sleeper", "n\t/src\twhile asleep");
+  expect_said("sleeper", "d\t/src\tfile");
+}
+
+TEST_F(Events, AreNobodysOnceTheContainersAreGoneOrTheyAreTurnedOff) {
+  ASSERT_NO_FATAL_FAILURE(watch("last", "cnd", {"/src"}));
+  EXPECT_OK(box->cl({"config", "set", "file_events", "false"}));
+  EXPECT_OK(box->cl({"apply"}));
+  EXPECT_FALSE(box->status().contains("file_events"));
+  put(source() / "unseen", "1");
+  EXPECT_OK(box->cl({"config", "set", "file_events", "true"}));
+  EXPECT_OK(box->cl({"apply"}));
+  EXPECT_TRUE(box->status().contains("file_events"));
+  put(source() / "seen", "1");
+  expect_said("last", "n\t/src\tseen");
+  EXPECT_EQ(said("last").find("unseen"), std::string::npos);
+  EXPECT_OK(box->docker({"rm", "-f", "watcher", "sleeper", "last"}));
+  EXPECT_TRUE(eventually(10s, [] { return !box->status().contains("file_events"); }));
+}
+
+}  // namespace
+}  // namespace cl::e2e

@@ -1,0 +1,141 @@
+#!/usr/bin/env python3
+"""Compiles every product source for macOS on Apple silicon, on any host, without warnings.
+
+    macos_compile.py ROOT CACHE     prints what the compiler says; exit code 1 when it says anything, 77 without compiler
+
+The compiler is the clang in zig, whose package brings macOS's headers (PyPI: ziglang; $COLIMA_LIKE_ZIG or a zig in PATH will do). The headers of
+libraries are those of this host, and only those: its C library's would get in the way. Nothing is linked or run. A source is compiled
+again only when it, a header of ours or the options have changed: CACHE holds a stamp for each.
+"""
+import concurrent.futures
+import hashlib
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+PARTS = ["src", "profiles", "vm", "provision", "docker"]
+NOT_THERE = {"src/base/file_watch_linux.cpp", "src/base/platform_linux.cpp"}
+LIBRARIES = ["boost", "yaml-cpp", "spdlog", "fmt", "CLI", "openssl", "libssh2.h", "libssh2_sftp.h", "libssh2_publickey.h"]
+TARGET = "aarch64-macos.13.0"
+OPTIONS = ["-target", "arm64-apple-macosx13.0", "-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow",
+           "-Wnon-virtual-dtor", "-Woverloaded-virtual", "-Werror", "-DBOOST_ASIO_NO_DEPRECATED",
+           "-DBOOST_PROCESS_USE_STD_FS", "-DBOOST_ASIO_DISABLE_BOOST_ARRAY", "-DBOOST_ASIO_DISABLE_BOOST_BIND",
+           '-DCOLIMA_LIKE_VERSION="0"']
+INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)
+
+
+def find_zig():
+    if "COLIMA_LIKE_ZIG" in os.environ:
+        return shlex.split(os.environ["COLIMA_LIKE_ZIG"])
+    if shutil.which("zig"):
+        return ["zig"]
+    for python in (sys.executable, os.path.expanduser("~/.cache/colima-like-zig/bin/python")):
+        if os.path.exists(python) and subprocess.run([python, "-m", "ziglang", "version"], capture_output=True).returncode == 0:
+            return [python, "-m", "ziglang"]
+    return None
+
+
+def system_options(zig, cache, environment):
+    """Where zig has macOS's and the C++ library's headers, and what it defines for them, as it tells itself. Its own `zig c++`
+    cannot be used: it insists on an object file."""
+    probe = cache / "empty.cpp"
+    probe.write_text("")
+    told = subprocess.run([*zig, "c++", "-target", TARGET, "-c", probe.name, "-o", "empty.o"], capture_output=True, text=True,
+                          cwd=cache, env={**environment, "ZIG_VERBOSE_CC": "1"}, check=False)
+    line = next((line for line in told.stderr.splitlines() if " clang " in line), None)
+    if told.returncode != 0 or line is None:
+        sys.exit(f"zig does not tell how it compiles:\n{told.stderr}")
+    words = shlex.split(line)
+    chosen = [word for word in words if word.startswith(("-nostdinc", "-D"))]
+    for flag, value in zip(words, words[1:]):
+        if flag == "-isystem":
+            chosen += [flag, value]
+    return chosen
+
+
+def gather_headers(cache):
+    """A folder that has the libraries' headers and nothing else of this host."""
+    folder = cache / "include"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name in LIBRARIES:
+        places = [path for path in [pathlib.Path("/usr/include") / name, *pathlib.Path("/usr/include").glob(f"*-linux-gnu/{name}")]
+                  if path.exists()]
+        if not places and name.endswith(".h"):
+            continue
+        if not places:
+            sys.exit(f"the headers of {name} are not installed: scripts/setup")
+        if len(places) == 1:
+            (folder / name).symlink_to(places[0])
+            continue
+        (folder / name).mkdir()  # OpenSSL: a part of it depends on the architecture
+        for place in places:
+            for header in place.iterdir():
+                if not (folder / name / header.name).exists():
+                    (folder / name / header.name).symlink_to(header)
+    return folder
+
+
+def closure(root, path, known):
+    """The file and all headers of ours that it includes, however far away."""
+    if path in known:
+        return known[path]
+    known[path] = {path}  # ends circles
+    for name in INCLUDE.findall((root / path).read_text(errors="replace")):
+        if (root / name).exists():
+            known[path] = known[path] | closure(root, name, known)
+    return known[path]
+
+
+def stamp_of(root, path, known, command):
+    digest = hashlib.sha256(" ".join(command).encode())
+    for part in sorted(closure(root, path, known)):
+        digest.update(part.encode() + b"\0" + (root / part).read_bytes())
+    return digest.hexdigest()
+
+
+def main():
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    root, cache = pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2]).resolve()
+    zig = find_zig()
+    if zig is None:
+        print("skipped: no zig here; scripts/setup --tests installs the Python package ziglang")
+        sys.exit(77)
+    (cache / "stamps").mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": str(cache / "zig"), "ZIG_LOCAL_CACHE_DIR": str(cache / "zig")}
+    command = [*zig, "clang", *system_options(zig, cache, environment), *OPTIONS, "-isystem", str(gather_headers(cache)),
+               "-isystem", str(root / "tests/macos_headers"), f"-I{root}"]
+    sources = [path.relative_to(root).as_posix() for part in PARTS for path in sorted((root / part).rglob("*.cpp"))]
+    sources = [path for path in sources if path not in NOT_THERE]
+    if len(sources) < 50 or "src/base/platform_darwin.cpp" not in sources:
+        sys.exit(f"only {len(sources)} sources were found in {root}")
+    known, work = {}, []
+    for path in sources:
+        stamp = stamp_of(root, path, known, command)
+        file = cache / "stamps" / path.replace("/", "_")
+        if not file.exists() or file.read_text() != stamp:
+            work.append((path, file, stamp))
+
+    def compile_one(item):
+        path, file, stamp = item
+        done = subprocess.run([*command, str(root / path)], capture_output=True, text=True, env=environment, cwd=cache)
+        said = (done.stdout + done.stderr).strip()
+        if done.returncode == 0 and not said:
+            file.write_text(stamp)
+            return None
+        return f"--- {path}\n{said or f'exit code {done.returncode}'}"
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        complaints = list(filter(None, pool.map(compile_one, work)))
+    print("\n".join(complaints))
+    print(f"{len(sources)} sources, {len(work)} compiled for macOS, {len(complaints)} with complaints")
+    sys.exit(1 if complaints else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,254 @@
+#include "vm/qemu/virtiofsd.hpp"
+
+#include <fcntl.h>
+#include <pwd.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <fmt/format.h>
+
+#include <array>
+#include <charconv>
+#include <map>
+
+#include "src/base/file.hpp"
+#include "src/base/file_lock.hpp"
+#include "src/base/log.hpp"
+#include "src/base/platform.hpp"
+#include "vm/qemu/command_line.hpp"
+
+namespace cl {
+namespace {
+
+constexpr auto answer_limit = std::chrono::seconds(5);  // of a program that prints its options
+constexpr std::uint32_t least_ids = 65536;              // what container images expect to be there
+
+/// "1.13.2" as 1 and 13; false for anything else.
+bool numbers_of(std::string_view version, int& major, int& minor) {
+  const char* end = version.data() + version.size();
+  const auto [dot, failure] = std::from_chars(version.data(), end, major);
+  if (failure != std::errc{} || dot == end || *dot != '.') return false;
+  return std::from_chars(dot + 1, end, minor).ec == std::errc{};
+}
+
+std::optional<std::uint32_t> number(std::string_view text) {
+  std::uint32_t value = 0;
+  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (failure != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+/// A listening unix socket. The server inherits it, so QEMU can connect before the server runs.
+UniqueFd listen_at(const fs::path& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.native().copy(address.sun_path, sizeof address.sun_path - 1);  // checked with the command line
+  UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM, 0));
+  if (!fd) throw io_error("cannot make a socket", errno);
+  ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC);
+  std::error_code ignored;
+  fs::remove(path, ignored);
+  if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
+      ::listen(fd.get(), 1) != 0)
+    throw io_error("cannot listen at " + path.string(), errno);
+  return fd;
+}
+
+std::string map_option(std::string_view kind, std::uint64_t inside, std::uint64_t outside, std::uint64_t count) {
+  return fmt::format("--{}-map=:{}:{}:{}:", kind, inside, outside, count);
+}
+
+/// Who is who for a user that is not root. In the server's user name space the user is root, 0, and the subordinate ids
+/// are 1 and up. Files of the user have the same number in the guest as on the host, and what root or that number makes
+/// in the guest belongs to the user. Without subordinate ids everybody's files are the user's.
+void add_ids(std::vector<std::string>& words, const char* kind, std::uint32_t id,
+             const std::optional<std::pair<std::uint32_t, std::uint32_t>>& more, bool translates) {
+  constexpr std::uint64_t all = 4294967295;  // the last number is none
+  words.push_back(map_option(kind, 0, id, 1));
+  if (more) words.push_back(map_option(kind, 1, more->first, more->second));
+  if (!translates) return;
+  const std::string option = fmt::format("--translate-{}=", kind);
+  words.push_back(option + fmt::format("host:0:{}:1", id));
+  words.push_back(option + (more ? fmt::format("guest:{}:0:1", id) : fmt::format("squash-guest:0:0:{}", all)));
+}
+
+}  // namespace
+
+std::optional<fs::path> find_virtiofsd(const fs::path& own) {
+#ifdef __linux__
+  if (const auto found = find_program("virtiofsd")) return found;
+  for (const fs::path& directory : {fs::path("/usr/libexec"), fs::path("/usr/lib/qemu"), own})
+    if (const auto found = find_program((directory / "virtiofsd").string())) return found;
+#endif
+  return std::nullopt;
+}
+
+bool parse_virtiofsd(std::string_view version, std::string_view help, Virtiofsd& into) {
+  constexpr std::string_view name = "virtiofsd ";
+  if (!version.starts_with(name)) return false;
+  version.remove_prefix(name.size());
+  into.version = version.substr(0, version.find_first_of(" \n"));
+  int major = 0, minor = 0;
+  if (!numbers_of(into.version, major, minor) || help.find("--shared-dir") == std::string_view::npos) return false;
+  into.read_only = help.find("--readonly") != std::string_view::npos;
+  into.saves = help.find("--migration-on-error") != std::string_view::npos;
+  into.translates = help.find("--translate-uid") != std::string_view::npos;
+  return true;
+}
+
+asio::awaitable<Virtiofsd> ask_virtiofsd(fs::path binary) {
+  Virtiofsd host;
+  host.binary = binary;
+  Command version, help;
+  version.argv = {binary.string(), "--version"};
+  help.argv = {binary.string(), "--help"};
+  const Finished said = co_await run(std::move(version), "", answer_limit);
+  const Finished options = co_await run(std::move(help), "", answer_limit);
+  if (!parse_virtiofsd(said.output, options.output, host))
+    throw Error(Errc::host_requirement, binary.string() + " is not a virtiofsd that can be used",
+                "install the package 'virtiofsd', or run scripts/setup --virtiofsd");
+  co_return host;
+}
+
+std::optional<std::pair<std::uint32_t, std::uint32_t>> subordinate_ids(std::string_view text, std::string_view name,
+                                                                       std::uint32_t id) {
+  const std::string as_number = std::to_string(id);
+  while (!text.empty()) {
+    std::string_view line = text.substr(0, text.find('\n'));
+    text.remove_prefix(std::min(line.size() + 1, text.size()));
+    const auto first = line.find(':');
+    const auto second = first == std::string_view::npos ? first : line.find(':', first + 1);
+    if (second == std::string_view::npos) continue;
+    const std::string_view owner = line.substr(0, first);
+    if (owner != name && owner != as_number) continue;
+    const auto from = number(line.substr(first + 1, second - first - 1)), count = number(line.substr(second + 1));
+    if (from && count && *count >= least_ids) return std::pair(*from, *count);
+  }
+  return std::nullopt;
+}
+
+asio::awaitable<ServerRights> server_rights() {
+  ServerRights rights;
+  rights.uid = ::geteuid();
+  rights.gid = ::getegid();
+  // What virtiofsd does itself for its name spaces; containers and some kernels forbid it.
+  Command probe;
+  probe.argv = {"unshare", "--mount", "--pid", "--net", "--fork", "--mount-proc", "true"};
+  if (rights.uid != 0) probe.argv.insert(probe.argv.begin() + 1, "--map-root-user");
+  bool isolates = false;
+  try {
+    const Finished tried = co_await run(std::move(probe), "", answer_limit);
+    isolates = tried.status.ok();
+  } catch (const Error& error) {
+    log::info("no name spaces for shares: {}", one_line(error));
+  }
+  using enum ServerRights::Sandbox;
+  rights.sandbox = isolates ? name_spaces : rights.uid == 0 ? chroot : none;
+  if (rights.uid == 0 || !isolates || !find_program("newuidmap") || !find_program("newgidmap")) co_return rights;
+  const passwd* user = ::getpwuid(rights.uid);
+  const std::string name = user != nullptr ? user->pw_name : "";
+  const std::string uids = read_file_if_exists("/etc/subuid").value_or("");
+  const std::string gids = read_file_if_exists("/etc/subgid").value_or("");
+  rights.subuids = subordinate_ids(uids, name, rights.uid);
+  rights.subgids = subordinate_ids(gids, name, rights.uid);
+  if (!rights.subuids || !rights.subgids) rights.subuids = rights.subgids = std::nullopt;
+  co_return rights;
+}
+
+std::vector<std::string> virtiofsd_command_line(const BootShare& share, const Virtiofsd& host,
+                                                const ServerRights& rights, int fd) {
+  using enum ServerRights::Sandbox;
+  const bool root = rights.uid == 0;
+  std::vector<std::string> words{host.binary.string(), fmt::format("--fd={}", fd),
+                                 "--shared-dir=" + share.directory.string(), "--log-level=warn", "--xattr",
+                                 "--announce-submounts",
+                                 // Descriptors are for what is open, not for every name that the guest has seen.
+                                 "--inode-file-handles=prefer",
+                                 // The guest asks again after a second, and at each open: close-to-open consistency.
+                                 "--cache=auto"};
+  switch (rights.sandbox) {
+    case name_spaces: words.emplace_back("--sandbox=namespace"); break;
+    case chroot: words.emplace_back("--sandbox=chroot"); break;
+    case none: words.emplace_back("--sandbox=none"); break;
+  }
+  if (share.read_only && host.read_only) words.emplace_back("--readonly");
+  if (!root && rights.sandbox == name_spaces) {
+    add_ids(words, "uid", rights.uid, rights.subuids, host.translates);
+    add_ids(words, "gid", rights.gid, rights.subgids, host.translates);
+  }
+  if (!root && rights.sandbox == none && host.translates) {
+    for (const auto& [kind, id] : {std::pair("uid", std::uint64_t(rights.uid)), {"gid", std::uint64_t(rights.gid)}})
+      words.push_back(fmt::format("--translate-{}=squash-guest:0:{}:4294967295", kind, id));
+  }
+  if (host.saves) {
+    // A file that is gone when the machine goes on is an error to who has it open in the guest, and to nobody else.
+    words.emplace_back("--migration-on-error=guest-error");
+    if (root) {
+      words.emplace_back("--migration-mode=file-handles");
+      words.emplace_back("--modcaps=+dac_read_search");
+    } else {
+      words.emplace_back("--migration-verify-handles");  // never another file under the same name
+    }
+  }
+  return words;
+}
+
+asio::awaitable<void> end_share_servers(fs::path run_directory) {
+  for (const auto& entry : fs::directory_iterator(run_directory)) {
+    if (entry.path().extension() != ".lock") continue;
+    // In name spaces it is two processes. That they are gone takes the kernel a moment.
+    for (int tries = 0; tries < 100 && FileLock::is_held(entry.path()); ++tries) {
+      if (const pid_t pid = platform::process_with_open(entry.path()); pid > 0) ::kill(pid, SIGKILL);
+      co_await sleep_for(std::chrono::milliseconds(10));
+    }
+    // A machine that is taken over tells its servers by these.
+    if (!FileLock::is_held(entry.path())) fs::remove(entry.path());
+  }
+}
+
+asio::awaitable<std::vector<ShareServer>> start_share_servers(const BootPlan& plan, int log_fd) {
+  std::vector<ShareServer> servers;
+  co_await end_share_servers(plan.run_directory);
+  if (plan.shares.empty()) co_return servers;
+  if (plan.share_server.empty())
+    throw Error(Errc::host_requirement, "there is no virtiofsd on this host", "scripts/setup --virtiofsd");
+  const Virtiofsd host = co_await ask_virtiofsd(plan.share_server);
+  const ServerRights rights = co_await server_rights();
+  const auto executor = co_await asio::this_coro::executor;
+  try {
+    for (const BootShare& share : plan.shares) {
+      const UniqueFd socket = listen_at(share_socket(plan.run_directory, share.tag));
+      const auto lock = FileLock::try_acquire(share_lock(plan.run_directory, share.tag));
+      if (!lock) throw Error(Errc::busy, "a server of share " + share.directory.string() + " still runs");
+      Command command;
+      command.argv = virtiofsd_command_line(share, host, rights, socket.get());
+      command.new_session = true;
+      command.output = command.errors = log_fd;
+      command.keep = {socket.get(), lock->fd()};
+      servers.push_back({share.tag, Child::start(executor, command)});
+      log::info("virtiofsd {} serves {}, process {}", host.version, share.directory.string(),
+                servers.back().child.pid());
+    }
+  } catch (...) {
+    for (ShareServer& server : servers) server.child.kill_group(SIGKILL);
+    throw;
+  }
+  co_return servers;
+}
+
+asio::awaitable<Saving> share_saving(BootPlan plan) {
+  if (plan.shares.empty()) co_return Saving{};
+  if (plan.share_server.empty())
+    throw Error(Errc::host_requirement, "there is no virtiofsd on this host", "scripts/setup --virtiofsd");
+  const Virtiofsd host = co_await ask_virtiofsd(plan.share_server);
+  if (!host.saves)
+    co_return Saving{"", "virtiofsd " + host.version + " cannot be saved with it, which takes version 1.13 or newer"};
+  std::string text = "\nvirtiofsd " + host.version;
+  for (const BootShare& share : plan.shares)
+    text += fmt::format("\n{} {} {}", share.tag, share.read_only ? "ro" : "rw", share.directory.string());
+  co_return Saving{text, ""};
+}
+
+}  // namespace cl

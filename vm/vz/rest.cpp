@@ -1,0 +1,137 @@
+#include "vm/vz/rest.hpp"
+
+#include <fcntl.h>
+
+#include <boost/asio/local/stream_protocol.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+#include <boost/beast/http.hpp>
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+#include <string_view>
+
+#include "src/base/platform.hpp"
+
+namespace cl::vfkit {
+namespace {
+
+namespace http = boost::beast::http;
+namespace json = boost::json;
+using Socket = asio::local::stream_protocol::socket;
+
+constexpr std::uint32_t header_limit = 16 * 1024;
+constexpr std::uint64_t body_limit = 1024 * 1024;
+constexpr std::size_t json_depth = 16;
+
+struct Answer {
+  unsigned status = 0;
+  json::value body;
+  pid_t pid = 0;
+};
+
+Error nonsense(const std::string& request, std::string_view cause) {
+  return Error(Errc::protocol, "the answer to vfkit's " + request + " makes no sense").because(cause);
+}
+
+asio::awaitable<Socket> connect(std::filesystem::path path) {
+  if (path.native().size() > platform::max_socket_path())
+    throw Error(Errc::invalid_config, "the path of vfkit's control socket is too long: " + path.string(),
+                "use a shorter profile name or a shorter COLIMA_LIKE_HOME");
+  Socket socket(co_await asio::this_coro::executor);
+  auto [ec] = co_await socket.async_connect(asio::local::stream_protocol::endpoint(path.string()), no_throw);
+  if (ec == boost::system::errc::no_such_file_or_directory || ec == asio::error::connection_refused)
+    throw Error(Errc::not_found, "no vfkit listens at " + path.string());
+  if (ec == asio::error::operation_aborted) throw boost::system::system_error(ec);
+  if (ec) throw io_error("cannot connect to vfkit's control socket " + path.string(), ec.value());
+  ::fcntl(socket.native_handle(), F_SETFD, FD_CLOEXEC);
+  co_return socket;
+}
+
+asio::awaitable<Answer> exchange(std::filesystem::path path, http::verb verb, std::string target, std::string body) {
+  Socket socket = co_await connect(path);
+  Answer answer;
+  answer.pid = platform::peer_pid(socket.native_handle());
+  http::request<http::string_body> request(verb, target, 11, std::move(body));
+  request.set(http::field::host, "vfkit");
+  request.set(http::field::connection, "close");
+  if (!request.body().empty()) request.set(http::field::content_type, "application/json");
+  request.prepare_payload();
+  const std::string name = std::string(http::to_string(verb)) + " " + target;
+
+  auto [write_ec, put] = co_await http::async_write(socket, request, no_throw);
+  if (write_ec == asio::error::operation_aborted) throw boost::system::system_error(write_ec);
+  if (write_ec) throw io_error("cannot ask vfkit: " + name, write_ec.value());
+  boost::beast::flat_buffer buffer;
+  http::response_parser<http::string_body> parser;
+  parser.header_limit(header_limit);
+  parser.body_limit(body_limit);
+  auto [ec, got] = co_await http::async_read(socket, buffer, parser, no_throw);
+  if (ec == asio::error::operation_aborted) throw boost::system::system_error(ec);
+  if (ec == http::error::end_of_stream || ec == asio::error::connection_reset)
+    throw Error(Errc::not_found, "vfkit ended before it answered " + name);
+  if (ec) throw nonsense(name, ec.message());
+  answer.status = parser.get().result_int();
+  if (const std::string& text = parser.get().body(); !text.empty()) {
+    json::parse_options options;
+    options.max_depth = json_depth;
+    answer.body = json::parse(text, ec, {}, options);
+    if (ec) throw nonsense(name, ec.message());
+  }
+  co_return answer;
+}
+
+asio::awaitable<Answer> ask(std::filesystem::path path, http::verb verb, std::string target, std::string body,
+                            std::chrono::milliseconds limit) {
+  try {
+    co_return co_await with_timeout(limit, "vfkit's answer", exchange(path, verb, std::move(target), std::move(body)));
+  } catch (const Error& error) {
+    if (error.code() != Errc::timed_out) throw;
+  }
+  throw Error(Errc::busy, "vfkit does not answer at " + path.string(),
+              "'colima-like stop --force' ends the machine, with its containers")
+      .because("no answer came in " + std::to_string(limit.count()) + " ms");
+}
+
+std::string text_at(const json::value& object, std::string_view key) {
+  const json::value* value = object.is_object() ? object.get_object().if_contains(key) : nullptr;
+  return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
+}
+
+bool flag_at(const json::value& object, std::string_view key) {
+  const json::value* value = object.is_object() ? object.get_object().if_contains(key) : nullptr;
+  return value != nullptr && value->is_bool() && value->get_bool();
+}
+
+}  // namespace
+
+asio::awaitable<VmState> state(std::filesystem::path socket, std::chrono::milliseconds limit) {
+  const Answer answer = co_await ask(std::move(socket), http::verb::get, "/vm/state", "", limit);
+  constexpr std::string_view prefix = "VirtualMachineState";
+  VmState told;
+  told.name = text_at(answer.body, "state");
+  if (answer.status != 200 || !told.name.starts_with(prefix))
+    throw nonsense("GET /vm/state", "status " + std::to_string(answer.status) + ": " + json::serialize(answer.body));
+  told.name.erase(0, prefix.size());
+  told.can_pause = flag_at(answer.body, "canPause");
+  told.can_resume = flag_at(answer.body, "canResume");
+  told.can_stop = flag_at(answer.body, "canStop");
+  told.pid = answer.pid;
+  co_return told;
+}
+
+asio::awaitable<void> change(std::filesystem::path socket, std::string to, std::chrono::milliseconds limit) {
+  const std::string body = json::serialize(json::object{{"state", to}});
+  const Answer answer = co_await ask(std::move(socket), http::verb::post, "/vm/state", body, limit);
+  if (answer.status / 100 == 2) co_return;
+  const std::string why = text_at(answer.body, "error");
+  throw Error(Errc::io, "vfkit refuses '" + to + "'")
+      .because(why.empty() ? "status " + std::to_string(answer.status) : why);
+}
+
+asio::awaitable<json::object> inspect(std::filesystem::path socket, std::chrono::milliseconds limit) {
+  Answer answer = co_await ask(std::move(socket), http::verb::get, "/vm/inspect", "", limit);
+  if (answer.status != 200 || !answer.body.is_object())
+    throw nonsense("GET /vm/inspect", "status " + std::to_string(answer.status));
+  co_return std::move(answer.body.get_object());
+}
+
+}  // namespace cl::vfkit
