@@ -1,5 +1,7 @@
 #include "docker/api.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <boost/asio/buffer.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
@@ -182,7 +184,7 @@ EventStream::EventStream(std::unique_ptr<State> state) : state_(std::move(state)
 EventStream::~EventStream() = default;
 
 asio::awaitable<std::unique_ptr<EventStream>> EventStream::open(std::unique_ptr<ByteStream> engine,
-                                                                std::string filters) {
+                                                                std::string filters, std::chrono::nanoseconds since) {
   std::string escaped;
   for (const char c : filters) {
     constexpr char digits[] = "0123456789ABCDEF";
@@ -198,7 +200,8 @@ asio::awaitable<std::unique_ptr<EventStream>> EventStream::open(std::unique_ptr<
   state->parser.header_limit(header_limit);
   state->parser.body_limit(boost::none);
   state->parser.eager(true);
-  const std::string head = head_of("GET /events?filters=" + escaped);
+  const std::string head = head_of(fmt::format("GET /events?filters={}&since={}.{:09}", escaped, since.count() / 1000000000,
+                                            since.count() % 1000000000));
   co_await state->engine->write(head);
   // The engine sends its header once it has subscribed us.
   while (!state->parser.is_header_done())
@@ -233,7 +236,9 @@ asio::awaitable<std::optional<Event>> EventStream::next() {
       return found != nullptr && found->is_string() ? std::string(found->get_string()) : std::string();
     };
     const json::object& object = value.get_object();
-    Event event{word(object, "Type"), word(object, "Action"), {}};
+    Event event{word(object, "Type"), word(object, "Action"), {}, {}};
+    if (const json::value* time = object.if_contains("timeNano"); time != nullptr && time->is_int64())
+      event.time = std::chrono::nanoseconds(time->get_int64());
     if (const json::value* actor = object.if_contains("Actor"); actor != nullptr && actor->is_object())
       event.id = word(actor->get_object(), "ID");
     co_return event;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <boost/json/array.hpp>
 #include <memory>
 #include <optional>
@@ -34,13 +35,18 @@ struct Event {
   std::string type;    ///< "container", "network", ...
   std::string action;  ///< "start", "die", ...
   std::string id;      ///< of the container or network
+  /// When, by the engine's clock, since 1970; zero when it does not say.
+  std::chrono::nanoseconds time{};
 };
 
-/// GET /events: what happens from now on, until the engine or the connection ends.
+/// GET /events: what happens, until the engine or the connection ends.
 class EventStream {
  public:
-  /// `filters` is the API's JSON object of that name. What happens after this has returned is not missed.
-  static asio::awaitable<std::unique_ptr<EventStream>> open(std::unique_ptr<ByteStream> engine, std::string filters);
+  /// `filters` is the API's JSON object of that name. First come the events at and after `since`, a time as that of
+  /// Event, as far as the engine remembers them (Docker: the last 256). What happens after this has returned is not
+  /// missed.
+  static asio::awaitable<std::unique_ptr<EventStream>> open(std::unique_ptr<ByteStream> engine, std::string filters,
+                                                            std::chrono::nanoseconds since);
   ~EventStream();
 
   /// The next event; nothing at the stream's end.

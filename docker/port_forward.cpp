@@ -25,6 +25,10 @@ constexpr auto accept_pause = 200ms;       // when descriptors have run out
 constexpr auto longest_reconnect = 2s;
 constexpr auto first_try_again = 10ms, longest_try_again = 100ms;  // of a container that does not listen yet
 
+/// An engine lists a container as running for a moment after it told its end: what it told that long before we listen is
+/// wanted, too.
+constexpr auto end_takes = 10s;
+
 /// What changes published ports. Not exec and health checks, which an engine reports by the dozen.
 constexpr const char* event_filters =
     R"({"type":["container","network"],"event":["start","die","rename","connect","disconnect"]})";
@@ -154,8 +158,11 @@ asio::awaitable<void> PortForward::watch() {
 }
 
 asio::awaitable<void> PortForward::follow_events(Guest& guest) {
+  using namespace std::chrono;
   auto stream = co_await guest.open_unix(config_.engine);
-  auto events = co_await docker::EventStream::open(std::move(stream), event_filters);
+  // By the engine's own clock as soon as it was heard; the guest's is near ours.
+  if (last_event_ == 0ns) last_event_ = duration_cast<nanoseconds>(system_clock::now().time_since_epoch());
+  auto events = co_await docker::EventStream::open(std::move(stream), event_filters, last_event_ - end_takes);
   engine_answers_ = true;
   // Only now: what changes after the list is an event.
   dead_.clear();
@@ -163,6 +170,7 @@ asio::awaitable<void> PortForward::follow_events(Guest& guest) {
   compare();
   while (const auto event = co_await events->next()) {
     log::debug("event: {} {} {}", event->type, event->action, event->id.substr(0, 12));
+    if (event->time > 0ns) last_event_ = event->time;
     if (event->type == "container" && event->action == "die") {
       remove_container(event->id);
       ended_.insert(event->id);

@@ -118,6 +118,7 @@ class PortForward {
   /// listing a container as running for a moment after that, and no later event tells when it stops to.
   std::map<std::string, std::string> dead_;
   std::set<std::string> ended_;  ///< likewise for on_containers, with or without ports
+  std::chrono::nanoseconds last_event_{};  ///< its time; zero before the first connection
   bool stopping_ = false;
   bool engine_answers_ = false;
   UdpForward udp_;

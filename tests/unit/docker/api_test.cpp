@@ -64,9 +64,12 @@ asio::awaitable<std::string> events_of(std::string answer, std::optional<test::C
   co_await ends.second->shutdown_write();
   std::string all;
   try {
-    auto events = co_await EventStream::open(std::move(ours), R"({"type":["network"]})");
-    while (const auto event = co_await events->next())
-      all += event->type + " " + event->action + " " + event->id + "\n";
+    auto events = co_await EventStream::open(std::move(ours), R"({"type":["network"]})", {});
+    while (const auto event = co_await events->next()) {
+      all += event->type + " " + event->action + " " + event->id;
+      if (event->time.count() != 0) all += " at " + std::to_string(event->time.count());
+      all += "\n";
+    }
   } catch (const Error& error) {
     all += one_line(error);
   }
@@ -85,10 +88,10 @@ TEST(Api, ReadsEventsAcrossAndWithinChunks) {
   const std::string head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
   const std::string start = R"({"Type":"container","Action":"start","Actor":{"ID":"abc","Attributes":{}},"time":1})"
                             "\n";
-  const std::string die = R"({"Type":"container","Action":"die","Actor":{"ID":"abc"}})"
+  const std::string die = R"({"Type":"container","Action":"die","Actor":{"ID":"abc"},"timeNano":1700000000000000001})"
                           "\n";
   EXPECT_EQ(events(head + chunk(start + die.substr(0, 9)) + chunk(die.substr(9)) + chunk("{}\n") + "0\r\n\r\n"),
-            "container start abc\ncontainer die abc\n  \n");
+            "container start abc\ncontainer die abc at 1700000000000000001\n  \n");
   EXPECT_EQ(events(head + chunk(start)), "container start abc\n");  // the engine was killed
 }
 
