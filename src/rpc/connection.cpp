@@ -78,7 +78,12 @@ asio::awaitable<std::optional<Connection>> connect(std::filesystem::path path) {
   auto [ec] = co_await socket.async_connect(at, no_throw);
   if (ec) co_return std::nullopt;
   ::fcntl(socket.native_handle(), F_SETFD, FD_CLOEXEC);
-  co_return Connection(std::move(socket));
+  Connection connection(std::move(socket));
+  const auto line = co_await connection.read_line();
+  if (!line) co_return std::nullopt;
+  if (*line != greeting)
+    throw Error(Errc::protocol, "what listens at " + path.string() + " is no daemon of colima-like");
+  co_return connection;
 }
 
 asio::awaitable<json::object> await_answer(Connection& connection, std::function<void(const Progress&)> on_progress) {

@@ -47,7 +47,11 @@ class FrameSender {
   bool busy_ = false;
 };
 
-/// Connects to a daemon; nothing when nobody listens at `path`.
+/// The line that a daemon sends first on each connection. A socket whose daemon was just killed still takes
+/// connections for a moment; nobody greets there.
+inline constexpr std::string_view greeting = "colima-like";
+
+/// Connects to a daemon; nothing when nobody lives at `path`. Throws Error{protocol} for another program's socket.
 asio::awaitable<std::optional<Connection>> connect(std::filesystem::path path);
 
 /// Reads up to the answer of a request that was sent; `on_progress` for each progress line. The daemon's Error

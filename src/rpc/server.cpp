@@ -67,6 +67,7 @@ asio::awaitable<void> Server::serve(Socket socket) {
   Connection connection(std::move(socket));
   std::optional<Error> failure;
   try {
+    co_await connection.write_line(std::string(greeting));
     const auto line = co_await connection.read_line();
     if (!line) co_return;
     Request request = decode_request(*line);

@@ -41,6 +41,7 @@ class StandInDaemon {
     }
   }
   asio::awaitable<void> answer(rpc::Connection connection) {
+    co_await connection.write_line(std::string(rpc::greeting));
     auto line = co_await connection.read_line();
     if (!line) co_return;
     const rpc::Request request = rpc::decode_request(*line);

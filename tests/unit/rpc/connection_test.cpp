@@ -83,6 +83,23 @@ TEST_F(ControlSocket, NobodyListeningIsNoConnection) {
   EXPECT_FALSE(test::run(try_it(path_)));
 }
 
+TEST_F(ControlSocket, OfADaemonThatWasJustKilledIsNoConnection) {
+  auto work = [this]() -> asio::awaitable<bool> {
+    auto executor = co_await asio::this_coro::executor;
+    asio::local::stream_protocol::acceptor dying(executor, {path_.string()});
+    auto end_soon = [](auto& acceptor) -> asio::awaitable<void> {
+      co_await sleep_for(std::chrono::milliseconds(5));  // the kernel, on its way to the descriptors of who was killed
+      acceptor.close();
+    };
+    TaskGroup tasks(executor);
+    tasks.spawn("end", end_soon(dying));
+    const auto connection = co_await with_timeout(std::chrono::seconds(5), "connecting", connect(path_));
+    co_await tasks.stop();
+    co_return connection.has_value();
+  };
+  EXPECT_FALSE(test::run(work()));
+}
+
 TEST_F(ControlSocket, DoesNotCloseOnSomebodyWhoHasConnected) {
   auto work = [this]() -> asio::awaitable<void> {
     auto executor = co_await asio::this_coro::executor;
@@ -92,6 +109,7 @@ TEST_F(ControlSocket, DoesNotCloseOnSomebodyWhoHasConnected) {
     early.connect(path_.string());
     EXPECT_FALSE(server.close_if_unused());
     Connection client(std::move(early));
+    EXPECT_EQ(co_await client.read_line(), greeting);
     Request request{"start", {}};
     co_await client.write_line(encode(request));
     const json::object result = co_await await_answer(client, {});
