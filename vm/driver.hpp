@@ -49,7 +49,7 @@ struct BootPlan {
   std::filesystem::path seed_disk;       ///< raw, only read, the last disk; may be empty
   std::vector<Credential> credentials;
   std::vector<BootShare> shares;        ///< by virtiofs
-  std::filesystem::path share_server;  ///< virtiofsd, for drivers that need one
+  std::filesystem::path share_server;  ///< virtiofsd, for drivers without DriverTraits::share_server
   bool rosetta = false;  ///< the guest finds Apple's translator under the tag "rosetta"; the vz driver alone
 
   std::filesystem::path run_directory;  ///< 0700; the driver's sockets go here
@@ -76,6 +76,7 @@ struct DriverTraits {
   bool raw_root = false;     ///< the root disk is a raw file of the machine's own, not an overlay
   bool always_hvf = false;   ///< runs on the host's CPU in any case: nothing has to be probed
   bool weak_button = false;  ///< not every guest hears the power button: its system should be asked first
+  std::string share_server;  ///< what serves virtiofs within the hypervisor; empty: a virtiofsd of the host
   std::string host_address;  ///< the host in the guest's network; empty: whatever is the guest's default gateway
 };
 
@@ -129,6 +130,11 @@ class Driver {
   /// Takes over the machine that an earlier daemon booted with this run directory; null when there is none. It may
   /// be paused: resume() lets it go on. One that had not loaded its memory yet is ended.
   virtual asio::awaitable<std::unique_ptr<Machine>> attach(std::filesystem::path run_directory) = 0;
+  /// Whether something still runs for a machine that is gone, or never came to be because its daemon was killed. The
+  /// caller holds the profile's lock and has seen that nobody holds the machine's.
+  virtual bool has_remains(const std::filesystem::path& run_directory) const = 0;
+  /// Ends that; under the same conditions.
+  virtual asio::awaitable<void> clean_up(std::filesystem::path run_directory) = 0;
 };
 
 /// A locally administered address that is the same for the same name at every boot.

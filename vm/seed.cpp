@@ -29,6 +29,8 @@ constexpr std::array parts{
     Part{"usr/lib/colima-like/sshd_config"},
     Part{"usr/lib/systemd/system/colima-like-dns.service"},
     Part{"usr/lib/systemd/system/colima-like-ssh@.service"},
+    Part{"usr/lib/systemd/system/colima-like-vsock.socket"},
+    Part{"usr/lib/systemd/system/colima-like-vsock@.service"},
     Part{"etc/docker/daemon.json", false, true},
     Part{"etc/containerd/config.toml", false, true},
 };

@@ -14,7 +14,7 @@ namespace cl {
 struct SeedFacts {
   std::string instance_id;  ///< the same at each boot: another would make cloud-init begin anew
   std::string host_name;
-  std::string host_address;  ///< of this host, as the guest reaches it
+  std::string host_address;  ///< of this host, as the guest reaches it; empty: its default gateway
   std::string authorized_keys, host_private_key, host_public_key;
   std::string data_owner;                   ///< UUID in the data disk's header
   std::pair<int, int> ports{32768, 60999};  ///< near ends of the guest's own connections

@@ -19,8 +19,7 @@
 namespace cl {
 namespace {
 
-constexpr ByteSize root_size = ByteSize::gib(16);    // sparse; room for what users install in the guest
-constexpr const char* host_from_guest = "10.0.2.2";  // in QEMU's user network
+constexpr ByteSize root_size = ByteSize::gib(16);  // sparse; room for what users install in the guest
 
 AccelWish wish_of(const std::string& accel) {
   if (accel == "kvm") return AccelWish::kvm;
@@ -104,11 +103,12 @@ asio::awaitable<void> prepare_disks(const ProfilePaths& paths, const Image& imag
 
 /// The disk from which cloud-init learns who the guest is. Written only when that changed: the machine of an earlier
 /// daemon may have it open.
-void prepare_seed(const ProfilePaths& paths, const State& state, const KeySet& keys, std::pair<int, int> ports) {
+void prepare_seed(const ProfilePaths& paths, const State& state, const KeySet& keys, const std::string& host_address,
+                  std::pair<int, int> ports) {
   SeedFacts facts;
   facts.instance_id = "colima-like-" + state.data_owner;
   facts.host_name = host_name(paths.name);
-  facts.host_address = host_from_guest;
+  facts.host_address = host_address;
   facts.authorized_keys = read_file(keys.authorized_keys);
   facts.host_private_key = read_file(keys.host_private_key);
   facts.host_public_key = read_file(keys.host_public_key);
@@ -183,7 +183,7 @@ asio::awaitable<BootPlan> prepare_boot(const Home& home, const ProfilePaths& pat
   // The near end of the guest's own connections: the fewer they are, the sooner they have to be used again.
   const auto ports = ephemeral_ports(paths.name, platform::connection_ports());
   if (image.seed == "cloud-init") {
-    prepare_seed(paths, state, keys, ports);
+    prepare_seed(paths, state, keys, driver.host_address, ports);
     plan.seed_disk = paths.seed_disk;
   } else {
     // Its own for ever, like the data: without one the first boot of each root disk would make another.

@@ -326,7 +326,7 @@ asio::awaitable<void> Session::boot(Job& job) {
   state_.machine_pid = machine_->pid();
   save_state(lock_, paths_, state_);
   tasks_.spawn("machine", watch_machine());
-  tasks_.spawn("share servers", watch_shares());
+    tasks_.spawn("share servers", watch_shares());
   settle_rosetta();
   co_await connect_guest(std::move(login));
   open_ports();
@@ -448,6 +448,11 @@ std::shared_ptr<GuestLink> Session::link_to(const SshPort& port, std::function<v
 
 void Session::take_over() {
   if (!FileLock::is_held(paths_.machine_lock)) {
+    if (driver_->has_remains(paths_.run_directory))
+      run(Job::Kind::attach, [this](Job&) -> asio::awaitable<json::object> {
+        co_await driver_->clean_up(paths_.run_directory);
+        co_return json::object{};
+      });
     const bool suspended = saved_.exists();
     if (suspended) vm_state_ = VmState::suspended;
     if (state_.phase == to_string(vm_state_)) return;
@@ -480,7 +485,7 @@ asio::awaitable<json::object> Session::do_take_over(Job& job) {
                   "'colima-like stop --force' ends it, with its containers");
     state_.machine_pid = machine_->pid();
     tasks_.spawn("machine", watch_machine());
-  tasks_.spawn("share servers", watch_shares());
+    tasks_.spawn("share servers", watch_shares());
     // A daemon may have been killed while it suspended or resumed the machine: whatever it saved is void now.
     saved_.discard();
     co_await machine_->resume();
@@ -529,6 +534,7 @@ asio::awaitable<void> Session::tear_down(std::string reason) {
   ports_link_.reset();
   machine_.reset();
   ended_.reset();
+  if (driver_->has_remains(paths_.run_directory)) co_await driver_->clean_up(paths_.run_directory);
   // A hypervisor that was killed leaves its sockets; ours is still in use.
   for (const auto& entry : fs::directory_iterator(paths_.run_directory))
     if (entry.path() != paths_.control_socket) fs::remove(entry.path());

@@ -36,7 +36,7 @@ asio::awaitable<void> Session::plan_boot_shares(BootPlan& plan) {
   state_.shares.clear();
   state_.share_devices.clear();
   if (!wanted.empty()) {
-    share_host_ = co_await look_for_share_servers(home_.cache);
+    share_host_ = co_await look_for_share_servers(home_.cache, driver_->traits().share_server);
     state_.shares = choose_share_types(wanted, share_host_, nullptr);
   }
   for (const ShareState& share : state_.shares) {
@@ -52,14 +52,15 @@ asio::awaitable<void> Session::plan_boot_shares(BootPlan& plan) {
 void Session::add_share_devices(BootPlan& plan) const {
   for (const ShareState& device : state_.share_devices)
     plan.shares.push_back({device.tag, device.location, device.read_only});
-  if (!plan.shares.empty()) plan.share_server = find_virtiofsd(home_.cache / "tools" / "bin").value_or("");
+  if (!plan.shares.empty() && driver_->traits().share_server.empty())
+    plan.share_server = find_virtiofsd(home_.cache / "tools" / "bin").value_or("");
   if (fs::exists(credential_file(paths_)))
     plan.credentials.push_back({"colima-like.shares", credential_file(paths_)});
 }
 
 asio::awaitable<void> Session::choose_shares_again() {
   const std::vector<Share> wanted = plan_shares(state_.profile, user_home());
-  if (!wanted.empty()) share_host_ = co_await look_for_share_servers(home_.cache);
+  if (!wanted.empty()) share_host_ = co_await look_for_share_servers(home_.cache, driver_->traits().share_server);
   state_.shares = choose_share_types(wanted, share_host_, &state_.share_devices);
   for (const ShareState& share : state_.shares)
     if (!share.problem.empty()) notes_.push_back(share.written + " is not shared: " + share.problem);

@@ -43,7 +43,7 @@ std::string sshfs_note(const ShareHost& host) {
 
 }  // namespace
 
-asio::awaitable<ShareHost> look_for_share_servers(fs::path cache) {
+asio::awaitable<ShareHost> look_for_share_servers(fs::path cache, std::string hypervisor) {
   ShareHost host;
   host.root = ::geteuid() == 0;
   // Debian and Ubuntu, Fedora, Arch, macOS, Homebrew.
@@ -52,6 +52,10 @@ asio::awaitable<ShareHost> look_for_share_servers(fs::path cache) {
                                     "/opt/homebrew/opt/openssh/libexec/sftp-server"});
   const ServerRights rights = co_await server_rights();
   if (rights.sandbox == ServerRights::Sandbox::name_spaces) host.bwrap = first_program({"bwrap"});
+  if (!hypervisor.empty()) {
+    host.virtiofs_by = std::move(hypervisor);
+    co_return host;
+  }
   const auto binary = find_virtiofsd(cache / "tools" / "bin");
   if (!binary) {
     host.no_virtiofs = "there is no virtiofsd on this host (scripts/setup --virtiofsd)";
@@ -59,8 +63,7 @@ asio::awaitable<ShareHost> look_for_share_servers(fs::path cache) {
   }
   try {
     const Virtiofsd found = co_await ask_virtiofsd(*binary);
-    host.virtiofsd = found.binary;
-    host.virtiofsd_version = found.version;
+    host.virtiofs_by = "virtiofsd " + found.version;
     if (!host.root && !rights.subuids) host.virtiofs_note = "every file is this user's: /etc/subuid has no range for it";
     if (rights.sandbox == ServerRights::Sandbox::none)
       host.virtiofs_note = joined(host.virtiofs_note, "virtiofsd has no sandbox: name spaces do not work here");
@@ -97,7 +100,7 @@ std::vector<ShareState> choose_share_types(const std::vector<Share>& plan, const
     } else if (wants_virtiofs && (device != nullptr || (devices == nullptr && host.no_virtiofs.empty()))) {
       state.type = "virtiofs";
       state.tag = device != nullptr ? device->tag : "share" + std::to_string(number++);
-      state.why = joined("virtiofsd " + host.virtiofsd_version, host.virtiofs_note);
+      state.why = joined(host.virtiofs_by, host.virtiofs_note);
     } else if (share.type == "virtiofs" && !host.no_virtiofs.empty()) {
       impossible(host.no_virtiofs, "scripts/setup --virtiofsd; or let share_type be auto");
     } else if (host.sftp_server.empty()) {

@@ -34,6 +34,8 @@ class FakeDriver : public Driver {
   asio::awaitable<std::unique_ptr<Machine>> boot(BootPlan plan) override;
   asio::awaitable<Saving> saving(BootPlan plan) override;
   asio::awaitable<std::unique_ptr<Machine>> attach(std::filesystem::path run_directory) override;
+  bool has_remains(const std::filesystem::path&) const override { return false; }
+  asio::awaitable<void> clean_up(std::filesystem::path) override { co_return; }
 
   /// Ends the machine with this run directory as a crash would; does nothing when there is none.
   void crash(const std::filesystem::path& run_directory, std::string text = "QEMU was killed by signal 9");

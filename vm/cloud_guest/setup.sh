@@ -31,18 +31,22 @@ if [ ! -e $done_once ]; then
     put_missing_files
     # A locked account cannot log in by key either.
     case $(getent shadow root) in root:!*) usermod -p '*' root ;; esac
-    # SSH comes by virtio-serial alone: nobody but us is to reach this machine, and no container its port 22.
+    # SSH comes by virtio-serial or vsock alone: nobody but us is to reach this machine, and no container its port 22.
     for unit in ssh.socket sshd.socket ssh.service sshd.service; do
         [ ! -e /usr/lib/systemd/system/$unit ] || systemctl mask --now $unit || :
     done
-    grep -q ' host.docker.internal' /etc/hosts || printf '127.0.1.1 %s\n%s host.docker.internal\n' "$host_name" "$host_address" >> /etc/hosts
+    grep -q "^127.0.1.1 $host_name" /etc/hosts || printf '127.0.1.1 %s\n' "$host_name" >> /etc/hosts
+    # Where the host is the gateway, provisioning finds it.
+    [ -z "$host_address" ] || grep -q ' host.docker.internal' /etc/hosts || printf '%s host.docker.internal\n' "$host_address" >> /etc/hosts
     # An engine that the image brought along may be running on the root disk. Provisioning starts it again.
     systemctl stop docker.socket docker.service containerd.service 2> /dev/null || :
     mkdir -p /etc/systemd/system/multi-user.target.wants
     for i in 0 1 2 3; do
         ln -sfn /usr/lib/systemd/system/colima-like-ssh@.service /etc/systemd/system/multi-user.target.wants/colima-like-ssh@$i.service
     done
+    mkdir -p /etc/systemd/system/sockets.target.wants
+    ln -sfn /usr/lib/systemd/system/colima-like-vsock.socket /etc/systemd/system/sockets.target.wants/
     systemctl daemon-reload
     : > $done_once
 fi
-systemctl start --no-block colima-like-ssh@0 colima-like-ssh@1 colima-like-ssh@2 colima-like-ssh@3
+systemctl start --no-block colima-like-ssh@0 colima-like-ssh@1 colima-like-ssh@2 colima-like-ssh@3 colima-like-vsock.socket

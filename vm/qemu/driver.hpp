@@ -37,6 +37,8 @@ class QemuDriver : public Driver {
   /// One whose CPUs can never run again is ended, and null returned. Throws Error{busy} when QEMU is there but does not
   /// answer.
   asio::awaitable<std::unique_ptr<Machine>> attach(std::filesystem::path run_directory) override;
+  bool has_remains(const std::filesystem::path& run_directory) const override;
+  asio::awaitable<void> clean_up(std::filesystem::path run_directory) override;
 
  private:
   QemuTimings timings_;

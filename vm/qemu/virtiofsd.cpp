@@ -195,6 +195,13 @@ std::vector<std::string> virtiofsd_command_line(const BootShare& share, const Vi
   return words;
 }
 
+bool share_servers_run(const fs::path& run_directory) {
+  std::error_code none;
+  for (const auto& entry : fs::directory_iterator(run_directory, none))
+    if (entry.path().extension() == ".lock" && FileLock::is_held(entry.path())) return true;
+  return false;
+}
+
 asio::awaitable<void> end_share_servers(fs::path run_directory) {
   for (const auto& entry : fs::directory_iterator(run_directory)) {
     if (entry.path().extension() != ".lock") continue;

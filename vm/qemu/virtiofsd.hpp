@@ -65,6 +65,9 @@ struct ShareServer {
 /// those that were started are ended.
 asio::awaitable<std::vector<ShareServer>> start_share_servers(const BootPlan& plan, int log);
 
+/// Whether a server runs there.
+bool share_servers_run(const std::filesystem::path& run_directory);
+
 /// Ends servers that no machine has: their daemon was killed before it had started QEMU. The caller holds the lock that a
 /// machine would hold.
 asio::awaitable<void> end_share_servers(std::filesystem::path run_directory);

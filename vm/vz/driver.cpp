@@ -118,6 +118,7 @@ DriverTraits VzDriver::traits() const {
   // On Apple silicon the button is a GPIO key, or ACPI's: kernels without either driver ignored it for ever
   // (kubernetes/minikube#21089).
   traits.weak_button = true;
+  traits.share_server = "vfkit";
   return traits;
 }
 
@@ -225,5 +226,9 @@ asio::awaitable<std::unique_ptr<Machine>> VzDriver::attach(fs::path run_director
   }
   co_return machine;
 }
+
+// One process is all of the machine.
+bool VzDriver::has_remains(const fs::path&) const { return false; }
+asio::awaitable<void> VzDriver::clean_up(fs::path) { co_return; }
 
 }  // namespace cl

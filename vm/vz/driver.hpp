@@ -39,6 +39,8 @@ class VzDriver : public Driver {
 
   /// Throws Error{busy} when vfkit is there but does not answer.
   asio::awaitable<std::unique_ptr<Machine>> attach(std::filesystem::path run_directory) override;
+  bool has_remains(const std::filesystem::path& run_directory) const override;
+  asio::awaitable<void> clean_up(std::filesystem::path run_directory) override;
 
  private:
   struct Attempt;

@@ -18,8 +18,7 @@ Share share(const std::string& path, const std::string& type = "auto", bool read
 
 ShareHost full_host() {
   ShareHost host;
-  host.virtiofsd = "/usr/libexec/virtiofsd";
-  host.virtiofsd_version = "1.13.2";
+  host.virtiofs_by = "virtiofsd 1.13.2";
   host.sftp_server = "/usr/lib/openssh/sftp-server";
   host.bwrap = "/usr/bin/bwrap";
   host.root = true;
