@@ -20,8 +20,26 @@ std::uint64_t size_of(int fd) {
   return static_cast<std::uint64_t>(facts.st_size);
 }
 
+}  // namespace
+
+std::vector<Extent> data_extents(int fd) {
+  const std::uint64_t size = size_of(fd);
+  std::vector<Extent> extents;
+  for (std::uint64_t at = 0; at < size;) {
+    const off_t begin = ::lseek(fd, static_cast<off_t>(at), SEEK_DATA);
+    if (begin < 0 && errno == ENXIO) break;  // only a hole up to the end
+    if (begin < 0) return {{0, size}};       // a file system without holes
+    const off_t end = ::lseek(fd, begin, SEEK_HOLE);
+    if (end < 0) throw io_error("cannot find the holes of a file", errno);
+    extents.push_back({static_cast<std::uint64_t>(begin), static_cast<std::uint64_t>(end - begin)});
+    at = static_cast<std::uint64_t>(end);
+  }
+  return extents;
+}
+
 void copy_extent(int from, int to, Extent extent) {
-  std::vector<char> buffer(1 << 20);
+  constexpr std::uint64_t piece = 1 << 20;
+  std::vector<char> buffer(std::min(piece, extent.length));
   while (extent.length > 0) {
     const std::size_t want = std::min<std::uint64_t>(buffer.size(), extent.length);
     const ssize_t got = ::pread(from, buffer.data(), want, static_cast<off_t>(extent.offset));
@@ -38,23 +56,6 @@ void copy_extent(int from, int to, Extent extent) {
     extent.offset += static_cast<std::uint64_t>(got);
     extent.length -= static_cast<std::uint64_t>(got);
   }
-}
-
-}  // namespace
-
-std::vector<Extent> data_extents(int fd) {
-  const std::uint64_t size = size_of(fd);
-  std::vector<Extent> extents;
-  for (std::uint64_t at = 0; at < size;) {
-    const off_t begin = ::lseek(fd, static_cast<off_t>(at), SEEK_DATA);
-    if (begin < 0 && errno == ENXIO) break;  // only a hole up to the end
-    if (begin < 0) return {{0, size}};       // a file system without holes
-    const off_t end = ::lseek(fd, begin, SEEK_HOLE);
-    if (end < 0) throw io_error("cannot find the holes of a file", errno);
-    extents.push_back({static_cast<std::uint64_t>(begin), static_cast<std::uint64_t>(end - begin)});
-    at = static_cast<std::uint64_t>(end);
-  }
-  return extents;
 }
 
 void copy_sparse(const std::filesystem::path& from, const std::filesystem::path& to) {

@@ -15,6 +15,9 @@ struct Extent {
 /// Where an open file has data, ascending; the whole file on a file system that knows no holes. Throws Error{io}.
 std::vector<Extent> data_extents(int fd);
 
+/// Copies those bytes of an open file to the same place of another. Throws Error{io}.
+void copy_extent(int from, int to, Extent extent);
+
 /// Copies a file to a new one (0600) that has the same holes; as a reflink where the file system can. Made durable.
 /// Throws Error{io}, also when `to` exists; what was written is then removed.
 void copy_sparse(const std::filesystem::path& from, const std::filesystem::path& to);

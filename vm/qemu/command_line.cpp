@@ -130,9 +130,11 @@ void add_channels(Words& words, const BootPlan& plan) {
             "chardev=qmp,mode=control");
 }
 
-void add_shares(Words& words, const BootPlan& plan) {
+void add_shares(Words& words, const BootPlan& plan, int memory) {
   if (plan.shares.empty()) return;
-  words.add("-object", fmt::format("memory-backend-memfd,id=memory,size={}M,share=on", plan.memory.whole_mib()));
+  // Not memory-backend-memfd: only memory with a file's name may be left out of what QEMU saves (x-ignore-shared).
+  words.add("-object", fmt::format("memory-backend-file,id=memory,size={}M,mem-path=/proc/self/fd/{},share=on",
+                                   plan.memory.whole_mib(), memory));
   for (const BootShare& share : plan.shares) {
     words.add("-chardev",
               fmt::format("socket,id={},path={}", share.tag, path_value(share_socket(plan.run_directory, share.tag))));
@@ -228,7 +230,7 @@ std::vector<std::string> qemu_command_line(const BootPlan& plan, const QemuHost&
   // No boot ROM: nothing boots from the network, and not every distribution installs it.
   words.add("-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile=,mac=" + mac_address(plan.name));
   add_channels(words, plan);
-  add_shares(words, plan);
+  add_shares(words, plan, host.memory);
   add_credentials(words, plan);
   if (plan.incoming) words.add("-incoming", "defer");
   return words.take();

@@ -15,6 +15,7 @@ struct QemuHost {
   bool sandbox = false;              ///< see QemuBinary
   std::string machine_type;          ///< "pc-q35-10.0"; empty = the newest of the architecture ("q35", "virt")
   std::filesystem::path firmware{};  ///< of an EFI boot, see find_firmware()
+  int memory = -1;                   ///< descriptor of the memory's file, for a plan with shares
 };
 
 /// How many SSH servers the guest offers, each on a pair of virtio-serial ports of its own.

@@ -15,6 +15,7 @@
 #include "vm/qemu/command_line.hpp"
 #include "vm/qemu/firmware.hpp"
 #include "vm/qemu/machine.hpp"
+#include "vm/qemu/memory_file.hpp"
 #include "vm/qemu/virtiofsd.hpp"
 
 namespace cl {
@@ -76,7 +77,7 @@ asio::awaitable<Control> first_contact(Child& child, fs::path socket, std::chron
 }
 
 QemuHost host_for(const BootPlan& plan, const QemuBinary& qemu) {
-  QemuHost host{qemu.path, qemu.sandbox, {}, {}};
+  QemuHost host{qemu.path, qemu.sandbox, {}, {}, -1};
   if (plan.boot == "efi") host.firmware = find_firmware(plan.arch, qemu.path);
   return host;
 }
@@ -123,7 +124,10 @@ asio::awaitable<std::unique_ptr<Machine>> QemuDriver::boot(BootPlan plan) {
   auto executor = co_await asio::this_coro::executor;
   const std::string arch = plan.arch;
   const QemuBinary qemu = co_await find_qemu(arch);
-  const QemuHost host = host_for(plan, qemu);
+  QemuHost host = host_for(plan, qemu);
+  UniqueFd memory;
+  if (!plan.shares.empty()) memory = make_memory_file(plan.memory);
+  host.memory = memory.get();
 
   Command command;
   command.argv = qemu_command_line(plan, host);
@@ -133,6 +137,7 @@ asio::awaitable<std::unique_ptr<Machine>> QemuDriver::boot(BootPlan plan) {
   // does.
   command.small_pages = plan.accel == Accel::tcg;
   if (plan.lock_fd >= 0) command.keep.push_back(plan.lock_fd);
+  if (memory) command.keep.push_back(memory.get());
   const UniqueFd log_file = open_log(plan.driver_log);
   command.output = command.errors = log_file.get();
   std::error_code ec;
@@ -150,6 +155,7 @@ asio::awaitable<std::unique_ptr<Machine>> QemuDriver::boot(BootPlan plan) {
     throw;
   }
   Child child = std::move(*started);
+  memory = {};  // it is the machine's alone, and goes with it
   auto news = std::make_shared<QemuNews>(executor);
   Control control;
   try {

@@ -11,6 +11,7 @@
 #include "src/base/platform.hpp"
 #include "vm/qemu/command_line.hpp"
 #include "vm/qemu/driver.hpp"
+#include "vm/qemu/memory_file.hpp"
 
 namespace cl {
 namespace json = boost::json;
@@ -175,22 +176,25 @@ asio::awaitable<void> QemuMachine::resume() { co_await state_->control->execute(
 
 /// mapped-ram gives each page a fixed place in the file: zero pages stay holes, and several threads write and read at
 /// once (0.3 s instead of 0.4 s for 350 MB here). QEMU has it since 9.0.
-asio::awaitable<void> QemuMachine::set_up_migration() {
+asio::awaitable<void> QemuMachine::set_up_migration(bool without_memory) {
   json::array capabilities;
-  for (const char* name : {"events", "mapped-ram", "multifd"})
-    capabilities.push_back(json::object{{"capability", name}, {"state", true}});
+  for (const auto& [name, wanted] : {std::pair("events", true), {"mapped-ram", !without_memory},
+                                     {"multifd", !without_memory}, {"x-ignore-shared", without_memory}})
+    capabilities.push_back(json::object{{"capability", name}, {"state", wanted}});
   json::object arguments{{"capabilities", std::move(capabilities)}};
   co_await state_->control->execute("migrate-set-capabilities", std::move(arguments));
   json::object parameters{{"multifd-channels", 2}, {"max-bandwidth", std::int64_t{1} << 40}};
   co_await state_->control->execute("migrate-set-parameters", std::move(parameters));
 }
 
-/// Runs "migrate" or "migrate-incoming" with a file to its end.
-asio::awaitable<void> QemuMachine::migrate(std::string command, std::filesystem::path file) {
+/// Runs "migrate" or "migrate-incoming" with a file to its end. With the memory in a file of its own only the devices'
+/// state comes and goes by QEMU, behind the place of the memory.
+asio::awaitable<void> QemuMachine::migrate(std::string command, std::filesystem::path file, int memory) {
   auto state = state_;
-  co_await set_up_migration();
+  co_await set_up_migration(memory >= 0);
+  const std::uint64_t offset = memory >= 0 ? size_of_memory(memory) : 0;
   state->news->migration.clear();
-  const json::object address{{"transport", "file"}, {"filename", file.string()}, {"offset", 0}};
+  const json::object address{{"transport", "file"}, {"filename", file.string()}, {"offset", offset}};
   const json::object channel{{"channel-type", "main"}, {"addr", address}};
   json::object arguments{{"channels", json::array{channel}}};
   co_await state->control->execute(std::move(command), std::move(arguments));
@@ -207,13 +211,17 @@ asio::awaitable<void> QemuMachine::migrate(std::string command, std::filesystem:
 
 asio::awaitable<void> QemuMachine::save(std::filesystem::path file) {
   auto state = state_;
-  co_await migrate("migrate", std::move(file));
+  const UniqueFd memory = memory_file_of(pid());
+  co_await migrate("migrate", file, memory.get());
+  if (memory) co_await write_memory(memory.get(), file);
   co_await state->control->execute("quit");
   co_await state->gone.wait();
 }
 
 asio::awaitable<void> QemuMachine::load(std::filesystem::path file) {
-  return migrate("migrate-incoming", std::move(file));
+  const UniqueFd memory = memory_file_of(pid());
+  if (memory) co_await read_memory(file, memory.get());
+  co_await migrate("migrate-incoming", file, memory.get());
 }
 
 asio::awaitable<void> QemuMachine::power_off() { co_await state_->control->execute("system_powerdown"); }

@@ -46,8 +46,8 @@ class QemuMachine : public Machine {
   asio::awaitable<ExitReason> exited() override;
 
  private:
-  asio::awaitable<void> set_up_migration();
-  asio::awaitable<void> migrate(std::string command, std::filesystem::path file);
+  asio::awaitable<void> set_up_migration(bool without_memory);
+  asio::awaitable<void> migrate(std::string command, std::filesystem::path file, int memory);
 
   struct State;
   std::shared_ptr<State> state_;  ///< shared with the task that watches the process

@@ -236,8 +236,10 @@ TEST(QemuExit, TellsAPowerOffFromAKill) {
 TEST(QemuCommandLine, AShareIsADeviceWhoseServerSeesTheMemory) {
   BootPlan plan = typical();
   plan.shares = {{"share0", "/home/u", false}, {"rosetta", "/r", true}};
-  const auto words = qemu_command_line(plan, host_of(plan));
-  EXPECT_TRUE(has(words, "-object", "memory-backend-memfd,id=memory,size=2048M,share=on"));
+  QemuHost host = host_of(plan);
+  host.memory = 7;
+  const auto words = qemu_command_line(plan, host);
+  EXPECT_TRUE(has(words, "-object", "memory-backend-file,id=memory,size=2048M,mem-path=/proc/self/fd/7,share=on"));
   EXPECT_TRUE(has(words, "-chardev", "socket,id=share0,path=/p/run/share0.sock"));
   EXPECT_TRUE(has(words, "-device", "vhost-user-fs-pci,chardev=share0,tag=share0,queue-size=1024"));
   EXPECT_TRUE(has(words, "-device", "vhost-user-fs-pci,chardev=rosetta,tag=rosetta,queue-size=1024"));
