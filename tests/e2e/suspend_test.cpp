@@ -218,7 +218,13 @@ TEST_F(Suspend, ADamagedMemoryMeansAColdBootThatSaysSo) {
   ASSERT_NO_FATAL_FAILURE(suspend());
   // A marker that fits a memory that is none: what a fault of ours would leave.
   const auto marker = saved() / "marker.json";
-  std::ofstream(saved() / "memory", std::ios::in | std::ios::out).write("garbage!", 8);
+  {
+    // QEMU's part begins where the memory ends, or first of all (docs/files.md).
+    std::ofstream memory(saved() / "memory", std::ios::in | std::ios::out);
+    memory.write("garbage!", 8);
+    memory.seekp(2LL << 30);
+    memory.write("garbage!", 8);
+  }
   auto content = boost::json::parse(read_file(marker)).as_object();
   struct stat facts{};
   ::stat((saved() / "memory").c_str(), &facts);

@@ -234,8 +234,9 @@ class Qemu(NoGuest):
         return [{"sharedDir": directory, "mountTag": one["mountTag"]} for one in device(config, "rosetta") if directory]
 
     def serve_share(self, number, share, words):
-        virtiofsd = shutil.which("virtiofsd") or next(
-            (path for path in ("/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd") if os.path.exists(path)), None)
+        cache = os.environ.get("COLIMA_LIKE_CACHE") or os.path.expanduser("~/.cache/colima-like")
+        places = ("/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd", cache + "/tools/bin/virtiofsd")
+        virtiofsd = shutil.which("virtiofsd") or next((path for path in places if os.path.exists(path)), None)
         if virtiofsd is None:
             log("warning", f"no virtiofsd: the share {share['mountTag']} is missing")
             return
