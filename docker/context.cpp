@@ -177,6 +177,12 @@ asio::awaitable<std::optional<Activated>> activate(Cli cli, std::string name, st
   co_return activated;
 }
 
+asio::awaitable<std::optional<std::string>> current(Cli cli) {
+  if (!find_program(cli.program)) co_return std::nullopt;
+  const Contexts contexts = co_await list(cli);
+  co_return contexts.current();
+}
+
 asio::awaitable<bool> restore(Cli cli, std::string name, std::string previous) {
   if (!find_program(cli.program)) co_return false;
   const Contexts contexts = co_await list(cli);

@@ -34,6 +34,9 @@ struct Activated {
 asio::awaitable<std::optional<Activated>> activate(Cli cli, std::string name, std::string description,
                                                    std::filesystem::path socket);
 
+/// The name of the current context; nothing without a docker CLI. Throws as activate() does.
+asio::awaitable<std::optional<std::string>> current(Cli cli);
+
 /// Makes `previous` current again, but only if `name` still is: a choice that the user has made since stays.
 /// `default` instead when `previous` is gone, or is one of ours whose socket is gone. True when it switched;
 /// false too without a docker CLI. Throws as activate() does.

@@ -71,6 +71,14 @@ Wrong set_boolean(bool& target, std::string_view text) {
   return std::nullopt;
 }
 
+/// It was true or false once, and is so in Colima's files.
+Wrong set_rosetta(Profile& profile, std::string_view text) {
+  constexpr std::array<std::string_view, 3> wishes{"auto", "on", "off"};
+  if (text == "true") text = "on";
+  if (text == "false") text = "off";
+  return set_choice(profile.rosetta, text, wishes);
+}
+
 Wrong set_idle(std::chrono::seconds& target, std::string_view text) {
   if (text == "off") {
     target = {};
@@ -274,7 +282,7 @@ constexpr std::string_view scripts_schema =
     R"({"type": "object", "properties": {"script": {"type": ["string", "number", "boolean"], "minLength": 1}, "mode": {"enum": ["system", "user"]}, "when": {"enum": ["after-boot", "ready"]}}, "required": ["script"], "additionalProperties": false})";
 constexpr std::string_view proxy_schema =
     R"s({"type": "string", "pattern": "^(https?://[A-Za-z0-9._:/@%~+\\[\\]-]+)?$"})s";
-constexpr bool now = true, not_yet = false;
+constexpr bool now = true;
 
 constexpr std::array table{
     Key{"cpus", "cpus", "CPUs of the machine", Kind::scalar, Change::restart, "", now,
@@ -370,9 +378,9 @@ constexpr std::array table{
         "", now, R"({"enum": ["auto", "kvm", "hvf", "tcg"]})",
         [](Profile& p, std::string_view text) { return set_choice(p.accel, text, accels); },
         [](const Profile& p) { return p.accel; }},
-    Key{"vm.rosetta", "", "amd64 containers by Rosetta, on Apple silicon", Kind::scalar, Change::restart, "", not_yet,
-        boolean_schema, [](Profile& p, std::string_view text) { return set_boolean(p.rosetta, text); },
-        [](const Profile& p) { return std::string(p.rosetta ? "true" : "false"); }},
+    Key{"vm.rosetta", "", "amd64 containers by Rosetta, on Apple silicon: auto, on or off", Kind::scalar,
+        Change::restart, "", now, R"({"enum": ["auto", "on", "off", true, false, "true", "false"]})", &set_rosetta,
+        [](const Profile& p) { return p.rosetta; }},
     Key{"vm.nested", "", "machines within the machine: its CPUs have virtualization", Kind::scalar, Change::restart, "",
         now, boolean_schema, [](Profile& p, std::string_view text) { return set_boolean(p.nested, text); },
         [](const Profile& p) { return std::string(p.nested ? "true" : "false"); }},
@@ -533,6 +541,8 @@ std::vector<Problem> check(const Profile& profile, const HostFacts& host) {
     found.push_back({"memory", "this host has " + host.memory.str() + ", not " + profile.memory.str()});
   if (profile.driver == "vz")
     if (auto why = no_vz(profile, host)) found.push_back({"vm.driver", std::move(*why)});
+  if (profile.rosetta == "on" && host.os != "macos")
+    found.push_back({"vm.rosetta", "Rosetta is Apple's, for Macs with Apple silicon; use auto or off"});
   if (profile.nested && host.os != "linux") found.push_back({"vm.nested", "only on Linux hosts"});
   if (profile.accel == "kvm" && host.os != "linux") found.push_back({"vm.accel", "kvm is only on Linux hosts"});
   if (profile.accel == "hvf" && host.os != "macos") found.push_back({"vm.accel", "hvf is only on macOS hosts"});

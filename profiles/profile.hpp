@@ -37,7 +37,7 @@ struct Profile {
   std::map<std::string, std::string> env;    ///< of shells and commands in the guest
   std::string driver = "auto";               ///< "auto", "qemu" or "vz"
   std::string accel = "auto";                ///< "auto", "kvm", "hvf" or "tcg"
-  bool rosetta = false;
+  std::string rosetta = "auto";              ///< "auto", "on" (or it is an error) or "off"
   bool nested = false;                                   ///< machines within the machine
   std::chrono::seconds idle = std::chrono::minutes(15);  ///< asleep after so long without use; 0 = never
   std::string network_address = "0.0.0.0";               ///< of ports that were published without one

@@ -17,6 +17,10 @@ json::object to_json(const State& state) {
   json::object environment;
   for (const auto& [name, value] : state.docker_environment) environment[name] = value;
   json::array port_problems(state.port_problems.begin(), state.port_problems.end());
+  json::array platforms;
+  for (const PlatformState& one : state.platforms)
+    platforms.push_back(json::object{
+        {"platform", one.platform}, {"translator", one.translator}, {"works", one.works}, {"why", one.why}});
   return json::object{{"format", format},
                       {"phase", state.phase},
                       {"since", state.since},
@@ -43,6 +47,9 @@ json::object to_json(const State& state) {
                       {"event_folders", state.event_folders},
                       {"event_precision", state.event_precision},
                       {"event_problem", state.event_problem},
+                      {"rosetta", state.rosetta},
+                      {"rosetta_why_not", state.rosetta_why_not},
+                      {"platforms", platforms},
                       {"docker_environment", environment}};
 }
 
@@ -86,6 +93,13 @@ State from_json(const json::object& object) {
   if (const json::value* folders = object.if_contains("event_folders")) state.event_folders = folders->to_number<int>();
   text("event_precision", state.event_precision);
   text("event_problem", state.event_problem);
+  if (const json::value* rosetta = object.if_contains("rosetta")) state.rosetta = rosetta->as_bool();
+  text("rosetta_why_not", state.rosetta_why_not);
+  if (const json::value* platforms = object.if_contains("platforms"))
+    for (const json::value& one : platforms->as_array())
+      state.platforms.push_back({std::string(one.at("platform").as_string()),
+                                 std::string(one.at("translator").as_string()), one.at("works").as_bool(),
+                                 std::string(one.at("why").as_string())});
   for (const auto& [name, value] : object.at("docker_environment").as_object())
     state.docker_environment[name] = value.as_string();
   return state;

@@ -15,6 +15,15 @@
 
 namespace cl {
 
+/// What runs programs of one platform in the guest, as it was found out at the last boot.
+struct PlatformState {
+  std::string platform;    ///< as docker calls it: "linux/arm64"
+  std::string translator;  ///< "native", "qemu-user", "rosetta", or "none"
+  bool works = false;      ///< a program was run
+  std::string why;         ///< why it does not work, or why it is not the translator that was wanted; else empty
+  bool operator==(const PlatformState&) const = default;
+};
+
 /// What the daemon knows of its profile, kept in state.json: `status` reads it and asks nobody.
 /// The format is in docs/files.md.
 struct State {
@@ -41,6 +50,9 @@ struct State {
   int event_folders = 0;          ///< shared folders that are watched for containers which mount them
   std::string event_precision;    ///< of what watchers there are told: "exact", "near", empty = not known yet
   std::string event_problem;      ///< why some of that does not work, and what to do; else empty
+  bool rosetta = false;                    ///< the machine has a share tagged "rosetta"
+  std::string rosetta_why_not;             ///< why it has none though the profile would like it; else empty
+  std::vector<PlatformState> platforms;    ///< what programs of other architectures run in this boot
   std::map<std::string, std::string> docker_environment;  ///< HOME and DOCKER_CONFIG of the user's call
 };
 

@@ -35,6 +35,8 @@ constexpr std::array steps{
          "see whether this host reaches the Debian mirror, and start again"},
     Step{"containerd-start", "starting containerd", "containerd failed to start in the guest",
          "the machine was ended again; its console is shown by: colima-like logs --console"},
+    Step{"platforms", "trying programs of other architectures",
+         "it could not be found out which programs of other architectures run", "colima-like restart"},
     Step{"socket-link", "linking the engine's socket", "the link to the engine's socket could not be made",
          "colima-like restart"},
     Step{"docker-start", "starting Docker", "Docker failed to start in the guest",
@@ -66,6 +68,10 @@ std::string StepReader::line(std::string_view text) {
     current_.clear();
     return {};
   }
+  if (PlatformState platform; read_platform(text, platform)) {
+    platforms_.push_back(std::move(platform));
+    return {};
+  }
   output_ += text;
   output_ += '\n';
   if (output_.size() > 64 * 1024) output_.erase(0, output_.size() / 2);
@@ -81,8 +87,8 @@ Error StepReader::failure(int exit_code, std::string_view errors) const {
       .because(lines);
 }
 
-asio::awaitable<std::vector<StepResult>> provision(Guest& guest, ProvisionPlan plan,
-                                                   std::function<void(std::string_view)> on_step) {
+asio::awaitable<Provisioned> provision(Guest& guest, ProvisionPlan plan,
+                                       std::function<void(std::string_view)> on_step) {
   StepReader reader;
   auto on_line = [&](std::string_view text) {
     const std::string doing = reader.line(text);
@@ -90,10 +96,11 @@ asio::awaitable<std::vector<StepResult>> provision(Guest& guest, ProvisionPlan p
   };
   std::string script = "data_owner=" + shell_quoted(plan.data_owner) + "\nruntime=" + shell_quoted(plan.runtime) +
                        "\nhost_socket=" + shell_quoted(plan.host_socket) + "\n" + settings_script(plan.files) +
-                       own_scripts(plan.scripts) + std::string(provision_script);
+                       own_scripts(plan.scripts) + platforms_script(plan.platforms) + std::string(provision_script);
   GuestResult result = co_await run_in_guest(guest, "sh -s", std::move(script), on_line);
   if (result.exit_code != 0) throw reader.failure(result.exit_code, result.errors);
-  co_return reader.finished();
+  Provisioned done{reader.finished(), reader.platforms()};
+  co_return done;
 }
 
 }  // namespace cl

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "provision/guest.hpp"
+#include "provision/platforms.hpp"
 #include "provision/settings.hpp"
 
 namespace cl {
@@ -17,6 +18,7 @@ struct ProvisionPlan {
   std::string runtime;      ///< profiles/runtime.hpp
   std::vector<GuestFile> files;  ///< what the profile's settings mean there
   std::vector<Script> scripts;   ///< the profile's own
+  PlatformPlan platforms;
 };
 
 struct StepResult {
@@ -24,11 +26,17 @@ struct StepResult {
   bool changed = false;
 };
 
+/// What was done, and what was found out by the way.
+struct Provisioned {
+  std::vector<StepResult> steps;
+  std::vector<PlatformState> platforms;
+};
+
 /// Brings the guest into the wanted state by one script in one exec (provision/scripts/provision.sh).
 /// `on_step` is told in words what is being done. Throws Error{guest_failed} that names the step, with the last
 /// lines of its output and a remedy.
-asio::awaitable<std::vector<StepResult>> provision(Guest& guest, ProvisionPlan plan,
-                                                   std::function<void(std::string_view)> on_step);
+asio::awaitable<Provisioned> provision(Guest& guest, ProvisionPlan plan,
+                                       std::function<void(std::string_view)> on_step);
 
 /// The pure half: is told the script's stdout line by line.
 class StepReader {
@@ -36,6 +44,7 @@ class StepReader {
   /// The words for a step that has something to do, as this line says; empty for any other line.
   std::string line(std::string_view text);
   const std::vector<StepResult>& finished() const { return finished_; }
+  const std::vector<PlatformState>& platforms() const { return platforms_; }
   /// Why the script ended with `exit_code`, given its stderr too.
   Error failure(int exit_code, std::string_view errors) const;
 
@@ -43,6 +52,7 @@ class StepReader {
   std::string current_;
   std::string output_;  ///< of the current step
   std::vector<StepResult> finished_;
+  std::vector<PlatformState> platforms_;
 };
 
 }  // namespace cl

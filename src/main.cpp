@@ -5,6 +5,7 @@
 
 #include "src/cli/command.hpp"
 #include "src/daemon/daemon.hpp"
+#include "src/daemon/doctor.hpp"
 #include "src/daemon/images.hpp"
 #include "src/daemon/transfer.hpp"
 
@@ -19,6 +20,9 @@ class ProgramBackend : public cl::cli::Backend {
   }
   boost::json::array list_images() override { return cl::list_images(); }
   boost::json::object prune_images() override { return cl::prune_images(); }
+  cl::asio::awaitable<boost::json::object> examine(cl::Home home, std::string profile) override {
+    return cl::doctor(std::move(home), std::move(profile));
+  }
   cl::asio::awaitable<std::string> use_context(cl::ProfilePaths paths) override {
     return cl::use_context(std::move(paths));
   }

@@ -95,20 +95,6 @@ void save(const fs::path& file, const std::string& key, const Verdict& verdict) 
   }
 }
 
-/// Why the device cannot be used at all, or nothing. Opening is what counts: a mode says nothing about groups.
-std::string device_problem(const fs::path& device) {
-  UniqueFd fd(::open(device.c_str(), O_RDWR | O_CLOEXEC));
-  if (fd) return {};
-  const int saved = errno;
-  if (saved == ENOENT) return fmt::format("this host has no {}", device.string());
-  if (saved == EACCES || saved == EPERM)
-    return fmt::format(
-        "{} may not be opened: add yourself to its group (usually 'sudo usermod -aG kvm $USER') and "
-        "log in again",
-        device.string());
-  return fmt::format("{} cannot be opened: {}", device.string(), std::strerror(saved));
-}
-
 std::vector<std::string> probe_command(const AccelRequest& request, Accel accel, const fs::path& qemu) {
   const bool x86 = request.arch == "x86_64";
   std::vector<std::string> argv{qemu.string(),
@@ -214,7 +200,7 @@ asio::awaitable<Verdict> probe(const AccelRequest& request, Accel accel, const f
 /// The verdict on the host's own accelerator, from the cache if possible.
 asio::awaitable<Verdict> examine(const AccelRequest& request, Accel accel) {
   if (accel == Accel::kvm) {
-    if (std::string problem = device_problem(request.kvm_device); !problem.empty()) {
+    if (std::string problem = kvm_problem(request.kvm_device); !problem.empty()) {
       const Verdict no{false, std::move(problem)};
       co_return no;
     }
@@ -230,6 +216,20 @@ asio::awaitable<Verdict> examine(const AccelRequest& request, Accel accel) {
 }
 
 }  // namespace
+
+std::string kvm_problem(const fs::path& device) {
+  // Opening is what counts: a mode says nothing about groups.
+  UniqueFd fd(::open(device.c_str(), O_RDWR | O_CLOEXEC));
+  if (fd) return {};
+  const int saved = errno;
+  if (saved == ENOENT) return fmt::format("this host has no {}", device.string());
+  if (saved == EACCES || saved == EPERM)
+    return fmt::format(
+        "{} may not be opened: add yourself to its group (usually 'sudo usermod -aG kvm $USER') and "
+        "log in again",
+        device.string());
+  return fmt::format("{} cannot be opened: {}", device.string(), std::strerror(saved));
+}
 
 ProbeVerdict judge_probe(std::string_view console, bool ended) {
   if (!ended) return ProbeVerdict::no_end;

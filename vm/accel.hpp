@@ -46,6 +46,9 @@ struct AccelChoice {
 /// Throws Error{host_requirement} when a wish for kvm or hvf cannot be fulfilled; the wish tcg is always.
 asio::awaitable<AccelChoice> choose_accel(AccelRequest request);
 
+/// Why the device cannot be used at all, in words for a user; empty when it can be opened.
+std::string kvm_problem(const std::filesystem::path& device);
+
 /// What the output of a probe means. Pure.
 enum class ProbeVerdict {
   usable,

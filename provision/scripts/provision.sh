@@ -5,12 +5,14 @@
 #   put_settings()      calls `put READER PATH` with the content on stdin for each file that the settings mean
 #   after_boot()        calls `script NUMBER MODE TEXT` for each of the profile's own scripts: those that run before the
 #   ready()             runtime is set up, and those that run when it is there
+#   begin_platforms(), end_platforms()   scripts/platforms.sh
 #   host_socket=PATH    where the engine's socket is on the host: a link to the engine's, so that what a client mounts by
 #                       the path it knows is the socket (-v $DOCKER_HOST_PATH:/var/run/docker.sock, as Testcontainers do)
 # and reads these lines from stdout; all other output is a step's own, shown only when the step fails:
 #   @step NAME          a step begins to look
 #   @doing NAME         it has something to do
 #   @done NAME STATE    it ended: "unchanged" or "changed"
+#   @platform ...       what end_platforms says
 # The exit code is 0, or that of the step that failed.
 set -u
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive
@@ -18,6 +20,8 @@ export LC_ALL=C DEBIAN_FRONTEND=noninteractive
 step() { echo "@step $1"; }
 doing() { echo "@doing $1"; }
 done_() { echo "@done $1 $2"; }
+
+begin_platforms
 
 step data
 if [ -r /proc/self/mountinfo ] && grep -q ' /var/lib/colima-like ' /proc/self/mountinfo; then
@@ -258,4 +262,9 @@ case $runtime in
   none) ;;
   *) "start_$runtime" ;;
 esac
+
+step platforms
+end_platforms
+done_ platforms unchanged
+
 run_scripts provision-ready ready

@@ -75,6 +75,13 @@ json::object describe(const Home& home, const std::string& name) {
     if (!state.event_problem.empty()) events["problem"] = state.event_problem;
     out["file_events"] = events;
   }
+  json::array platforms;
+  for (const PlatformState& one : state.platforms) {
+    json::object platform{{"platform", one.platform}, {"translator", one.translator}, {"works", one.works}};
+    if (!one.why.empty()) platform["why"] = one.why;
+    platforms.push_back(std::move(platform));
+  }
+  if (!platforms.empty()) out["platforms"] = std::move(platforms);
   const Runtime& runtime = runtime_of(state.profile);
   if (runtime.title.empty()) return out;
   json::object engine{{"socket", host_socket(runtime, paths).string()}};
@@ -82,6 +89,15 @@ json::object describe(const Home& home, const std::string& name) {
   if (runtime.speaks_docker && !state.context.empty()) engine["context"] = state.context;
   out[runtime.speaks_docker ? "docker" : "containerd"] = engine;  // whose API is spoken there
   return out;
+}
+
+std::string platform_text(const json::object& platform) {
+  std::string text(platform.at("platform").as_string());
+  text += ": ";
+  text += std::string_view(platform.at("translator").as_string());
+  if (!platform.at("works").as_bool()) text += ", does not work";
+  if (const json::value* why = platform.if_contains("why")) text += " (" + std::string(why->as_string()) + ")";
+  return text;
 }
 
 int run_status(const Invocation& call) {
@@ -135,6 +151,8 @@ int run_status(const Invocation& call) {
                               (told.contains("precision") ? " (" + text(told, "precision") + ")" : ""));
         if (const std::string problem = text(told, "problem"); !problem.empty()) line("events   ", problem);
       }
+      if (const json::value* platforms = status.if_contains("platforms"))
+        for (const json::value& one : platforms->as_array()) line("platform ", platform_text(one.as_object()));
       if (const json::value* problems = status.if_contains("port_problems")) {
         for (const json::value& problem : problems->as_array()) line("port     ", std::string(problem.as_string()));
         line("try      ", "colima-like ports");

@@ -11,4 +11,7 @@ namespace cl::cli {
 /// an unreadable profile has state "broken" with its error and remedy.
 boost::json::object describe(const Home& home, const std::string& name);
 
+/// One of its "platforms", for people: "linux/amd64: qemu-user (rosetta failed: ...)".
+std::string platform_text(const boost::json::object& platform);
+
 }  // namespace cl::cli

@@ -63,6 +63,8 @@ constexpr std::array table{
     Verb{"share remove", "Share a folder no longer", profile_option, &run_share_remove, "SHARE"},
     Verb{"share list", "Show the shared folders and how they get into the machine", one_profile | json_option,
          &run_share_list},
+    Verb{"doctor", "Look for what is wrong with this host and the profile; changes nothing", one_profile | json_option,
+         &run_doctor},
     Verb{"logs", "Show the logs of the daemon or the machine's console", one_profile | log_options, &run_logs},
     Verb{"version", "Show the version", json_option, &run_version},
     Verb{"image build", "Build the guest image, unless it is already there", image_options, &run_image_build},

@@ -4,6 +4,7 @@
 
 #include <boost/uuid/random_generator.hpp>
 #include <boost/uuid/uuid_io.hpp>
+#include <cstdlib>
 
 #include "docker/ports.hpp"
 #include "profiles/keys.hpp"
@@ -145,7 +146,10 @@ asio::awaitable<SshLogin> prepare_login(const ProfilePaths& paths) {
   co_return login;
 }
 
-RosettaWish rosetta_wish(const Profile& profile) { return profile.rosetta ? RosettaWish::on : RosettaWish::automatic; }
+RosettaWish rosetta_wish(const Profile& profile) {
+  if (profile.rosetta == "on") return RosettaWish::on;
+  return profile.rosetta == "off" ? RosettaWish::off : RosettaWish::automatic;
+}
 
 asio::awaitable<BootPlan> prepare_boot(const Home& home, const ProfilePaths& paths, State& state, DriverTraits driver,
                                        Job& job) {
@@ -200,6 +204,14 @@ asio::awaitable<BootPlan> prepare_boot(const Home& home, const ProfilePaths& pat
   plan.root_disk = driver.raw_root ? paths.raw_root_disk : paths.root_disk;
   plan.data_disk = paths.data_disk;
   plan.rosetta = rosetta.use;
+  state.rosetta = rosetta.use;
+  state.rosetta_why_not = rosetta.why_not;
+  // Tests rehearse Rosetta with a stand-in: the folder named here.
+  const char* stand_in = std::getenv("COLIMA_LIKE_ROSETTA_SHARE");
+  if (stand_in != nullptr && state.profile.rosetta != "off") {
+    state.rosetta = true;
+    plan.shares.push_back({"rosetta", stand_in, true});
+  }
   plan.run_directory = paths.run_directory;
   plan.console_log = paths.console_log;
   plan.driver_log = driver.raw_root ? paths.log_directory / "vfkit.log" : paths.driver_log;

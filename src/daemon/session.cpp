@@ -306,6 +306,7 @@ asio::awaitable<void> Session::boot(Job& job) {
                 "'colima-like stop --force' ends it, with its containers");
   saved_.discard();
   co_await close_shares();
+  state_.platforms.clear();
   // First the socket: a foreign file at its path is told before anything boots, and a client that comes early waits.
   open_forward();
 
@@ -326,7 +327,7 @@ asio::awaitable<void> Session::boot(Job& job) {
   state_.machine_pid = machine_->pid();
   save_state(lock_, paths_, state_);
   tasks_.spawn("machine", watch_machine());
-    tasks_.spawn("share servers", watch_shares());
+  tasks_.spawn("share servers", watch_shares());
   settle_rosetta();
   co_await connect_guest(std::move(login));
   open_ports();
@@ -342,6 +343,8 @@ void Session::settle_rosetta() {
     throw Error(Errc::host_requirement, "Rosetta cannot be used",
                 "softwareupdate --install-rosetta --agree-to-license, or set vm.rosetta to auto")
         .because(why);
+  state_.rosetta = false;
+  state_.rosetta_why_not = why;
   notes_.push_back("without Rosetta, amd64 programs are translated by qemu-user: " + why);
 }
 
@@ -360,7 +363,7 @@ asio::awaitable<void> Session::find_host_address(Guest& guest) {
 ProvisionPlan Session::provision_plan() const {
   HostSide host{host_address_, read_certificates(state_.profile.certificates)};
   return {state_.data_owner, paths_.docker_socket, state_.profile.runtime, guest_files(state_.profile, host),
-          state_.profile.provision};
+          state_.profile.provision, PlatformPlan{state_.arch, state_.rosetta, state_.rosetta_why_not}};
 }
 
 asio::awaitable<void> Session::make_ready(Job& job) {
@@ -383,10 +386,12 @@ asio::awaitable<void> Session::make_ready(Job& job) {
   ProvisionPlan plan = provision_plan();
   auto say = [&job](std::string_view doing) { job.say(std::string(doing)); };
   // At once: Docker, whose start ends the set-up, waits for the shares.
-  const auto steps = co_await beside(settle_shares(), provision(*reached, std::move(plan), say));
+  Provisioned done = co_await beside(settle_shares(), provision(*reached, std::move(plan), say));
   state_.data_ready = true;
+  state_.platforms = std::move(done.platforms);
+  save_state(lock_, paths_, state_);  // an apply enters no other phase that would
   std::string changed;
-  for (const StepResult& step : steps)
+  for (const StepResult& step : done.steps)
     if (step.changed) changed += (changed.empty() ? "" : ", ") + step.name;
   job.end(changed.empty() ? "the guest is set up; nothing had to change" : "the guest is set up (" + changed + ")");
 

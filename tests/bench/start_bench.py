@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Times a profile's life as a user sees it: start, status, idle cost, suspend and resume, memory given back.
 
-    tests/bench/start_bench.py PROGRAM [--runs 7] [--accel auto|tcg|kvm] [--only start|idle|suspend|memory ...]
+    tests/bench/start_bench.py PROGRAM [--runs 7] [--accel auto|tcg|kvm] [--arch host|x86_64|aarch64]
+                               [--only start|idle|foreign|suspend|memory ...]
 
 In a home of its own, with the user's image cache. Prints every sample, the first (cold) one apart, and the median;
 asserts nothing. The peer is the same machine without us: QEMU's own time from the daemon's log is printed beside.
@@ -212,6 +213,36 @@ def cold_starts(options, env, start):
     report("stop", stops)
 
 
+def import_program(options, env, platform, arch):
+    """An image with the tiny program that the set-up runs for this platform; the machine has it in a file."""
+    program = subprocess.run([options.program, "ssh", "--", "cat", f"/var/cache/colima-like/{arch}"], env=env,
+                             stdout=subprocess.PIPE, check=True).stdout
+    with tempfile.TemporaryDirectory() as tree:
+        with open(f"{tree}/machine", "wb") as file:
+            file.write(program)
+        os.chmod(f"{tree}/machine", 0o755)
+        tar = subprocess.run(["tar", "-C", tree, "-c", "."], stdout=subprocess.PIPE, check=True).stdout
+    subprocess.run(["docker", "import", "--platform", platform, "-", f"bench-{arch}"], env=env, input=tar,
+                   stdout=subprocess.DEVNULL, check=True)
+
+
+def foreign_runs(options, env):
+    """docker run of the same small static program, natively and by qemu-user, A B B A."""
+    arch = json.loads(run([options.program, "status", "--json"], env)[1])["arch"]
+    native = ("linux/386", "i386") if arch == "x86_64" else ("linux/arm/v7", "arm")
+    foreign = ("linux/arm64", "aarch64") if arch == "x86_64" else ("linux/amd64", "x86_64")
+    for platform, name in (native, foreign):
+        import_program(options, env, platform, name)
+    samples = {native: [], foreign: []}
+    for _ in range(options.runs):
+        for one in (native, foreign, foreign, native):
+            samples[one].append(run(["docker", "run", "--rm", "--platform", one[0], f"bench-{one[1]}", "/machine"], env)[0])
+    report(f"docker run, {native[0]}, native", samples[native])
+    report(f"docker run, {foreign[0]}, qemu-user", samples[foreign])
+    ratio = statistics.median(samples[foreign]) / statistics.median(samples[native])
+    print(f"foreign against native: {ratio:.2f}")
+
+
 def small_commands(options, env, profile):
     report("status", [run([options.program, "status"], env)[0] * 1000 for _ in range(20)], "ms", 1)
     report("--help", [run([options.program, "--help"], env)[0] * 1000 for _ in range(20)], "ms", 1)
@@ -229,7 +260,8 @@ def main():
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--accel", default="auto")
     parser.add_argument("--idle-seconds", type=int, default=30)
-    parts = ["start", "idle", "suspend", "memory"]
+    parser.add_argument("--arch", default="host", help="of the machine: host, x86_64 or aarch64")
+    parts = ["start", "idle", "foreign", "suspend", "memory"]
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
     options = parser.parse_args()
     home = tempfile.mkdtemp(prefix="cl-bench-", dir="/tmp")
@@ -237,14 +269,17 @@ def main():
     env = dict(os.environ, COLIMA_LIKE_HOME=f"{home}/h", DOCKER_CONFIG=f"{home}/d", COLIMA_LIKE_CACHE=os.environ.get(
         "COLIMA_LIKE_CACHE", os.path.expanduser("~/.cache/colima-like")))
     env.pop("DOCKER_HOST", None)
+    env["COLIMA_LIKE_ARCH"] = options.arch
     start = [options.program, "start", "--accel", options.accel]
     try:
-        run([options.program, "image", "build"], env)
+        run([options.program, "image", "build", "--arch", options.arch], env)
         if "start" in options.only:
             cold_starts(options, env, start)
         run(start, env)
         if "idle" in options.only:
             small_commands(options, env, profile)
+        if "foreign" in options.only:
+            foreign_runs(options, env)
         if "suspend" in options.only:
             suspend_and_resume(options, env, profile)
         if "memory" in options.only:

@@ -107,6 +107,13 @@ Sandbox::~Sandbox() {
   fs::remove_all(root_, ignored);
 }
 
+bool Sandbox::has_virtiofsd() {
+  for (const fs::path& path : {fs::path("virtiofsd"), fs::path("/usr/libexec/virtiofsd"),
+                               fs::path("/usr/lib/qemu/virtiofsd"), shared_cache() / "tools/bin/virtiofsd"})
+    if (find_program(path.string())) return true;
+  return false;
+}
+
 fs::path Sandbox::shared_cache() {
   if (const char* cache = std::getenv("COLIMA_LIKE_CACHE"); cache != nullptr && *cache != '\0') return cache;
   if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache != nullptr && *cache != '\0')

@@ -41,6 +41,8 @@ class Sandbox {
   /// An image cache of this sandbox's own, empty. Returns its path.
   fs::path use_private_cache();
   static fs::path shared_cache();
+  /// Whether the program under test will find a server for virtiofs.
+  static bool has_virtiofsd();
 
   /// Starts the installed program or the docker CLI, with `input` on stdin, and waits.
   Result cl(std::vector<std::string> args, std::string_view input = {}, std::chrono::seconds limit = command_limit);

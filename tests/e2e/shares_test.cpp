@@ -25,10 +25,7 @@ struct Virtiofs {
   static constexpr const char* name = "virtiofs";
   static constexpr const char* server = "--shared-dir=";
   static std::set<std::string> not_passed() { return {}; }
-  static bool is_here() {
-    return find_program("virtiofsd") || find_program("/usr/libexec/virtiofsd") ||
-           find_program((Sandbox::shared_cache() / "tools/bin/virtiofsd").string());
-  }
+  static bool is_here() { return Sandbox::has_virtiofsd(); }
 };
 struct Sshfs {
   static constexpr const char* name = "sshfs";

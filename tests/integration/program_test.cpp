@@ -1,7 +1,9 @@
 // The program itself with real shells, a real docker CLI and man: what only another program can judge.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <boost/json.hpp>
+#include <map>
 
 #include "src/base/child.hpp"
 #include "src/base/file.hpp"
@@ -45,6 +47,50 @@ class Program : public ::testing::Test {
   }
   test::TempDir dir_;
 };
+
+/// Every file below a directory with its bytes and time of change.
+std::string snapshot(const fs::path& directory) {
+  std::vector<std::string> all;
+  for (const auto& entry : fs::recursive_directory_iterator(directory))
+    all.push_back(entry.path().string() + " " + std::to_string(entry.last_write_time().time_since_epoch().count()) + " " +
+                  (entry.is_regular_file() ? read_file(entry.path()) : ""));
+  std::sort(all.begin(), all.end());
+  std::string text;
+  for (const std::string& one : all) text += one + "\n";
+  return text;
+}
+
+TEST_F(Program, DoctorLooksAtTheHostAndChangesNothing) {
+  const std::string before = snapshot(home());
+  const Finished done = call({"colima-like", "doctor", "--json"});
+  EXPECT_EQ(snapshot(home()), before);
+  const boost::json::value found = boost::json::parse(done.output);
+  std::map<std::string, std::string> verdicts;
+  for (const auto& one : found.at("host").as_array()) {
+    const std::string subject(one.at("subject").as_string()), verdict(one.at("verdict").as_string());
+    if (verdicts[subject] != "problem") verdicts[subject] = verdict;
+    if (verdict != "ok") EXPECT_NE(one.as_object().if_contains("remedy"), nullptr) << subject;
+  }
+  for (const char* subject : {"settings", "qemu", "qemu-img", "ssh-keygen", "accelerator", "image", "docker", "home",
+                              "space", "context"})
+    EXPECT_TRUE(verdicts.contains(subject)) << subject << done.output;
+  EXPECT_EQ(verdicts["settings"], "ok");
+  EXPECT_EQ(verdicts["home"], "ok");
+}
+
+TEST_F(Program, DoctorTellsWhatIsMissingAndGoesOn) {
+  write_atomically(home() / "default" / "profile.yaml", "cpus: none\n");
+  fs::permissions(home(), fs::perms::group_read, fs::perm_options::add);
+  Command command;
+  command.argv = {COLIMA_LIKE_PROGRAM, "doctor"};
+  command.environment = {"COLIMA_LIKE_HOME=" + home().string(), "HOME=" + dir_.path().string(),
+                         "DOCKER_HOST=unix:///elsewhere.sock", "PATH=" + (dir_ / "bin").string()};
+  const Finished done = test::run(cl::run(std::move(command), {}, 30s), 40s);
+  EXPECT_EQ(done.status.code, 4) << done.output << done.errors;
+  for (const char* text : {"qemu-system-", "is not installed", "ssh-keygen is not installed", "there is no docker command",
+                           "DOCKER_HOST=unix:///elsewhere.sock is set", "is open to other users", "cpus"})
+    EXPECT_NE(done.output.find(text), std::string::npos) << text << "\n" << done.output;
+}
 
 TEST_F(Program, BashCompletes) {
   const std::string script =

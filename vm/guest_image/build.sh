@@ -27,6 +27,14 @@ else
     done
     why=$($as_root true 2>&1) || need "user namespaces do not work here (sysctl kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0): $(echo "$why" | tail -n 1)"
 fi
+foreign=
+if [ "$(dpkg --print-architecture)" != "$ARCH" ]; then
+    foreign=yes
+    case $ARCH in arm64) cpu=aarch64 ;; *) cpu=x86_64 ;; esac
+    # F: the translator is opened when it is registered, so it works in the new root as well.
+    grep -qs '^flags:.*F' /proc/sys/fs/binfmt_misc/qemu-$cpu ||
+        need "this host does not run $ARCH programs, and so builds no $ARCH images: apt-get install qemu-user-binfmt (on Debian 12 and Ubuntu 24.04 qemu-user-static), or scripts/setup --foreign"
+fi
 
 # Every long step runs in the background: dash runs a trap only between commands, and `wait` is one that a signal ends.
 child= work=
@@ -53,8 +61,8 @@ trap 'exit 129' HUP; trap 'exit 130' INT; trap 'exit 143' TERM
 # third directory that it can enter, but nobody else can write to.
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/colima-like-image.XXXXXXXXXX")
 chmod 711 "$work"
-cp -r "$here/customize.sh" "$here/rootfs" "$work/"
-chmod -R u=rwX,go=rX "$work/rootfs" "$work/customize.sh"
+cp -r "$here/customize.sh" "$here/foreign.sh" "$here/rootfs" "$work/"
+chmod -R u=rwX,go=rX "$work/rootfs" "$work/customize.sh" "$work/foreign.sh"
 # Whoever unpacked this may have lost the x bits.
 find "$work/rootfs/usr/lib/colima-like" -type f ! -name sshd_config ! -name '*.conf' -exec chmod 755 {} +
 
@@ -67,15 +75,22 @@ packages=systemd,systemd-sysv,kmod,busybox-static,openssh-server,openssh-sftp-se
 } > "$work/sources.list"
 
 echo "@phase downloading and unpacking Debian packages"
-# qemu-user holds 35 architectures (465 MB); Docker images come in seven.
-run mmdebstrap --mode=$mode --variant=apt --format=directory --architectures="$ARCH" --keyring=$keyring \
-    --include=$packages \
+how="--variant=apt --include=$packages"
+hooks=customize
+if [ -n "$foreign" ]; then
+    how="--variant=extract --include=?essential --include=$packages"
+    hooks=extract
+fi
+# qemu-user holds 35 architectures (465 MB); Docker images come in seven. What is registered is rootfs/usr/lib/binfmt.d.
+# shellcheck disable=SC2086
+run mmdebstrap --mode=$mode $how --format=directory --architectures="$ARCH" --keyring=$keyring \
     --aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' \
     --dpkgopt=force-confold --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
     --dpkgopt='path-exclude=/usr/bin/qemu-*' --dpkgopt='path-exclude=/usr/lib/binfmt.d/qemu-*' \
-    $(for a in aarch64 arm x86_64 i386 riscv64 ppc64le s390x; do echo "--dpkgopt=path-include=/usr/bin/qemu-$a --dpkgopt=path-include=/usr/lib/binfmt.d/qemu-$a.conf"; done) \
-    --customize-hook="sh $work/customize.sh \"\$1\" $work" \
+    $(for a in aarch64 arm x86_64 i386 riscv64 ppc64le s390x; do echo "--dpkgopt=path-include=/usr/bin/qemu-$a"; done) \
+    ${foreign:+--extract-hook="sh $work/foreign.sh \"\$1\""} \
+    --$hooks-hook="sh $work/customize.sh \"\$1\" $work" \
     "$SUITE" "$work/root" "$work/sources.list" >&2
 
 echo "@phase writing the root file system"

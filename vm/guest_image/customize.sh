@@ -19,8 +19,10 @@ moddir=$(echo x/usr/lib/modules/* x/lib/modules/* | tr ' ' '\n' | grep -F "$kver
 mkdir -p "$root/usr/lib/modules"
 mv "$moddir" "$root/usr/lib/modules/$kver"
 # Unpacked modules load several times faster than .xz on an emulated CPU.
-find "$root/usr/lib/modules/$kver" -name '*.ko.xz' | sed "s|^$root||" > list
-in_root sh -c 'while read -r f; do /usr/lib/apt/apt-helper cat-file "$f" > "${f%.xz}" && rm "$f"; done < /tmp/k/list'
+# The host's apt decompresses them, and its depmod reads them if it has one: the image may be of an emulated architecture.
+cat_file() { APT_CONFIG=$MMDEBSTRAP_APT_CONFIG /usr/lib/apt/apt-helper cat-file "$1"; }
+find "$root/usr/lib/modules/$kver" -name '*.ko.xz' > list
+while read -r f; do cat_file "$f" > "${f%.xz}" && rm "$f"; done < list
 
 # --- a module of our own: file events of the host's folders (its source says what it does) ---------------------------------
 # What builds it is only unpacked, and taken away again. Without the module the guest tells watchers less exactly, so that
@@ -45,7 +47,11 @@ build_module() {
     mkdir -p "$root/usr/lib/modules/$kver/extra"
     mv "$root$source"/*.ko "$root/usr/lib/modules/$kver/extra/"
 }
-if ! build_module; then echo "the module for file events cannot be built: programs that watch files are told less exactly" >&2; fi
+# An emulated compiler would take many minutes.
+if [ "$(dpkg --print-architecture)" != "$ARCH" ]; then
+    echo "no module for file events in an image of another architecture: programs that watch files are told less exactly" >&2
+elif ! build_module; then echo "the module for file events cannot be built: programs that watch files are told less exactly" >&2
+fi
 cd "$root"
 if [ -e tmp/k/unpacked ]; then
     grep -v '/$' tmp/k/unpacked | tr '\n' '\0' | xargs -0 rm -f
@@ -54,7 +60,8 @@ if [ -e tmp/k/unpacked ]; then
 fi
 find usr/src/colima-like-file-events -type f ! -name '*.c' ! -name Kbuild -delete
 cd "$root/tmp/k"
-in_root depmod "$kver"
+# The host's depmod, if it has one: the image may be of an emulated architecture.
+if command -v depmod > /dev/null; then depmod -b "$root/usr" "$kver"; else in_root depmod "$kver"; fi
 
 # The uncompressed kernel inside a bzImage (payload fields of the x86 boot protocol) boots by PVH; decompressing it costs an
 # emulated CPU seconds. The payload ends with its own length, 4 bytes.
@@ -66,7 +73,7 @@ if [ "$ARCH" = amd64 ]; then
     from=$(( (sects + 1) * 512 + $(u32 "$vmlinuz" 584) ))
     len=$(u32 "$vmlinuz" 588)
     tail -c +$((from + 1)) "$vmlinuz" | head -c $((len - 4)) > payload.zst
-    if in_root /usr/lib/apt/apt-helper cat-file /tmp/k/payload.zst > vmlinux &&
+    if cat_file "$root/tmp/k/payload.zst" > vmlinux &&
         [ "$(head -c 4 vmlinux | od -An -tx1 | tr -d ' ')" = 7f454c46 ]; then kernel=vmlinux; fi
 elif gzip -t "$vmlinuz" 2>/dev/null; then
     gzip -dc "$vmlinuz" > Image
@@ -118,6 +125,10 @@ if [ "$VARIANT" = docker ]; then
     ln -sfn /etc/systemd/system/docker.service "$wants/"
     ln -sfn /etc/systemd/system/containerd.service "$wants/"
 fi
+
+# --- programs of other architectures: those that the CPU runs by itself are not registered ---------------------------------
+case $ARCH in arm64) own='aarch64\|arm' ;; *) own='x86_64\|i386' ;; esac
+sed -i "/^:qemu-\($own\):/d" "$root/usr/lib/binfmt.d/colima-like.conf"
 
 # --- the rest -----------------------------------------------------------------------------------------------------------
 rm -f "$root"/etc/ssh/ssh_host_*_key*

@@ -45,7 +45,8 @@ void add_machine(Words& words, const BootPlan& plan, const QemuHost& host) {
   switch (plan.accel) {
     case Accel::tcg:
       // 512 MiB of translated code: with the default the cache is flushed over and over while a guest boots.
-      words.add("-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max" + features);
+      // Pointer authentication by its own cipher takes an emulator a third of its time; any other is as good there.
+      words.add("-accel", "tcg,thread=multi,tb-size=512", "-cpu", x86 ? "max" + features : "max,pauth-impdef=on");
       break;
     case Accel::kvm: words.add("-accel", "kvm", "-cpu", "host" + features); break;
     case Accel::hvf: words.add("-accel", "hvf", "-cpu", "host"); break;
@@ -55,6 +56,9 @@ void add_machine(Words& words, const BootPlan& plan, const QemuHost& host) {
   // Sleep states of the guest's own would be nobody's to wake.
   if (x86) words.add("-global", "ICH9-LPC.disable_s3=1", "-global", "ICH9-LPC.disable_s4=1");
   words.add("-action", "reboot=shutdown");  // until Machine::allow_reboot()
+  // Booted without firmware, an ARM machine has no ACPI, and Debian's kernel knows no other power button than ACPI's; so
+  // there is a keyboard with a power key (QemuMachine::power_off).
+  if (!x86) words.add("-device", "virtio-keyboard-pci");
   // Tells the guest that it was restored from a copy, so that it reseeds its random numbers. ACPI on PCs only.
   if (x86) words.add("-device", "vmgenid,guid=auto");
 }

@@ -224,7 +224,18 @@ asio::awaitable<void> QemuMachine::load(std::filesystem::path file) {
   co_await migrate("migrate-incoming", file, memory.get());
 }
 
-asio::awaitable<void> QemuMachine::power_off() { co_await state_->control->execute("system_powerdown"); }
+asio::awaitable<void> QemuMachine::power_off() {
+  auto state = state_;
+  co_await state->control->execute("system_powerdown");
+  // Machines without ACPI have a power key instead (command_line.cpp); the others have no keyboard, and it is lost.
+  json::object key{{"type", "qcode"}, {"data", "power"}};
+  json::object arguments{{"keys", json::array{key}}};
+  try {
+    co_await state->control->execute("send-key", std::move(arguments));
+  } catch (const Error& error) {
+    log::info("no power key was pressed: {}", one_line(error));  // the machine may be off by now
+  }
+}
 
 void QemuMachine::kill() noexcept {
   if (!state_->gone.is_set()) state_->process.kill(SIGKILL);

@@ -45,6 +45,39 @@ TEST(Keys, ChoicesNameThemselvesInTheirError) {
   EXPECT_NE(set(profile, "arch", "sparc"), "");
 }
 
+TEST(Keys, RosettaWasABooleanOnce) {
+  Profile profile;
+  EXPECT_EQ(profile.rosetta, "auto");
+  for (const auto& [text, value] : {std::pair{"true", "on"}, {"false", "off"}, {"auto", "auto"}, {"on", "on"}}) {
+    EXPECT_EQ(set(profile, "vm.rosetta", text), "");
+    EXPECT_EQ(profile.rosetta, value);
+  }
+  EXPECT_EQ(set(profile, "vm.rosetta", "yes"), "must be auto, on or off, not 'yes'");
+}
+
+TEST(Check, RosettaIsApplesAlone) {
+  Profile profile;
+  EXPECT_TRUE(check(profile, host).empty()) << "auto asks for nothing";
+  profile.rosetta = "on";
+  const auto problems = check(profile, host);
+  ASSERT_EQ(problems.size(), 1U);
+  EXPECT_EQ(problems[0].where, "vm.rosetta");
+}
+
+TEST(Check, VzRunsNoOtherArchitectureAndTheWaysOutAreTold) {
+  HostFacts mac{8, ByteSize::gib(16), "macos", "aarch64"};
+  mac.macos_version = "15.6";
+  Profile profile;
+  profile.driver = "vz";
+  profile.arch = "x86_64";
+  std::string told;
+  for (const Problem& problem : check(profile, mac))
+    if (problem.where == "vm.driver") told = problem.message;
+  EXPECT_NE(told.find("aarch64 machines on this host, not x86_64"), std::string::npos) << told;
+  EXPECT_NE(told.find("vm.driver qemu"), std::string::npos) << told;
+  EXPECT_NE(told.find("--platform"), std::string::npos) << told;
+}
+
 TEST(Check, FindsEveryProblemAtOnce) {
   Profile profile;
   profile.cpus = 5;

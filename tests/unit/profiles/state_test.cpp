@@ -31,6 +31,8 @@ TEST_F(StateFile, ComesBackAsItWasSaved) {
   state.machine_pid = 42;
   state.previous_context = "desktop";
   state.docker_environment = {{"DOCKER_CONFIG", "/x"}};
+  state.rosetta = true;
+  state.platforms = {{"linux/amd64", "qemu-user", true, "rosetta failed: x"}, {"linux/386", "none", false, "why"}};
   save(state);
   const auto loaded = load_state(paths_);
   ASSERT_TRUE(loaded);
@@ -40,6 +42,8 @@ TEST_F(StateFile, ComesBackAsItWasSaved) {
   EXPECT_EQ(loaded->machine_pid, 42);
   EXPECT_EQ(loaded->previous_context, "desktop");
   EXPECT_EQ(loaded->docker_environment, state.docker_environment);
+  EXPECT_TRUE(loaded->rosetta);
+  EXPECT_EQ(loaded->platforms, state.platforms);
 }
 
 TEST_F(StateFile, AnUnreadableOneIsAnErrorWithARemedy) {

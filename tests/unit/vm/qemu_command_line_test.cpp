@@ -107,6 +107,8 @@ TEST(QemuCommandLine, BootsAnArmMachineWithItsOwnConsoleAndNoPcParts) {
   const std::string text = joined(plan, host_of(plan));
   EXPECT_NE(text.find("-machine virt,gic-version=max,"), std::string::npos);
   EXPECT_NE(text.find("-append root=/dev/vda rw console=ttyAMA0"), std::string::npos);
+  EXPECT_NE(text.find("-device virtio-keyboard-pci"), std::string::npos) << "its power button";
+  EXPECT_NE(text.find("-cpu max,pauth-impdef=on\n"), std::string::npos);
   for (const char* pc : {"vmport", "ICH9", "vmgenid", "i8042"}) EXPECT_EQ(text.find(pc), std::string::npos) << pc;
 }
 

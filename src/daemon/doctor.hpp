@@ -1,0 +1,47 @@
+#pragma once
+
+#include <boost/json/array.hpp>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "profiles/paths.hpp"
+#include "profiles/state.hpp"
+#include "src/base/async.hpp"
+
+/// What `colima-like doctor` looks at. It changes nothing: it writes no file, starts no machine and wakes none.
+namespace cl {
+
+enum class Verdict { ok, warning, problem };
+std::string_view to_string(Verdict verdict) noexcept;
+
+/// One line of the report.
+struct Finding {
+  std::string subject;  ///< "qemu", "space", ...
+  Verdict verdict = Verdict::ok;
+  std::string text;
+  std::string remedy;  ///< for what is not ok
+};
+
+/// The host and the profile, each check on its own: a failing one does not keep the others from being made.
+struct Examination {
+  std::vector<Finding> host;
+  std::vector<Finding> profile;  ///< of a machine that runs or should
+};
+asio::awaitable<Examination> examine(Home home, std::string profile);
+
+/// For the command line: {"host": [...], "profile": [...]}, each with subject, verdict, text, and remedy if any.
+asio::awaitable<boost::json::object> doctor(Home home, std::string profile);
+
+// The judgements, pure.
+
+/// Space on the file system of `place`, where machines or images are kept.
+Finding judge_space(const std::string& place, std::uint64_t free);
+/// A home directory with these permission bits, which belongs to us or not.
+Finding judge_home(const std::string& place, unsigned mode, bool ours);
+/// What the daemon says of the profile.
+Finding judge_state(const Observed& seen);
+std::vector<Finding> judge_platforms(const std::vector<PlatformState>& platforms);
+
+}  // namespace cl
