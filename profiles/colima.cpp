@@ -112,7 +112,7 @@ std::string take(ColimaImport& into, std::string_view ours, const std::string& v
   for (const Problem& problem : check(scratch, host_facts()))
     if (problem.where == ours) return "not taken over: " + problem.message;
   into.settings[std::string(ours)] = key.get(scratch);
-  return std::string(ours) + ": " + key.get(scratch) + (key.in_effect ? "" : " (not in effect yet)");
+  return std::string(ours) + ": " + key.get(scratch);
 }
 
 std::string convert(ColimaImport& into, const ForeignSetting& theirs) {

@@ -37,7 +37,6 @@ struct Key {
   Kind kind;
   Change change;
   std::string_view loses;   ///< with Change::recreate: what would be lost
-  bool in_effect;           ///< false: read and checked, but nothing uses it yet
   std::string_view schema;  ///< of one scalar (of an item, in a list or map), as JSON Schema
   /// Reads `text` into the profile. Says what is wrong with the text, or nothing. Knows no host.
   std::optional<std::string> (*set)(Profile&, std::string_view text);

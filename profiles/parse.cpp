@@ -382,7 +382,7 @@ std::string default_profile_yaml() {
     }
     const std::string value = key.get(defaults);
     text += "\n" + indent + "# " + std::string(key.meaning) + " (" + std::string(to_string(key.change)) +
-            (key.in_effect ? "" : ", not in effect yet") + ")\n" + indent + "# " + std::string(name) + ": " +
+            ")\n" + indent + "# " + std::string(name) + ": " +
             (value.empty() ? "\"\"" : value) + "\n";
   }
   return text;

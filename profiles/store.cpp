@@ -154,15 +154,6 @@ Settings environment_settings() {
   return settings;
 }
 
-std::vector<std::string> not_in_effect(const Profile& profile) {
-  std::vector<std::string> lines;
-  const Profile defaults;
-  for (const Key& key : keys())
-    if (!key.in_effect && key.get(profile) != key.get(defaults))
-      lines.push_back(std::string(key.name) + ": not in effect yet");
-  return lines;
-}
-
 void refuse_recreation(const ProfilePaths& paths, const Profile& last, const Layered& wanted) {
   std::vector<Problem> refused;
   if (fs::exists(paths.root_disk) || fs::exists(paths.raw_root_disk))

@@ -44,9 +44,6 @@ Profile load_profile(const ProfilePaths& paths, const Settings& settings);
 /// What the environment sets: COLIMA_LIKE_CPUS, COLIMA_LIKE_VM_ACCEL, ... for each key.
 Settings environment_settings();
 
-/// The keys that `profile` sets differently from what is built in but that nothing uses yet, as lines for people.
-std::vector<std::string> not_in_effect(const Profile& profile);
-
 /// What keeps a profile from becoming `wanted`: keys that need another machine than the one that is there, and a data
 /// disk that would have to shrink; `last` is what the machine was made with. The disk counts only when it was asked
 /// for in the file, the environment or a flag: a default never shrinks.

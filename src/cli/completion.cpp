@@ -181,7 +181,7 @@ std::string manual_page() {
   const Profile defaults;
   for (const Key& key : keys())
     page += ".TP\n.B " + escaped(key.name) + "\n" + escaped(key.meaning) + " (" + std::string(to_string(key.change)) +
-            "; default: " + escaped(key.get(defaults)) + (key.in_effect ? "" : "; not in effect yet") + ")\n";
+            "; default: " + escaped(key.get(defaults)) + ")\n";
   page +=
       ".SH EXIT STATUS\n0 done, 2 wrong command line or setting, 3 not running, 4 the host lacks something, 5 the "
       "guest failed, 6 busy, 130 interrupted, 1 anything else.\n"

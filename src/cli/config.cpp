@@ -91,7 +91,6 @@ FileLock ConfigFile::lock() const {
 }
 
 void tell_what_to_do(const ConfigFile& config, const Layered& wanted) {
-  for (const std::string& line : not_in_effect(wanted.profile)) print_note(line);
   if (config.is_template || !observe(config.paths).machine_alive) return;
   const auto state = load_state(config.paths);
   if (!state) return;
@@ -164,13 +163,12 @@ int run_config_show(const Invocation& call) {
   std::vector<std::vector<std::string>> rows{{"KEY", "VALUE", "FROM", "CHANGE"}};
   for (const Key& key : keys()) {
     const std::string value = key.get(layered.profile), from(to_string(layered.source(key.name)));
-    const std::string change = std::string(to_string(key.change)) + (key.in_effect ? "" : ", not in effect yet");
+    const std::string change(to_string(key.change));
     rows.push_back({std::string(key.name), value, from, change});
     all.push_back(json::object{{"key", key.name},
                                {"value", key.kind == Kind::scalar ? json::value(value) : json::parse(value)},
                                {"from", from},
-                               {"change", to_string(key.change)},
-                               {"in_effect", key.in_effect}});
+                               {"change", change}});
   }
   if (call.json) {
     print_json(all);
@@ -185,8 +183,7 @@ int run_config_check(const Invocation& call) {
   const std::string file = call.word("FILE");
   if (file.empty() && !config.is_template) require_profile(config.paths);
   const std::string name = file.empty() ? config.file.string() : file;
-  const Layered wanted = config.check(file.empty() ? config.read() : read_file(file), name);
-  for (const std::string& line : not_in_effect(wanted.profile)) print_note(line);
+  config.check(file.empty() ? config.read() : read_file(file), name);
   std::cout << name << " is valid\n";
   return 0;
 }

@@ -160,7 +160,6 @@ asio::awaitable<json::object> Session::do_start(Job& job, StartOrder order, std:
     const Layered layers = load_layers(paths_, {}, order.settings);
     wanted = layers.profile;
     refuse_recreation(paths_, state_.profile, layers);
-    for (std::string& line : not_in_effect(wanted)) notes_.push_back(std::move(line));
   }
   if (vm_state_ == VmState::running) {
     if (order.wake) co_return started("already runs");

@@ -184,7 +184,6 @@ TEST(Docs, ListEveryKeyWithItsFlagDefaultAndClass) {
     ASSERT_NE(at, std::string::npos) << begin;
     const std::string row = docs.substr(at + 1, docs.find('\n', at + 1) - at - 1);
     EXPECT_TRUE(row.ends_with("| " + std::string(to_string(key.change)) + " |")) << row;
-    EXPECT_EQ(row.find("not in effect yet") == std::string::npos, key.in_effect) << row;
   }
 }
 
