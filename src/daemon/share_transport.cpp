@@ -21,11 +21,15 @@ namespace {
 
 constexpr std::size_t kept_lines = 5;
 
-/// Shell functions of the guest's side. `there` prints the last mount at $mp, which is $escaped in mountinfo. A virtiofs
-/// whose server is gone ($dead) leaves everybody who uses it waiting: aborting its connection ends that with an error.
-/// Whoever then lets go of the file system last would wait in the kernel, for good, until the device has answered what
-/// it was asked, and that may be a container's start; so it is kept mounted where nobody looks.
+/// Shell functions of the guest's side. `there` prints the last mount at $mp, which is $escaped in mountinfo. Whoever asks
+/// a virtiofs anything whose server is gone ($dead) waits for good, and virtiofs has no abort. mount and umount look at
+/// their paths first, so the system calls are made alone. Whoever lets go of the file system last would wait, too, and that
+/// may be a container's start; so it is kept mounted where nobody looks.
 constexpr const char* functions = R"sh(
+set_aside='my ($at, $kept, $none) = (@ARGV, "");
+my ($mount, $umount2) = `uname -m` =~ /^aarch64/ ? (40, 39) : (165, 166);
+my ($bind, $detach) = (4096, 2);
+syscall($mount, $at, $kept, $none, $bind, $none) == 0 and syscall($umount2, $at, $detach) == 0 or die "$at: $!\n";'
 there() {
   last=
   while read -r id parent device root at rest; do
@@ -38,14 +42,14 @@ clear_mount() {
     line=$(there)
     case $line in *' - virtiofs '* | *' - fuse.sshfs '*) ;; *) return 0 ;; esac
     minor=${line#*:} minor=${minor%% *} # of "ID PARENT MAJOR:MINOR ..."
-    case $dead$line in yes*' - virtiofs '*)
-      connections=/sys/fs/fuse/connections kept=/run/colima-like/lost/$minor
-      [ -d "$connections/$minor" ] || mount -t fusectl fusectl $connections
-      echo 1 > "$connections/$minor/abort"
-      mkdir -p "$kept"
-      busybox mount -o bind "$mp" "$kept"
+    case $dead$line in
+      yes*' - virtiofs '*)
+        kept=/run/colima-like/lost/$minor
+        mkdir -p "$kept"
+        perl -e "$set_aside" "$mp" "$kept"
+        ;;
+      *) umount -l "$mp" & ;;
     esac
-    umount -l "$mp" &
     n=0
     while [ "$(there)" = "$line" ] && [ $n -lt 50 ]; do n=$((n + 1)); sleep 0.02; done
   done

@@ -279,8 +279,6 @@ TYPED_TEST(Shares, AFolderThatVanishesIsToldAndTheOthersGoOn) {
 }
 
 TYPED_TEST(Shares, AKilledServerIsReplaced) {
-  // Its share goes on by sshfs, but the guest's kernel lets a container that is started then wait for the dead device.
-  if (TestFixture::name() == "virtiofs") GTEST_SKIP() << "a dead virtiofsd takes a restart of the machine, see docs/shares.md";
   const auto before = TestFixture::servers();
   ASSERT_FALSE(before.empty());
   for (const pid_t pid : before) ::kill(pid, SIGKILL);
