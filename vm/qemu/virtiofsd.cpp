@@ -76,7 +76,7 @@ void add_ids(std::vector<std::string>& words, const char* kind, std::uint32_t id
 
 }  // namespace
 
-std::optional<fs::path> find_virtiofsd(const fs::path& own) {
+std::optional<fs::path> find_virtiofsd([[maybe_unused]] const fs::path& own) {
 #ifdef __linux__
   if (const auto found = find_program("virtiofsd")) return found;
   for (const fs::path& directory : {fs::path("/usr/libexec"), fs::path("/usr/lib/qemu"), own})
