@@ -22,9 +22,9 @@ namespace {
 constexpr std::size_t kept_lines = 5;
 
 /// Shell functions of the guest's side. `there` prints the last mount at $mp, which is $escaped in mountinfo. Whoever asks
-/// a virtiofs anything whose server is gone ($dead) waits for good, and virtiofs has no abort. mount and umount look at
+/// a virtiofs anything whose server is gone waits for good, and virtiofs has no abort. mount and umount look at
 /// their paths first, so the system calls are made alone. Whoever lets go of the file system last would wait, too, and that
-/// may be a container's start; so it is kept mounted where nobody looks.
+/// may be a container's start; so it is kept mounted where nobody looks ($aside: what is there may be such a one).
 constexpr const char* functions = R"sh(
 set_aside='my ($at, $kept, $none) = (@ARGV, "");
 my ($mount, $umount2) = `uname -m` =~ /^aarch64/ ? (40, 39) : (165, 166);
@@ -42,7 +42,7 @@ clear_mount() {
     line=$(there)
     case $line in *' - virtiofs '* | *' - fuse.sshfs '*) ;; *) return 0 ;; esac
     minor=${line#*:} minor=${minor%% *} # of "ID PARENT MAJOR:MINOR ..."
-    case $dead$line in
+    case $aside$line in
       yes*' - virtiofs '*)
         kept=/run/colima-like/lost/$minor
         mkdir -p "$kept"
@@ -56,9 +56,9 @@ clear_mount() {
 }
 )sh";
 
-std::string head(const std::string& mount_point, bool dead = false) {
+std::string head(const std::string& mount_point, bool aside = false) {
   return "mp=" + shell_quoted(mount_point) + "\nescaped=" + shell_quoted(mountinfo_escaped(mount_point)) +
-         "\ndead=" + (dead ? "yes" : "") + functions;
+         "\naside=" + (aside ? "yes" : "") + functions;
 }
 
 class VirtiofsTransport : public ShareTransport {
@@ -81,15 +81,14 @@ class VirtiofsTransport : public ShareTransport {
 
 class SshfsTransport : public ShareTransport {
  public:
-  SshfsTransport(ShareState share, SftpPrograms programs, bool instead)
-      : share_(std::move(share)), programs_(std::move(programs)), instead_(instead) {}
+  SshfsTransport(ShareState share, SftpPrograms programs)
+      : share_(std::move(share)), programs_(std::move(programs)) {}
 
   asio::awaitable<std::string> serve(std::shared_ptr<Guest> guest, std::function<void()> on_mounted) override;
 
  private:
   ShareState share_;
   SftpPrograms programs_;
-  bool instead_;
 };
 
 /// Whether it came to be mounted, and what sshfs said beside that.
@@ -123,7 +122,7 @@ std::pair<UniqueFd, UniqueFd> socket_pair() {
 asio::awaitable<std::string> SshfsTransport::serve(std::shared_ptr<Guest> guest, std::function<void()> on_mounted) {
   const auto executor = co_await asio::this_coro::executor;
   ExecRequest request;
-  request.command = sshfs_command(share_, instead_);
+  request.command = sshfs_command(share_);
   auto process = co_await guest->exec(std::move(request));
 
   auto [ours, theirs] = socket_pair();
@@ -187,10 +186,10 @@ mkdir -p "$mp" && exec mount -t virtiofs -o "$mode" "$tag" "$mp"
 )sh";
 }
 
-std::string sshfs_command(const ShareState& share, bool instead_of_dead) {
+std::string sshfs_command(const ShareState& share) {
   // Names and attributes are asked for again after a second, as with virtiofs; owners are the host's numbers, and the
   // guest's kernel checks permissions by them. Without -o reconnect: what serves the other end decides.
-  return head(share.mount_point, instead_of_dead) + "from=" + shell_quoted(share.location) + "\nmode=" +
+  return head(share.mount_point, true) + "from=" + shell_quoted(share.location) + "\nmode=" +
          (share.read_only ? "ro" : "rw") + R"sh(
 clear_mount > /dev/null 2>&1 < /dev/null
 mkdir -p "$mp" || exit
@@ -226,8 +225,8 @@ std::unique_ptr<ShareTransport> virtiofs_transport(ShareState share, std::shared
   return std::make_unique<VirtiofsTransport>(std::move(share), std::move(lost));
 }
 
-std::unique_ptr<ShareTransport> sshfs_transport(ShareState share, SftpPrograms programs, bool instead_of_dead) {
-  return std::make_unique<SshfsTransport>(std::move(share), std::move(programs), instead_of_dead);
+std::unique_ptr<ShareTransport> sshfs_transport(ShareState share, SftpPrograms programs) {
+  return std::make_unique<SshfsTransport>(std::move(share), std::move(programs));
 }
 
 }  // namespace cl

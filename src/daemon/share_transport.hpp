@@ -30,15 +30,15 @@ struct SftpPrograms {
 };
 
 /// An sftp-server of this host on the standard input and output of `sshfs -o passive` in the guest. It may take the place
-/// of a virtiofs whose server is dead.
-std::unique_ptr<ShareTransport> sshfs_transport(ShareState share, SftpPrograms programs, bool instead_of_dead);
+/// of a virtiofs, also of one whose server is dead.
+std::unique_ptr<ShareTransport> sshfs_transport(ShareState share, SftpPrograms programs);
 
 /// The server's argv: in name spaces where nothing of this host is but the folder and what the program needs to run, if
 /// bwrap is there. Read-only is enforced by the kernel there, else by the server. Pure.
 std::vector<std::string> sftp_command_line(const ShareState& share, const SftpPrograms& programs);
 
 /// The guest's side: sshfs on stdin and stdout, which says "@mounted" on stderr. Pure.
-std::string sshfs_command(const ShareState& share, bool instead_of_dead);
+std::string sshfs_command(const ShareState& share);
 /// Mounts a virtiofs share unless it is mounted already. Pure.
 std::string virtiofs_command(const ShareState& share);
 /// Takes a mount of ours away, also one whose server is gone. Pure.

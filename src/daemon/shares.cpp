@@ -45,7 +45,7 @@ void GuestShares::tell(Entry& entry, std::string problem) {
 std::unique_ptr<ShareTransport> GuestShares::transport_of(const Entry& entry) const {
   if (config_.transport) return config_.transport(entry.state, entry.lost);
   if (entry.state.type == "virtiofs") return virtiofs_transport(entry.state, entry.lost);
-  return sshfs_transport(entry.state, {config_.sftp_server, config_.bwrap, log_.get()}, entry.lost->is_set());
+  return sshfs_transport(entry.state, {config_.sftp_server, config_.bwrap, log_.get()});
 }
 
 /// A dead device cannot be revived while the machine runs (QEMU does not connect to another server).

@@ -282,6 +282,8 @@ TYPED_TEST(Shares, AKilledServerIsReplaced) {
   const auto before = TestFixture::servers();
   ASSERT_FALSE(before.empty());
   for (const pid_t pid : before) ::kill(pid, SIGKILL);
+  // Who asks a dead virtiofsd before the daemon has seen its end waits for good.
+  ASSERT_TRUE(eventually(30s, [] { return TestFixture::share_at(TestFixture::user()).at("type") == "sshfs"; }));
   ASSERT_TRUE(eventually(30s, [] { return TestFixture::state_of(TestFixture::user()) == "mounted" && !TestFixture::box->processes().empty() &&
                                           TestFixture::in_container("cat '/h/work ü/greeting'").out == "hello from the host\n"; }));
   EXPECT_OK(TestFixture::in_container("echo again >/h/again"));

@@ -110,14 +110,14 @@ TEST(SftpServer, SeesTheFolderAlone) {
   EXPECT_EQ(sftp_command_line(state, {"/s", "", -1})[0], "/s");
 }
 
-TEST(GuestCommands, AbortOnlyWhatIsDead) {
+TEST(GuestCommands, SetAsideWhatMayBeDeadAndUnmountTheRest) {
   ShareState state;
   state.location = "/a";
   state.mount_point = "/it's here";
-  EXPECT_NE(sshfs_command(state, true).find("\ndead=yes\n"), std::string::npos);
-  for (const std::string& text : {sshfs_command(state, false), virtiofs_command(state), unmount_command("/x")})
-    EXPECT_NE(text.find("\ndead=\n"), std::string::npos) << text;
-  EXPECT_NE(sshfs_command(state, false).find(R"(mp='/it'\''s here')"), std::string::npos);
+  EXPECT_NE(sshfs_command(state).find("\naside=yes\n"), std::string::npos);
+  for (const std::string& text : {virtiofs_command(state), unmount_command("/x")})
+    EXPECT_NE(text.find("\naside=\n"), std::string::npos) << text;
+  EXPECT_NE(sshfs_command(state).find(R"(mp='/it'\''s here')"), std::string::npos);
 }
 
 TEST(MountInfo, WritesOddBytesInOctal) {
