@@ -31,6 +31,7 @@ PARTS = {
 PRIVATE = {
     "vm/qemu/": ["vm/", "src/daemon/"],
     "vm/vz/": ["vm/", "src/daemon/"],
+    "provision/mux/": ["provision/", "src/daemon/"],
     "provision/ssh/": ["provision/", "src/daemon/"],
 }
 # Third-party headers: where they may appear. fmt and Boost.Asio may appear anywhere. Beast where HTTP is spoken: the

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -80,7 +81,8 @@ struct DriverTraits {
   std::string host_address;  ///< the host in the guest's network; empty: whatever is the guest's default gateway
 };
 
-/// Unix sockets on the host whose far end is an SSH server's input and output in the guest: two, or one twice.
+/// Unix sockets on the host whose far end is a program's input and output in the guest, an SSH server's in most cases:
+/// two, or one twice.
 struct SshPort {
   std::filesystem::path to_guest;
   std::filesystem::path from_guest;
@@ -95,6 +97,9 @@ class Machine {
   virtual std::string rosetta_refused() const { return {}; }
   /// Where SSH servers in the guest are reached; one SSH connection at a time each.
   virtual std::vector<SshPort> ssh_ports() const = 0;
+  /// Where a program in the guest finds the ports colima-like.data.in and .out, for one connection at a time; nothing
+  /// where a driver offers none.
+  virtual std::optional<SshPort> data_port() const { return std::nullopt; }
   /// Until this is called a reboot of the guest ends the machine: one that panics while it boots would go round
   /// for ever. To be called when the guest was reached; then its reboots are its own business.
   virtual asio::awaitable<void> allow_reboot() = 0;

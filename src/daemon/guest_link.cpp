@@ -7,7 +7,7 @@
 namespace cl {
 
 GuestLink::GuestLink(asio::any_io_executor executor, Config config)
-    : config_(std::move(config)), changed_(executor), left_(executor), tasks_(executor) {}
+    : executor_(executor), config_(std::move(config)), changed_(executor), left_(executor), tasks_(executor) {}
 
 std::shared_ptr<GuestLink> GuestLink::start(asio::any_io_executor executor, Config config) {
   auto link = std::make_shared<GuestLink>(std::move(executor), std::move(config));
@@ -31,6 +31,8 @@ asio::awaitable<void> GuestLink::keep_connected(std::shared_ptr<GuestLink> self)
       co_await sleep_for(std::chrono::seconds(1));  // wait_for_ssh has waited long; this only bounds a fast failure
       continue;
     }
+    self->front_ = std::make_shared<mux::MuxGuest>(self->executor_, self->guest_);
+    if (self->dial_data_) self->front_->use(self->dial_data_);
     log::info("the guest is reached");
     self->last_failure_.reset();
     self->changed_.notify_all();
@@ -38,6 +40,8 @@ asio::awaitable<void> GuestLink::keep_connected(std::shared_ptr<GuestLink> self)
     co_await self->guest_->lost();
     self->clock_.reset();
     self->guest_.reset();
+    co_await self->front_->stop();
+    self->front_.reset();
     if (self->given_up_) co_return;
     log::warn("the guest is lost; connecting again");
     if (self->config_.on_change) self->config_.on_change(false);
@@ -47,7 +51,7 @@ asio::awaitable<void> GuestLink::keep_connected(std::shared_ptr<GuestLink> self)
 asio::awaitable<std::shared_ptr<Guest>> GuestLink::wait_for_guest() {
   for (;;) {
     if (given_up_) throw *given_up_;
-    if (guest_ && !parked_ && !guest_->pump()->ended()) co_return guest_;
+    if (guest_ && !parked_ && !guest_->pump()->ended()) co_return front_;
     if (last_failure_) throw *last_failure_;
     co_await changed_.wait();
   }
@@ -65,13 +69,21 @@ asio::awaitable<std::shared_ptr<Guest>> GuestLink::guest(std::chrono::millisecon
       .because(last_failure_ ? one_line(*last_failure_) : "its SSH server did not answer in time");
 }
 
+void GuestLink::use_data_port(std::filesystem::path to_guest, std::filesystem::path from_guest) {
+  dial_data_ = unix_dial(std::move(to_guest), std::move(from_guest));
+  if (front_) front_->use(dial_data_);
+}
+
 asio::awaitable<bool> GuestLink::park() {
   const auto guest = guest_;
+  const auto front = front_;
   if (!guest) co_return false;
+  co_await front->park();
   try {
     co_await guest->pump()->park();
   } catch (const Error& error) {
     log::warn("guest link: {}", one_line(error));
+    front->unpark();
     co_return false;
   }
   parked_ = true;
@@ -80,7 +92,9 @@ asio::awaitable<bool> GuestLink::park() {
 
 asio::awaitable<void> GuestLink::drained() {
   const auto guest = guest_;
+  const auto front = front_;
   if (guest) co_await guest->pump()->unplugged();
+  if (front) co_await front->unplugged();
 }
 
 asio::awaitable<void> GuestLink::plug() {
@@ -88,11 +102,14 @@ asio::awaitable<void> GuestLink::plug() {
   if (!guest) throw Error(Errc::io, "the connection to the guest was lost");
   ssh::Transport transport = co_await unix_dial(config_.to_guest, config_.from_guest)();
   guest->pump()->plug(std::move(transport));
+  const auto front = front_;
+  if (front) co_await front->plug();
 }
 
 void GuestLink::unpark() {
   parked_ = false;
   if (guest_) guest_->pump()->unpark();
+  if (front_) front_->unpark();
   changed_.notify_all();
 }
 
@@ -111,6 +128,7 @@ asio::awaitable<void> GuestLink::check() {
     co_return;
   }
   const auto asked = guest_;
+  const auto front = front_;
   if (!asked) co_return;
   struct Checking {
     GuestLink& link;
@@ -123,6 +141,7 @@ asio::awaitable<void> GuestLink::check() {
   const Checking checking(*this);
   try {
     co_await with_timeout(config_.answer, "the guest's answer", run_in_guest(*asked, ":", ""));
+    co_await front->check(config_.answer);
   } catch (const Error& error) {
     if (parked_) co_return;  // it was asked when the machine was about to be suspended
     log::warn("the session to the guest does not work any more: {}", one_line(error));
@@ -140,6 +159,8 @@ asio::awaitable<void> GuestLink::stop() {
   co_await tasks_.stop();
   clock_.reset();
   if (guest_) guest_->pump()->stop();  // whoever waits for it inside check() goes on
+  if (front_) co_await front_->stop();
+  front_.reset();
   guest_.reset();
   while (visitors_ > 0) co_await left_.wait();
 }

@@ -7,13 +7,15 @@
 
 #include "provision/clock.hpp"
 #include "provision/guest.hpp"
+#include "provision/mux/guest.hpp"
 #include "provision/ssh/session.hpp"
 #include "src/base/task_group.hpp"
 
 namespace cl {
 
-/// Keeps one SSH session to the guest alive: connects, and connects again whenever it is lost. Callers ask for the
-/// guest and are served when it is there; nobody else deals with reconnecting.
+/// Keeps one SSH session to the guest alive, and beside it a data channel (provision/mux/guest.hpp): connects, and
+/// connects again whenever it is lost. Callers ask for the guest and are served when it is there; nobody else deals
+/// with reconnecting.
 class GuestLink : public std::enable_shared_from_this<GuestLink> {
  public:
   struct Config {
@@ -29,7 +31,9 @@ class GuestLink : public std::enable_shared_from_this<GuestLink> {
 
   bool connected() const noexcept { return guest_ != nullptr; }
   /// The guest if it is reached at this moment, else null.
-  std::shared_ptr<Guest> current() const noexcept { return guest_; }
+  std::shared_ptr<Guest> current() const noexcept { return guest_ ? front_ : nullptr; }
+  /// From now on streams go by a data channel whenever one stands; it is brought up in the background.
+  void use_data_port(std::filesystem::path to_guest, std::filesystem::path from_guest);
   /// The guest, now or once it is reached. Throws Error{guest_failed} after `limit`, or at once with why the link
   /// was given up.
   asio::awaitable<std::shared_ptr<Guest>> guest(std::chrono::milliseconds limit);
@@ -67,10 +71,13 @@ class GuestLink : public std::enable_shared_from_this<GuestLink> {
   static asio::awaitable<void> keep_connected(std::shared_ptr<GuestLink> self);
   asio::awaitable<std::shared_ptr<Guest>> wait_for_guest();
 
+  asio::any_io_executor executor_;
   Config config_;
   Notifier changed_, left_;
   std::size_t visitors_ = 0;
   std::shared_ptr<SshGuest> guest_;
+  std::shared_ptr<mux::MuxGuest> front_;  ///< guest_ as others get it
+  Dial dial_data_;
   std::shared_ptr<GuestClock> clock_;  ///< of guest_
   bool checking_ = false;
   bool parked_ = false;  ///< callers wait until unpark()

@@ -147,9 +147,11 @@ asio::awaitable<void> Session::settle_ports() {
   if (ports_) co_await ports_->set_rules(port_rules(state_.profile));
 }
 
-/// What comes in on published ports is carried by link_ until this is connected.
+/// What lets published ports carry much without being in the others' way: the data channel, or where the driver has
+/// none a second SSH session. Until it stands all goes by link_.
 void Session::connect_ports() {
   if (events_) events_->resume();
+  if (const auto port = machine_->data_port()) return link_->use_data_port(port->to_guest, port->from_guest);
   const auto ports = machine_->ssh_ports();
   if (!ports_link_ && ports.size() > 1) ports_link_ = link_to(ports[1], {});
 }

@@ -25,10 +25,15 @@
 #include "docker/port_forward.hpp"
 #include "docker/socket_forward.hpp"
 #include "docker/socket_stream.hpp"
+#include "provision/mux/mux.hpp"
 #include "provision/ssh/session.hpp"
 #include "src/base/child.hpp"
 #include "src/base/file.hpp"
 #include "src/base/task_group.hpp"
+
+namespace cl {
+extern const std::string_view guest_mux_script;
+}
 
 namespace cl::bench {
 namespace {
@@ -214,6 +219,27 @@ SshLogin login_to(const Sshd& sshd) {
   return login;
 }
 
+/// With the program that runs in guests at its far end; that ends with this process.
+asio::awaitable<std::shared_ptr<mux::Mux>> start_mux() {
+  int to[2], from[2], input[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM, 0, to) != 0 || ::socketpair(AF_UNIX, SOCK_STREAM, 0, from) != 0 ||
+      ::pipe(input) != 0)
+    throw io_error("socketpair", errno);
+  const std::string nonce = "0123456789abcdef";
+  Command command;
+  command.argv = {"perl", "-e", std::string(guest_mux_script), nonce, std::to_string(to[1]), std::to_string(from[1])};
+  command.input = input[0];
+  command.output = 2;
+  command.errors = 2;
+  command.keep = {to[1], from[1]};
+  auto executor = co_await asio::this_coro::executor;
+  const Child perl = Child::start(executor, command);
+  for (const int theirs : {to[1], from[1], input[0]}) ::close(theirs);
+  auto channel = mux::Mux::start(executor, ssh::Transport(UniqueFd(from[0]), UniqueFd(to[0])), nonce);
+  co_await channel->wait_up();
+  co_return channel;
+}
+
 }  // namespace
 
 Process::~Process() {
@@ -337,14 +363,28 @@ Process fork_relay_over_ssh(const fs::path& at, const Engine& engine, const Sshd
   return fork_forward("ours+ssh", at, over_ssh);
 }
 
-Process fork_ports_over_ssh(const Engine& engine, const Sshd& sshd, double& milliseconds) {
+Process fork_relay_over_mux(const fs::path& at, const Engine& engine) {
+  const MakeOpen over_mux = [path = engine.socket.string()]() -> asio::awaitable<SocketForward::Open> {
+    std::shared_ptr<mux::Mux> channel = co_await start_mux();
+    SocketForward::Open open = [channel, path] { return channel->open_unix(path); };
+    co_return open;
+  };
+  return fork_forward("ours+mux", at, over_mux);
+}
+
+namespace {
+
+/// Makes a guest, inside the new process.
+using MakeGuest = std::function<asio::awaitable<std::shared_ptr<Guest>>()>;
+
+Process fork_ports(const Engine& engine, const MakeGuest& make_guest, double& milliseconds) {
   int ends[2];
   if (::pipe(ends) != 0) throw io_error("pipe", errno);
   const UniqueFd from(ends[0]), to(ends[1]);
   auto ports = std::make_shared<std::optional<PortForward>>();  // lives as long as the process
   const Serve serve = [&, ports](asio::any_io_executor executor) -> asio::awaitable<void> {
     raise_descriptor_limit();
-    std::shared_ptr<Guest> guest = co_await connect_ssh(connect_loopback(sshd.port), login_to(sshd));
+    std::shared_ptr<Guest> guest = co_await make_guest();
     PortForward::Config config;
     config.guest = [guest]() -> asio::awaitable<std::shared_ptr<Guest>> { co_return guest; };
     config.engine = engine.socket.string();
@@ -358,6 +398,38 @@ Process fork_ports_over_ssh(const Engine& engine, const Sshd& sshd, double& mill
   Process process = fork_process("ours+ports", serve);
   if (::read(from.get(), &milliseconds, sizeof milliseconds) != sizeof milliseconds) milliseconds = -1;
   return process;
+}
+
+/// All that a PortForward needs for TCP.
+struct GuestByMux : Guest {
+  explicit GuestByMux(std::shared_ptr<mux::Mux> by) : channel(std::move(by)) {}
+  asio::awaitable<std::unique_ptr<GuestProcess>> exec(ExecRequest) override {
+    throw Error(Errc::internal, "nothing is run here");
+  }
+  asio::awaitable<Stream> open_unix(std::string path) override { return channel->open_unix(std::move(path)); }
+  asio::awaitable<Stream> open_tcp(std::string host, std::uint16_t port) override {
+    return channel->open_tcp(std::move(host), port);
+  }
+  asio::awaitable<void> lost() override { return channel->lost(); }
+  std::shared_ptr<mux::Mux> channel;
+};
+
+}  // namespace
+
+Process fork_ports_over_ssh(const Engine& engine, const Sshd& sshd, double& milliseconds) {
+  const MakeGuest over_ssh = [&sshd]() -> asio::awaitable<std::shared_ptr<Guest>> {
+    std::shared_ptr<Guest> guest = co_await connect_ssh(connect_loopback(sshd.port), login_to(sshd));
+    co_return guest;
+  };
+  return fork_ports(engine, over_ssh, milliseconds);
+}
+
+Process fork_ports_over_mux(const Engine& engine, double& milliseconds) {
+  const MakeGuest over_mux = []() -> asio::awaitable<std::shared_ptr<Guest>> {
+    auto channel = co_await start_mux();
+    co_return std::make_shared<GuestByMux>(std::move(channel));
+  };
+  return fork_ports(engine, over_mux, milliseconds);
 }
 
 }  // namespace cl::bench

@@ -373,6 +373,7 @@ int main_of_bench(int argc, char** argv) {
   auto at = [&](const char* name) { return directory.path() / name; };
   arms.push_back(Arm{"direct", engine.socket, 0, -1});
   add(arms, "ours", at("ours.sock"), 0, fork_relay(at("ours.sock"), engine.socket));
+  add(arms, "ours+mux", at("mux.sock"), 0, fork_relay_over_mux(at("mux.sock"), engine));
   std::optional<Sshd> sshd;
   std::vector<Arm> ports;
   try {
@@ -390,6 +391,12 @@ int main_of_bench(int argc, char** argv) {
       double milliseconds = 0;
       add(ports, "ours+ssh", {}, engine.published, fork_ports_over_ssh(engine, *sshd, milliseconds));
       std::printf("%d published ports were open after %.0f ms\n", range, milliseconds);
+      Engine other;  // of its own, since the ports of this one are taken
+      other.socket = directory.path() / "other.sock";
+      other.port = free_port();
+      other.published = free_port();
+      processes.push_back(fork_engine(other));
+      add(ports, "ours+mux", {}, other.published, fork_ports_over_mux(other, milliseconds));
     }
   } catch (const Error& error) {
     std::cerr << "without the SSH arms: " << one_line(error) << "\n";

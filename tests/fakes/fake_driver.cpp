@@ -38,6 +38,7 @@ class FakeMachine : public Machine {
 
   pid_t pid() const noexcept override { return process_->pid; }
   std::vector<SshPort> ssh_ports() const override { return driver_.ssh_ports; }
+  std::optional<SshPort> data_port() const override { return driver_.data_port; }
 
   asio::awaitable<void> allow_reboot() override {
     driver_.calls.push_back("allow_reboot");

@@ -216,7 +216,7 @@ def main():
     config = sshd_config(os.path.dirname(sockets["qmp"]))
     machine = Machine(disk)
     for name in sockets:
-        if name.endswith("-in"):
+        if name.startswith("ssh") and name.endswith("-in"):
             pair = (listen(sockets[name]), listen(sockets[name[:-3] + "-out"]))
             threading.Thread(target=serve_ssh, args=(*pair, config), daemon=True).start()
     Control(sockets["qmp"], machine).serve()

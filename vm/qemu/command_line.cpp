@@ -109,24 +109,26 @@ void add_disks(Words& words, const BootPlan& plan) {
 
 void add_channels(Words& words, const BootPlan& plan) {
   // Port 0 of a virtio-serial device is kept for a console.
-  words.add("-device", fmt::format("virtio-serial-pci,id=channels,max_ports={}", 2 * ssh_port_count + 1));
+  words.add("-device", fmt::format("virtio-serial-pci,id=channels,max_ports={}", 2 * ssh_port_count + 3));
   int number = 0;  // of the virtio port before
-  int server = 0;
-  auto add = [&](const char* direction, const fs::path& socket) {
-    const std::string id = fmt::format("ssh{}-{}", server, direction);
+  auto add = [&](const std::string& id, const std::string& name, const fs::path& socket) {
     words.add("-chardev", fmt::format("socket,id={},path={},server=on,wait=off", id, path_value(socket)));
-    words.add("-device", fmt::format("virtserialport,bus=channels.0,nr={},chardev={},name=colima-like.ssh.{}.{}",
-                                     ++number, id, server, direction));
+    words.add("-device", fmt::format("virtserialport,bus=channels.0,nr={},chardev={},name=colima-like.{}", ++number, id,
+                                     name));
   };
+  int server = 0;
   // A port for each direction. When one process polls a port by two descriptors (sshd does, for its input and its
   // output), Linux may forget to wake it: bytes that come between the looks at the two are taken from the ring by the
   // second look, which reports them to nobody, and the interrupt then finds the ring empty (virtio_console's
   // port_fops_poll() and vring_interrupt()). Seen once in some 300 requests, each of which then stood still for ever.
   for (const SshPort& port : ssh_ports(plan.run_directory)) {
-    add("in", port.to_guest);
-    add("out", port.from_guest);
+    add(fmt::format("ssh{}-in", server), fmt::format("ssh.{}.in", server), port.to_guest);
+    add(fmt::format("ssh{}-out", server), fmt::format("ssh.{}.out", server), port.from_guest);
     ++server;
   }
+  const SshPort data = data_port(plan.run_directory);
+  add("data-in", "data.in", data.to_guest);
+  add("data-out", "data.out", data.from_guest);
   words.add("-chardev", fmt::format("file,id=console,append=on,path={}", path_value(plan.console_log)), "-serial",
             "chardev:console");
   words.add("-chardev",
@@ -177,7 +179,7 @@ void check(const BootPlan& plan) {
   if (plan.arch != "x86_64" && plan.arch != "aarch64")
     throw Error(Errc::invalid_config, "QEMU machines of architecture '" + plan.arch + "' are not supported",
                 "use x86_64 or aarch64");
-  const fs::path longest = ssh_ports(plan.run_directory).front().from_guest;
+  const fs::path longest = data_port(plan.run_directory).from_guest;
   if (longest.native().size() > platform::max_socket_path())
     throw Error(Errc::invalid_config,
                 fmt::format("the path {} is too long for a unix socket, which may have {} bytes", longest.string(),
@@ -204,6 +206,10 @@ std::vector<SshPort> ssh_ports(const fs::path& run_directory) {
     ports.push_back(
         {run_directory / fmt::format("ssh{}-in.sock", i), run_directory / fmt::format("ssh{}-out.sock", i)});
   return ports;
+}
+
+SshPort data_port(const fs::path& run_directory) {
+  return {run_directory / "data-in.sock", run_directory / "data-out.sock"};
 }
 
 std::string escape_option(std::string_view text) {

@@ -27,6 +27,7 @@ std::vector<SshPort> ssh_ports(const std::filesystem::path& run_directory);
 /// Where the server of a share listens for QEMU, and the kernel lock that it holds as long as it lives.
 std::filesystem::path share_socket(const std::filesystem::path& run_directory, std::string_view tag);
 std::filesystem::path share_lock(const std::filesystem::path& run_directory, std::string_view tag);
+SshPort data_port(const std::filesystem::path& run_directory);
 
 /// The whole argv. Pure: the same plan gives the same words.
 ///

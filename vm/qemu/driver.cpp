@@ -40,7 +40,9 @@ std::string log_since(const fs::path& path, std::uintmax_t size) {
 /// Sockets of an earlier machine. The caller holds the profile's lock, so nobody listens on them.
 void remove_stale_sockets(const fs::path& run_directory) {
   std::error_code ignored;  // QEMU names what is in its way
-  for (const SshPort& port : ssh_ports(run_directory)) {
+  std::vector<SshPort> ports = ssh_ports(run_directory);
+  ports.push_back(data_port(run_directory));
+  for (const SshPort& port : ports) {
     fs::remove(port.to_guest, ignored);
     fs::remove(port.from_guest, ignored);
   }

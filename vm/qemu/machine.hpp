@@ -35,6 +35,7 @@ class QemuMachine : public Machine {
 
   pid_t pid() const noexcept override;
   std::vector<SshPort> ssh_ports() const override;
+  std::optional<SshPort> data_port() const override;
   asio::awaitable<void> allow_reboot() override;
   asio::awaitable<void> pause() override;
   asio::awaitable<void> resume() override;

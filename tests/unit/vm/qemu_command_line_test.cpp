@@ -77,7 +77,7 @@ TEST(QemuCommandLine, BootsAnEmulatedPc) {
 -device virtio-balloon-pci,free-page-reporting=on
 -netdev user,id=net
 -device virtio-net-pci,netdev=net,romfile=,mac=52:54:00:3b:5b:de
--device virtio-serial-pci,id=channels,max_ports=9
+-device virtio-serial-pci,id=channels,max_ports=11
 -chardev socket,id=ssh0-in,path=/p/run/ssh0-in.sock,server=on,wait=off
 -device virtserialport,bus=channels.0,nr=1,chardev=ssh0-in,name=colima-like.ssh.0.in
 -chardev socket,id=ssh0-out,path=/p/run/ssh0-out.sock,server=on,wait=off
@@ -94,6 +94,10 @@ TEST(QemuCommandLine, BootsAnEmulatedPc) {
 -device virtserialport,bus=channels.0,nr=7,chardev=ssh3-in,name=colima-like.ssh.3.in
 -chardev socket,id=ssh3-out,path=/p/run/ssh3-out.sock,server=on,wait=off
 -device virtserialport,bus=channels.0,nr=8,chardev=ssh3-out,name=colima-like.ssh.3.out
+-chardev socket,id=data-in,path=/p/run/data-in.sock,server=on,wait=off
+-device virtserialport,bus=channels.0,nr=9,chardev=data-in,name=colima-like.data.in
+-chardev socket,id=data-out,path=/p/run/data-out.sock,server=on,wait=off
+-device virtserialport,bus=channels.0,nr=10,chardev=data-out,name=colima-like.data.out
 -chardev file,id=console,append=on,path=/p/log/console.log
 -serial chardev:console
 -chardev socket,id=qmp,path=/p/run/qmp.sock,server=on,wait=off
