@@ -8,7 +8,7 @@
 
 #include "src/base/async.hpp"
 
-/// Docker contexts, through the user's own docker CLI: its config.json is its own, and we never write it.
+/// Docker contexts, through the user's own docker CLI: what it has a command for in its config.json is its own to write.
 /// Tried with docker 20.10 (Debian 12) and 28.2. Each call of the CLI takes about 15 ms.
 namespace cl::docker {
 

@@ -41,6 +41,7 @@ json::object to_json(const State& state) {
                       {"runtime_version", state.runtime_version},
                       {"context", state.context},
                       {"previous_context", state.previous_context},
+                      {"client_proxies", state.client_proxies},
                       {"port_problems", port_problems},
                       {"shares", to_json(state.shares)},
                       {"share_devices", to_json(state.share_devices)},
@@ -85,6 +86,7 @@ State from_json(const json::object& object) {
   text("runtime_version", state.runtime_version);
   text("context", state.context);
   text("previous_context", state.previous_context);
+  text("client_proxies", state.client_proxies);
   if (const json::value* problems = object.if_contains("port_problems"))
     for (const json::value& line : problems->as_array()) state.port_problems.emplace_back(line.as_string());
   if (const json::value* shares = object.if_contains("shares")) state.shares = shares_from_json(shares->as_array());

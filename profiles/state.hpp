@@ -44,6 +44,7 @@ struct State {
   std::string runtime_version;
   std::string context;                     ///< Docker context we made, empty without a docker CLI
   std::string previous_context;            ///< the one to go back to at stop, empty when we did not switch
+  std::string client_proxies;              ///< docker's config.json that has an entry by us, else empty
   std::vector<std::string> port_problems;  ///< one line for each published port that this host does not serve
   std::vector<ShareState> shares;          ///< of the machine that runs
   std::vector<ShareState> share_devices;   ///< those it was booted with by virtiofs: a saved machine has them still

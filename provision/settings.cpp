@@ -13,7 +13,7 @@ namespace json = boost::json;
 namespace {
 
 constexpr std::string_view driver_option = "native.cgroupdriver=";
-constexpr std::string_view always_direct = "localhost,127.0.0.1,::1";
+constexpr std::string_view always_direct = "localhost,127.0.0.1,::1,host.docker.internal";
 constexpr std::string_view dns_of_containers = "169.254.53.53";  // vm/guest_image: dns-address and dnsmasq.conf
 constexpr std::string_view end_mark = "COLIMA_LIKE_END_OF_FILE";
 
@@ -28,30 +28,20 @@ void append(json::object& object, std::string_view key, const std::vector<std::s
       value.get_array().emplace_back(item);
 }
 
-std::string direct(const Profile& profile) {
-  return profile.proxy_none.empty() ? std::string(always_direct)
-                                    : std::string(always_direct) + "," + profile.proxy_none;
-}
-
-bool has_proxy(const Profile& profile) { return !profile.proxy_http.empty() || !profile.proxy_https.empty(); }
-
 /// For login shells and, by root's .bashrc, for commands over SSH.
 std::string shell_file(const Profile& profile, const HostSide& host) {
   std::string text = "# Made by colima-like from the profile's settings.\n";
   auto set = [&](const std::string& name, const std::string& value) {
     text += "export " + name + "=" + shell_quoted(value) + "\n";
   };
-  for (const auto& [variable, url] : {std::pair{"http", profile.proxy_http}, {"https", profile.proxy_https}}) {
-    if (url.empty()) continue;
-    const std::string name = std::string(variable) + "_proxy";
+  const GuestProxies proxies = guest_proxies(profile, host.address).value_or(GuestProxies{});
+  for (const auto& [name, value] :
+       {std::pair{"http_proxy", proxies.http}, {"https_proxy", proxies.https}, {"no_proxy", proxies.none}}) {
+    if (value.empty()) continue;
     std::string upper = name;
     std::transform(upper.begin(), upper.end(), upper.begin(), [](unsigned char c) { return std::toupper(c); });
-    set(name, proxy_for_guest(url, host.address));
-    set(upper, proxy_for_guest(url, host.address));
-  }
-  if (has_proxy(profile)) {
-    set("no_proxy", direct(profile));
-    set("NO_PROXY", direct(profile));
+    set(name, value);
+    set(upper, value);
   }
   for (const auto& [name, value] : profile.env) set(name, value);
   return text;
@@ -59,10 +49,9 @@ std::string shell_file(const Profile& profile, const HostSide& host) {
 
 std::string apt_file(const Profile& profile, const HostSide& host) {
   std::string text;
-  if (!profile.proxy_http.empty())
-    text += "Acquire::http::Proxy \"" + proxy_for_guest(profile.proxy_http, host.address) + "\";\n";
-  if (!profile.proxy_https.empty())
-    text += "Acquire::https::Proxy \"" + proxy_for_guest(profile.proxy_https, host.address) + "\";\n";
+  const GuestProxies proxies = guest_proxies(profile, host.address).value_or(GuestProxies{});
+  if (!proxies.http.empty()) text += "Acquire::http::Proxy \"" + proxies.http + "\";\n";
+  if (!proxies.https.empty()) text += "Acquire::https::Proxy \"" + proxies.https + "\";\n";
   return text;
 }
 
@@ -110,6 +99,17 @@ std::string proxy_for_guest(const std::string& url, const std::string& host_addr
   return loopback ? url.substr(0, begin) + host_address + url.substr(end) : url;
 }
 
+std::optional<GuestProxies> guest_proxies(const Profile& profile, const std::string& host_address) {
+  GuestProxies proxies;
+  for (const auto& [url, into] :
+       {std::pair{profile.proxy_http, &proxies.http}, {profile.proxy_https, &proxies.https}})
+    if (!url.empty()) *into = proxy_for_guest(url, host_address);
+  if (proxies.http.empty() && proxies.https.empty()) return std::nullopt;
+  proxies.none = always_direct;
+  if (!profile.proxy_none.empty()) proxies.none += "," + profile.proxy_none;
+  return proxies;
+}
+
 std::string daemon_json(const Profile& profile, const HostSide& host) {
   json::object merged = json::parse(profile.docker).as_object();
   json::value& options = merged["exec-opts"];
@@ -127,12 +127,12 @@ std::string daemon_json(const Profile& profile, const HostSide& host) {
   append(merged, "insecure-registries", profile.insecure);
   // It asks the servers of network.dns, and knows the host's name and network.hosts besides.
   if (!merged.contains("dns")) merged["dns"] = json::array{dns_of_containers};
-  if (!merged.contains("proxies") && has_proxy(profile)) {
-    json::object proxies;
-    if (!profile.proxy_http.empty()) proxies["http-proxy"] = proxy_for_guest(profile.proxy_http, host.address);
-    if (!profile.proxy_https.empty()) proxies["https-proxy"] = proxy_for_guest(profile.proxy_https, host.address);
-    proxies["no-proxy"] = direct(profile);
-    merged["proxies"] = proxies;
+  if (const auto proxies = guest_proxies(profile, host.address); proxies && !merged.contains("proxies")) {
+    json::object own;
+    if (!proxies->http.empty()) own["http-proxy"] = proxies->http;
+    if (!proxies->https.empty()) own["https-proxy"] = proxies->https;
+    own["no-proxy"] = proxies->none;
+    merged["proxies"] = own;
   }
   return json::serialize(merged) + "\n";
 }
@@ -148,14 +148,15 @@ std::vector<GuestFile> guest_files(const Profile& profile, const HostSide& host)
   }
   if (!host.certificates.empty())
     files.push_back({"/usr/local/share/ca-certificates/colima-like.crt", host.certificates, "trust"});
-  if (has_proxy(profile) || !profile.env.empty()) {
+  const bool proxied = guest_proxies(profile, host.address).has_value();
+  if (proxied || !profile.env.empty()) {
     files.push_back({"/etc/profile.d/colima-like.sh", shell_file(profile, host), "none"});
     files.push_back({"/root/.bashrc",
                      "[ ! -r /root/.bashrc.before-colima-like ] || . /root/.bashrc.before-colima-like\n"
                      ". /etc/profile.d/colima-like.sh\n",
                      "none"});
   }
-  if (has_proxy(profile)) files.push_back({"/etc/apt/apt.conf.d/90colima-like", apt_file(profile, host), "none"});
+  if (proxied) files.push_back({"/etc/apt/apt.conf.d/90colima-like", apt_file(profile, host), "none"});
   if (!profile.dns.empty()) {
     std::string text;
     for (const std::string& server : profile.dns) text += "nameserver " + server + "\n";

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,6 +31,13 @@ std::string daemon_json(const Profile& profile, const HostSide& host);
 
 /// A proxy's URL as the guest must say it: a host that means "this very machine" there is the host's address.
 std::string proxy_for_guest(const std::string& url, const std::string& host_address);
+
+/// The profile's proxies as the guest and its containers must say them.
+struct GuestProxies {
+  std::string http, https;  ///< empty: none of that kind
+  std::string none;         ///< what is reached without them
+};
+std::optional<GuestProxies> guest_proxies(const Profile& profile, const std::string& host_address);
 
 /// The shell function `put_settings` that provision.sh calls, which hands each file to its `put READER PATH`.
 std::string settings_script(const std::vector<GuestFile>& files);

@@ -5,10 +5,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <boost/json/serialize.hpp>
 #include <cstdlib>
 #include <ctime>
 #include <iostream>
+
+#include "src/base/json.hpp"
 
 namespace cl::cli {
 namespace {
@@ -37,31 +38,6 @@ std::string indented(const std::string& text) {
   return out;
 }
 
-void pretty(std::ostream& out, const boost::json::value& value, const std::string& indent) {
-  const std::string deeper = indent + "  ";
-  if (value.is_object() && !value.get_object().empty()) {
-    out << "{\n";
-    const auto& object = value.get_object();
-    for (auto entry = object.begin(); entry != object.end(); ++entry) {
-      out << deeper << boost::json::serialize(boost::json::value(entry->key())) << ": ";
-      pretty(out, entry->value(), deeper);
-      out << (std::next(entry) == object.end() ? "\n" : ",\n");
-    }
-    out << indent << "}";
-  } else if (value.is_array() && !value.get_array().empty()) {
-    out << "[\n";
-    const auto& array = value.get_array();
-    for (std::size_t i = 0; i < array.size(); ++i) {
-      out << deeper;
-      pretty(out, array[i], deeper);
-      out << (i + 1 == array.size() ? "\n" : ",\n");
-    }
-    out << indent << "]";
-  } else {
-    out << boost::json::serialize(value);
-  }
-}
-
 /// The first `columns` characters; UTF-8 sequences stay whole.
 std::string shortened(const std::string& text, std::size_t columns) {
   std::string out;
@@ -87,8 +63,7 @@ void print_error(const Error& error) {
 void print_note(const std::string& text) { std::cerr << text << '\n'; }
 
 void print_json(const boost::json::value& value) {
-  pretty(std::cout, value, "");
-  std::cout << '\n';
+  std::cout << pretty_json(value, "  ") << '\n';
 }
 
 void print_table(const std::vector<std::vector<std::string>>& rows) {

@@ -295,6 +295,8 @@ asio::awaitable<json::object> Session::do_apply(Job& job, Settings settings, std
   const Layered layers = load_layers(paths_, {}, settings);
   refuse_recreation(paths_, state_.profile, layers);
   co_await bring_in(job, layers.profile);
+  co_await settle_client_proxies();
+  save_state(lock_, paths_, state_);
   co_return started("has its live settings applied");
 }
 
@@ -543,6 +545,7 @@ asio::awaitable<void> Session::tear_down(std::string reason) {
   for (const auto& entry : fs::directory_iterator(paths_.run_directory))
     if (entry.path() != paths_.control_socket) fs::remove(entry.path());
   co_await restore_context();
+  remove_client_proxies();
   state_.machine_pid = 0;
   if (!saved_.exists()) {
     state_.shares.clear();

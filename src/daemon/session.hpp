@@ -141,6 +141,8 @@ class Session {
   asio::awaitable<void> switch_context(Job& job, const StartOrder& order);
   asio::awaitable<void> restore_context();
   asio::awaitable<void> remove_context();
+  asio::awaitable<void> settle_client_proxies();
+  void remove_client_proxies();
   docker::Cli docker_cli() const;
 
   asio::awaitable<void> watch_machine();

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "docker/api.hpp"
+#include "docker/client_proxies.hpp"
 #include "docker/context.hpp"
 #include "profiles/runtime.hpp"
 #include "src/base/log.hpp"
@@ -211,6 +212,7 @@ asio::awaitable<void> Session::switch_context(Job& job, const StartOrder& order)
     notes_.push_back((failure.empty() ? "there is no docker command here" : failure) + "; use: " + hint);
     job.end("docker's context is not switched");
   }
+  co_await settle_client_proxies();
   save_state(lock_, paths_, state_);
 }
 
@@ -230,6 +232,46 @@ asio::awaitable<void> Session::remove_context() {
     co_await docker::remove(docker_cli(), state_.context);
   } catch (const Error& error) {
     log::warn("the docker context could not be removed: {}", one_line(error));
+  }
+}
+
+/// For builds and containers. An entry that somebody else made for our socket stays as it is.
+asio::awaitable<void> Session::settle_client_proxies() {
+  auto value = [this](const char* name) {
+    const auto found = state_.docker_environment.find(name);
+    return found == state_.docker_environment.end() ? std::string() : found->second;
+  };
+  const bool any = !state_.profile.proxy_http.empty() || !state_.profile.proxy_https.empty();
+  if (!any || !runtime_of(state_.profile).speaks_docker) {
+    remove_client_proxies();
+    co_return;
+  }
+  if (value("DOCKER_CONFIG").empty() && value("HOME").empty()) co_return;
+  try {
+    const auto reached = co_await reach_guest();
+    co_await find_host_address(*reached);
+    const auto wanted = guest_proxies(state_.profile, host_address_);
+    const std::filesystem::path config = docker::client_config(value("DOCKER_CONFIG"), value("HOME"));
+    if (state_.client_proxies != config) {
+      remove_client_proxies();
+      if (docker::has_client_proxies(config, paths_.docker_socket)) co_return;
+      state_.client_proxies = config;
+      save_state(lock_, paths_, state_);  // before it is made: what is there is ours to remove, whatever happens
+    }
+    docker::set_client_proxies(config, paths_.docker_socket,
+                               docker::ClientProxies{wanted->http, wanted->https, wanted->none});
+  } catch (const Error& error) {
+    notes_.push_back("builds and containers do not get the proxies: " + one_line(error));
+  }
+}
+
+void Session::remove_client_proxies() {
+  if (state_.client_proxies.empty()) return;
+  try {
+    docker::set_client_proxies(state_.client_proxies, paths_.docker_socket, std::nullopt);
+    state_.client_proxies.clear();
+  } catch (const Error& error) {
+    log::warn("docker's config.json keeps this profile's proxies: {}", one_line(error));
   }
 }
 

@@ -57,6 +57,7 @@ std::string program() {
 }
 
 Sandbox::Sandbox() {
+  ::signal(SIGINT, SIG_DFL);  // a script's background jobs ignore it, and so would all that is started here
   std::string name = "/tmp/cl-XXXXXX";
   if (::mkdtemp(name.data()) == nullptr) throw io_error("cannot create " + name, errno);
   root_ = name;

@@ -109,6 +109,14 @@ TEST_F(Settings, AreAppliedToARunningMachineAndOnlyWhatDiffersRestartsDockerd) {
   EXPECT_NE(after, before);
   EXPECT_EQ(docker({"info", "--format", "{{.Labels}} {{.HTTPProxy}}"}).out, "[kind=test] http://10.0.2.2:9\n");
   EXPECT_EQ(guest("echo $http_proxy"), "http://10.0.2.2:9\n");
+  box->import_busybox("proxied");
+  EXPECT_EQ(docker({"run", "--rm", "proxied", "sh", "-c", "echo $http_proxy $NO_PROXY"}).out,
+            "http://10.0.2.2:9 localhost,127.0.0.1,::1,host.docker.internal,10.0.2.2,registry.test\n");
+  fs::create_directory(box->root() / "build");
+  write_atomically(box->root() / "build" / "Dockerfile", "FROM proxied\nRUN echo at $HTTP_PROXY > /seen\n");
+  ASSERT_OK(docker({"build", "--quiet", "--tag", "built", (box->root() / "build").string()}));
+  EXPECT_EQ(docker({"run", "--rm", "built", "sh", "-c", "busybox cat /seen"}).out, "at http://10.0.2.2:9\n");
+  ASSERT_OK(docker({"rmi", "built", "proxied"}));
   ASSERT_OK(cl({"apply"}));
   EXPECT_EQ(dockerd(), after) << "and nothing has since";
   EXPECT_EQ(guest("cat ran"), "it's me\n") << "a script runs once";
@@ -132,12 +140,12 @@ TEST_F(Settings, ReachRegistriesWithoutTlsByAPrivateCaAndThroughAMirror) {
 TEST_F(Settings, NamesOfTheHostAndOfTheProfileAreKnownInContainersOfEveryNetwork) {
   if (!plain) GTEST_SKIP() << "docker-registry is not installed";
   const std::string port = ":" + std::to_string(plain->port()) + "/v2/";
-  const std::string get = "exec busybox wget -q -O - http://host.docker.internal" + port;
+  const std::string get = "exec busybox wget -Y off -q -O - http://host.docker.internal" + port;
   const Result bridged = docker({"run", "--rm", "box", "sh", "-c", get});
   EXPECT_EQ(bridged.out, "{}") << bridged;
   ASSERT_OK(docker({"network", "create", "own"}));
   const Result own = docker({"run", "--rm", "--network", "own", "box", "sh", "-c",
-                             "busybox wget -q -O - http://registry.test" + port + " && " + get});
+                             "busybox wget -Y off -q -O - http://registry.test" + port + " && " + get});
   EXPECT_EQ(own.out, "{}{}") << own;
   EXPECT_TRUE(guest("getent hosts host.docker.internal").starts_with("10.0.2.2 "));
 }
@@ -160,6 +168,7 @@ TEST_F(Settings, ThatGoComeToWhatWasThereBefore) {
   ASSERT_OK(cl({"apply"}));
   EXPECT_EQ(guest("cat /etc/hosts").find("somewhere.test"), std::string::npos);
   EXPECT_EQ(guest("echo \"<$GREETING$http_proxy>\""), "<>\n");
+  EXPECT_EQ(read_file(box->root() / "docker" / "config.json").find("proxies"), std::string::npos);
   EXPECT_EQ(guest("ls /etc/docker"), "daemon.json\n");
   EXPECT_EQ(docker({"info", "--format", "{{.Labels}}{{.HTTPProxy}}"}).out, "[]\n");
 }

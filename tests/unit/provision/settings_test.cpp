@@ -82,10 +82,12 @@ TEST(Settings, AProxyOnTheHostsLoopbackIsReachedAtTheHostsAddress) {
   profile.proxy_http = "http://localhost:3128";
   profile.proxy_none = ".corp";
   EXPECT_EQ(made(profile).at("proxies"),
-            (json::object{{"http-proxy", "http://10.0.2.2:3128"}, {"no-proxy", "localhost,127.0.0.1,::1,.corp"}}));
+            (json::object{{"http-proxy", "http://10.0.2.2:3128"},
+                          {"no-proxy", "localhost,127.0.0.1,::1,host.docker.internal,.corp"}}));
   const std::string shell = content(profile, "/etc/profile.d/colima-like.sh");
   EXPECT_NE(shell.find("export http_proxy='http://10.0.2.2:3128'\n"), std::string::npos) << shell;
-  EXPECT_NE(shell.find("export NO_PROXY='localhost,127.0.0.1,::1,.corp'\n"), std::string::npos) << shell;
+  EXPECT_NE(shell.find("export NO_PROXY='localhost,127.0.0.1,::1,host.docker.internal,.corp'\n"), std::string::npos)
+      << shell;
 }
 
 TEST(Settings, ValuesCannotLeaveTheirQuotes) {
