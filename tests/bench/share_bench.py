@@ -18,6 +18,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -170,6 +171,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=1, help="of A B B A")
     parser.add_argument("--only", nargs="*", choices=["tree", "transport", "large"], default=["tree", "transport", "large"])
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # and leave no machine
     root = tempfile.mkdtemp(prefix="cl-share-")
     machine = Machine(os.path.abspath(options.program), root)
     user = os.path.join(root, "user")
@@ -179,6 +181,8 @@ def main():
         machine.cl("start", "--set", f"shares={shares}")
         for share in json.loads(machine.cl("status", "--json"))["shares"]:
             print(f"{share['mount_point']}: {share['type']} ({share.get('why', '')}) {share['state']}")
+            if share["state"] != "mounted":
+                sys.exit("without it the guest's own disk would be measured")
         if "tree" in options.only:
             compare_trees(machine, {"virtiofs": f"{user}/v", "sshfs": f"{user}/s"}, options)
         if "transport" in options.only:
