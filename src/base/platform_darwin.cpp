@@ -161,6 +161,8 @@ int seal_descriptors(const std::vector<int>& keep) noexcept {
 
 void avoid_huge_pages() noexcept {}
 
+void return_freed_memory() noexcept {}
+
 std::size_t max_socket_path() noexcept { return sizeof(sockaddr_un::sun_path) - 1; }
 
 }  // namespace cl::platform

@@ -2,6 +2,7 @@
 #include <linux/close_range.h>
 #include <linux/fs.h>
 #include <linux/sockios.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -134,6 +135,14 @@ int seal_descriptors(const std::vector<int>& keep) noexcept {
 }
 
 void avoid_huge_pages() noexcept { ::prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0); }
+
+void return_freed_memory() noexcept {
+#ifdef __GLIBC__
+  // Its own defaults; setting them ends the raising.
+  ::mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+  ::mallopt(M_TRIM_THRESHOLD, 128 * 1024);
+#endif
+}
 
 std::size_t max_socket_path() noexcept { return sizeof(sockaddr_un::sun_path) - 1; }
 

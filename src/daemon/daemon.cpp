@@ -10,6 +10,7 @@
 #include <cstdlib>
 
 #include "src/base/log.hpp"
+#include "src/base/platform.hpp"
 #include "src/daemon/handlers.hpp"
 
 namespace cl {
@@ -77,6 +78,7 @@ int run_daemon(const std::string& profile, int ready_fd) {
   ::fcntl(ready_fd, F_SETFD, FD_CLOEXEC);
   ::umask(0077);
   ::signal(SIGPIPE, SIG_IGN);
+  platform::return_freed_memory();
   try {
     Home home = find_home();
     ProfilePaths paths = profile_paths(home, profile);
