@@ -74,7 +74,8 @@ void set_client_proxies(const fs::path& config, const fs::path& socket, const st
     if (all->get_object().empty()) object.erase("proxies");
   }
   if (object == old) return;
-  if (!fs::exists(config.parent_path())) make_private_directory(config.parent_path());
+  std::error_code nothing_there;
+  if (!fs::exists(config.parent_path(), nothing_there)) make_private_directory(config.parent_path());
   write_atomically(config, pretty_json(object, "\t"), mode_of(config));  // with tabs, as the client writes it
 }
 
