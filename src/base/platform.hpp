@@ -63,6 +63,11 @@ bool clone_file(const std::filesystem::path& from, const std::filesystem::path& 
 /// Does not reap.
 asio::awaitable<void> wait_until_gone(pid_t pid);
 
+/// Returns once a read of `fd` would not wait: at once for what never waits (regular files, /dev/null). Its flags stay as
+/// they are, since others may have the same open file: a terminal that we leave non-blocking breaks the shell's next
+/// program.
+asio::awaitable<void> wait_readable(int fd);
+
 /// Returns when this host's wall clock was set, which includes the end of the host's sleep: its monotonic clock, and
 /// with it every guest's, stood still.
 asio::awaitable<void> wall_clock_set();

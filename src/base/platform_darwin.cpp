@@ -118,6 +118,20 @@ bool clone_file(const std::filesystem::path& from, const std::filesystem::path& 
   return ::clonefile(from.c_str(), to.c_str(), 0) == 0 && ::chmod(to.c_str(), 0600) == 0;
 }
 
+namespace {
+
+/// A kqueue of our own, which is itself readable when an event is pending. Asio may wake us by an event of an earlier
+/// descriptor whose state object it used again, so we look ourselves.
+asio::awaitable<void> until_readable(UniqueFd queue) {
+  asio::posix::stream_descriptor watched(co_await asio::this_coro::executor, queue.release());
+  pollfd now{watched.native_handle(), POLLIN, 0};
+  do {
+    co_await watched.async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);
+  } while (::poll(&now, 1, 0) <= 0);
+}
+
+}  // namespace
+
 asio::awaitable<void> wait_until_gone(pid_t pid) {
   UniqueFd queue(::kqueue());
   if (!queue) throw io_error("cannot create a kernel queue", errno);
@@ -128,14 +142,19 @@ asio::awaitable<void> wait_until_gone(pid_t pid) {
     if (saved == ESRCH) co_return;
     throw io_error("cannot watch process " + std::to_string(pid), saved);
   }
-  // A kqueue descriptor is itself readable when an event is pending.
-  asio::posix::stream_descriptor watched(co_await asio::this_coro::executor, queue.release());
-  for (;;) {
-    co_await watched.async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);
-    // Asio may wake us by an event of an earlier descriptor whose state object it used again: look ourselves.
-    pollfd now{watched.native_handle(), POLLIN, 0};
-    if (::poll(&now, 1, 0) > 0) co_return;
-  }
+  co_await until_readable(std::move(queue));
+}
+
+asio::awaitable<void> wait_readable(int fd) {
+  // Asio would make the descriptor itself non-blocking.
+  struct stat facts{};
+  if (::fstat(fd, &facts) == 0 && S_ISREG(facts.st_mode)) co_return;  // at its end no event would come
+  UniqueFd queue(::kqueue());
+  if (!queue) throw io_error("cannot create a kernel queue", errno);
+  struct kevent change{};
+  EV_SET(&change, static_cast<uintptr_t>(fd), EVFILT_READ, EV_ADD, 0, 0, nullptr);
+  if (::kevent(queue.get(), &change, 1, nullptr, 0, nullptr) != 0) co_return;  // what has no such events never waits
+  co_await until_readable(std::move(queue));
 }
 
 asio::awaitable<void> wall_clock_set() {

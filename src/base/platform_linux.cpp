@@ -5,6 +5,7 @@
 #include <malloc.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -95,6 +96,20 @@ bool clone_file(const std::filesystem::path& from, const std::filesystem::path& 
   return false;
 }
 
+namespace {
+
+/// A descriptor of our own that becomes readable. Asio may wake us by an event of an earlier descriptor whose state object
+/// it used again, so we look ourselves.
+asio::awaitable<void> until_readable(UniqueFd fd) {
+  asio::posix::stream_descriptor watched(co_await asio::this_coro::executor, fd.release());
+  pollfd now{watched.native_handle(), POLLIN, 0};
+  do {
+    co_await watched.async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);
+  } while (::poll(&now, 1, 0) <= 0);
+}
+
+}  // namespace
+
 asio::awaitable<void> wait_until_gone(pid_t pid) {
   // A pidfd becomes readable when the process ends, and never means a later process with that number.
   UniqueFd fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
@@ -103,13 +118,20 @@ asio::awaitable<void> wait_until_gone(pid_t pid) {
     if (saved == ESRCH) co_return;
     throw io_error("cannot watch process " + std::to_string(pid), saved);
   }
-  asio::posix::stream_descriptor watched(co_await asio::this_coro::executor, fd.release());
-  for (;;) {
-    co_await watched.async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);
-    // Asio may wake us by an event of an earlier descriptor whose state object it used again: look ourselves.
-    pollfd now{watched.native_handle(), POLLIN, 0};
-    if (::poll(&now, 1, 0) > 0) co_return;
+  co_await until_readable(std::move(fd));
+}
+
+asio::awaitable<void> wait_readable(int fd) {
+  // Asio would make the descriptor itself non-blocking; an epoll of our own is readable when it is.
+  UniqueFd watch(::epoll_create1(EPOLL_CLOEXEC));
+  epoll_event wanted{EPOLLIN, {}};
+  if (!watch) throw io_error("cannot wait for input", errno);
+  if (::epoll_ctl(watch.get(), EPOLL_CTL_ADD, fd, &wanted) != 0) {
+    const int saved = errno;
+    if (saved == EPERM) co_return;  // never waits
+    throw io_error("cannot wait for input", saved);
   }
+  co_await until_readable(std::move(watch));
 }
 
 asio::awaitable<void> wall_clock_set() {

@@ -2,13 +2,13 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/write.hpp>
 #include <cstdlib>
 
 #include "profiles/state.hpp"
 #include "src/base/file.hpp"
+#include "src/base/platform.hpp"
 #include "src/base/task_group.hpp"
 #include "src/cli/command.hpp"
 #include "src/cli/launch.hpp"
@@ -21,28 +21,16 @@ namespace {
 using Kind = rpc::Frame::Kind;
 
 asio::awaitable<void> send_input(rpc::FrameSender& sender) {
-  // Regular files and /dev/null cannot be waited for with epoll: those are read plainly.
-  UniqueFd fd(::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3));
-  error_code no_waiting;
-  asio::posix::stream_descriptor input(co_await asio::this_coro::executor);
-  if (fd) input.assign(fd.get(), no_waiting);
   std::string buffer(64 * 1024, '\0');
-  while (fd) {
-    std::size_t got = 0;
-    if (no_waiting) {
-      const ssize_t count = ::read(fd.get(), buffer.data(), buffer.size());
-      got = count > 0 ? static_cast<std::size_t>(count) : 0;
-    } else {
-      auto [ec] = co_await input.async_wait(asio::posix::stream_descriptor::wait_read, no_throw);
-      if (ec) throw boost::system::system_error(ec);
-      const ssize_t count = ::read(fd.get(), buffer.data(), buffer.size());
-      got = count > 0 ? static_cast<std::size_t>(count) : 0;
-    }
-    if (got == 0) break;
-    rpc::Frame frame{Kind::input, buffer.substr(0, got)};
+  for (;;) {
+    co_await platform::wait_readable(STDIN_FILENO);
+    const ssize_t got = ::read(STDIN_FILENO, buffer.data(), buffer.size());
+    // Whoever shares our input may have taken it first.
+    if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+    if (got <= 0) break;
+    rpc::Frame frame{Kind::input, buffer.substr(0, static_cast<std::size_t>(got))};
     co_await sender.send(std::move(frame));
   }
-  if (!no_waiting) input.release();
   rpc::Frame end{Kind::input_end, {}};
   co_await sender.send(std::move(end));
 }

@@ -364,6 +364,17 @@ TEST_F(Engine, SshKeepsWordsApartAndPassesInputThrough) {
   EXPECT_TRUE(echoed.out == much) << echoed.out.size() << " bytes came back of " << much.size() << ", or others";
 }
 
+TEST_F(Engine, SshReadsFilesAndLeavesItsInputAsItWas) {
+  const std::string bytes = random_bytes(300'000);
+  write_atomically(box->root() / "input", bytes);
+  const Result file = box->run({"sh", "-c", "exec \"$0\" ssh -- cat < \"$1\"", program(), (box->root() / "input").string()});
+  EXPECT_OK(file);
+  EXPECT_TRUE(file.out == bytes) << file.out.size() << " bytes came back of " << bytes.size() << ", or others";
+  // What reads on after it must be able to wait for more.
+  const Result next = box->run({"sh", "-c", "(echo one; sleep 5; echo two) | (\"$0\" ssh -- 'read line; echo $line'; cat)", program()});
+  EXPECT_EQ(next.out, "one\ntwo\n") << next;
+}
+
 TEST_F(Engine, SshGivesAPersonAShellWithTheirWindow) {
   auto terminal = box->terminal_cl({"ssh"}, 101, 31);
   // Not before the prompt: a shell that is starting may throw away what was typed ahead.

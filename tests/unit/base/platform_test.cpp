@@ -94,6 +94,43 @@ TEST(WaitUntilGone, ReturnsWhenAProcessEndsOrHasLongEnded) {
   EXPECT_TRUE(ended);
 }
 
+asio::awaitable<bool> is_readable(int fd) {
+  try {
+    co_await with_timeout(std::chrono::milliseconds(50), "the input", platform::wait_readable(fd));
+  } catch (const Error&) {
+    co_return false;
+  }
+  co_return true;
+}
+
+TEST(WaitReadable, KnowsWhatCanBeReadAndLeavesItsFlagsAlone) {
+  int ends[2];
+  ASSERT_EQ(::pipe(ends), 0);
+  UniqueFd read_end(ends[0]), write_end(ends[1]);
+  EXPECT_FALSE(test::run(is_readable(read_end.get())));
+  ASSERT_EQ(::write(write_end.get(), "xy", 2), 2);
+  EXPECT_TRUE(test::run(is_readable(read_end.get())));
+  char byte = 0;
+  ASSERT_EQ(::read(read_end.get(), &byte, 1), 1);
+  EXPECT_TRUE(test::run(is_readable(read_end.get()))) << "there is another one";
+  ASSERT_EQ(::read(read_end.get(), &byte, 1), 1);
+  EXPECT_FALSE(test::run(is_readable(read_end.get())));
+  write_end.reset();
+  EXPECT_TRUE(test::run(is_readable(read_end.get()))) << "its end";
+  EXPECT_EQ(::fcntl(read_end.get(), F_GETFL) & O_NONBLOCK, 0) << "who else has this file open would fail with EAGAIN";
+}
+
+TEST(WaitReadable, FilesAreReadAtOnce) {
+  const test::TempDir dir;
+  write_atomically(dir / "file", "x");
+  for (const fs::path& path : {dir / "file", fs::path("/dev/null")}) {
+    const UniqueFd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    EXPECT_TRUE(test::run(is_readable(file.get()))) << path;
+    ::lseek(file.get(), 0, SEEK_END);
+    EXPECT_TRUE(test::run(is_readable(file.get()))) << path << ", at its end";
+  }
+}
+
 TEST(Platform, FindsTheProcessThatHasAFileOpen) {
   const test::TempDir dir;
   write_atomically(dir / "file", "");
