@@ -33,20 +33,30 @@ if [ "$engine" ] && [ -S "$socket" ] && [ ! "$socket" -ef "$engine" ]; then moun
 
 asio::awaitable<void> Session::plan_boot_shares(BootPlan& plan) {
   const std::vector<Share> wanted = plan_shares(state_.profile, user_home());
-  state_.shares.clear();
-  state_.share_devices.clear();
-  if (!wanted.empty()) {
-    share_host_ = co_await look_for_share_servers(home_.cache, driver_->traits().share_server);
-    state_.shares = choose_share_types(wanted, share_host_, nullptr);
+  share_host_ = ShareHost{};
+  if (!wanted.empty()) share_host_ = co_await look_for_share_servers(home_.cache, driver_->traits().share_server);
+  choose_boot_shares(wanted);
+  if (!state_.share_devices.empty() && driver_->traits().share_server.empty()) {
+    // A server that ends while its hypervisor starts takes the whole machine with it.
+    BootPlan trial = plan;
+    add_share_devices(trial);
+    for (const auto& [folder, why] : co_await try_share_servers(trial))
+      share_host_.unserved[folder] = share_host_.virtiofs_by + " does not serve it: " + why;
+    choose_boot_shares(wanted);
   }
-  for (const ShareState& share : state_.shares) {
+  for (const ShareState& share : state_.shares)
     if (!share.problem.empty()) notes_.push_back(share.written + " is not shared: " + share.problem);
-    if (share.problem.empty() && share.type == "virtiofs") state_.share_devices.push_back(share);
-  }
   const std::string text = shares_credential(state_.shares);
   fs::remove(credential_file(paths_));
   if (!text.empty()) write_atomically(credential_file(paths_), text);
   add_share_devices(plan);
+}
+
+void Session::choose_boot_shares(const std::vector<Share>& wanted) {
+  state_.shares = choose_share_types(wanted, share_host_, nullptr);
+  state_.share_devices.clear();
+  for (const ShareState& share : state_.shares)
+    if (share.problem.empty() && share.type == "virtiofs") state_.share_devices.push_back(share);
 }
 
 void Session::add_share_devices(BootPlan& plan) const {
@@ -60,7 +70,9 @@ void Session::add_share_devices(BootPlan& plan) const {
 
 asio::awaitable<void> Session::choose_shares_again() {
   const std::vector<Share> wanted = plan_shares(state_.profile, user_home());
+  const auto unserved = share_host_.unserved;  // servers are tried before a boot only
   if (!wanted.empty()) share_host_ = co_await look_for_share_servers(home_.cache, driver_->traits().share_server);
+  share_host_.unserved = unserved;
   state_.shares = choose_share_types(wanted, share_host_, &state_.share_devices);
   for (const ShareState& share : state_.shares)
     if (!share.problem.empty()) notes_.push_back(share.written + " is not shared: " + share.problem);

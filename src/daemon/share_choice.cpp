@@ -28,6 +28,11 @@ const ShareState* device_of(const Share& share, const std::vector<ShareState>& d
   return found == devices.end() ? nullptr : &*found;
 }
 
+const std::string& why_no_virtiofs(const Share& share, const ShareHost& host) {
+  const auto tried = host.unserved.find(share.location);
+  return tried == host.unserved.end() ? host.no_virtiofs : tried->second;
+}
+
 std::string joined(std::string text, const std::string& more) {
   if (text.empty() || more.empty()) return text + more;
   return text + "; " + more;
@@ -93,22 +98,23 @@ std::vector<ShareState> choose_share_types(const std::vector<Share>& plan, const
     };
     const ShareState* device = devices != nullptr ? device_of(share, *devices) : nullptr;
     const bool wants_virtiofs = any || share.type == "virtiofs";
+    const std::string& no_virtiofs = why_no_virtiofs(share, host);
     if (share.type == "9p") {
       impossible(no_9p, "colima-like config set share_type auto");
     } else if (!share.problem.empty()) {
       state.type = any ? "" : share.type;
-    } else if (wants_virtiofs && (device != nullptr || (devices == nullptr && host.no_virtiofs.empty()))) {
+    } else if (wants_virtiofs && (device != nullptr || (devices == nullptr && no_virtiofs.empty()))) {
       state.type = "virtiofs";
       state.tag = device != nullptr ? device->tag : "share" + std::to_string(number++);
       state.why = joined(host.virtiofs_by, host.virtiofs_note);
-    } else if (share.type == "virtiofs" && !host.no_virtiofs.empty()) {
-      impossible(host.no_virtiofs, "scripts/setup --virtiofsd; or let share_type be auto");
+    } else if (share.type == "virtiofs" && !no_virtiofs.empty()) {
+      impossible(no_virtiofs, "scripts/setup --virtiofsd; or let share_type be auto");
     } else if (host.sftp_server.empty()) {
       impossible("there is no sftp-server on this host", install_sftp_server);
     } else {
       state.type = "sshfs";
-      if (any) state.why = host.no_virtiofs;
-      if (wants_virtiofs && host.no_virtiofs.empty()) state.why = "virtiofs from the next start on";
+      if (any) state.why = no_virtiofs;
+      if (wants_virtiofs && no_virtiofs.empty()) state.why = "virtiofs from the next start on";
       state.why = joined(state.why, sshfs_note(host));
     }
     chosen.push_back(std::move(state));

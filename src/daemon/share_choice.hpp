@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -11,11 +12,12 @@
 
 namespace cl {
 
-/// What this host has for sharing folders.
+/// What this host has for sharing folders, and what was seen of it.
 struct ShareHost {
   std::filesystem::path sftp_server, bwrap;  ///< empty: not there
   std::string virtiofs_by;    ///< who serves it: "virtiofsd 1.13.2"
   std::string no_virtiofs;    ///< why not; empty: it can be used
+  std::map<std::filesystem::path, std::string> unserved;  ///< folders that virtiofsd was tried with in vain, and why
   std::string virtiofs_note;  ///< what is not as on the host: chown without subordinate ids
   bool root = false;          ///< we are root: an sftp-server may give files any owner
 };

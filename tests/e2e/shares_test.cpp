@@ -20,14 +20,17 @@
 namespace cl::e2e {
 namespace {
 
-/// The type, what docs/shares.md says does not pass with it, and its server on this host.
+/// The type, the setting that leads to it, what docs/shares.md says does not pass with it, and its server on this host.
 struct Virtiofs {
+  static constexpr const char* setting = "virtiofs";
   static constexpr const char* name = "virtiofs";
   static constexpr const char* server = "--shared-dir=";
   static std::set<std::string> not_passed() { return {}; }
   static bool is_here() { return Sandbox::has_virtiofsd(); }
 };
+/// By itself, since the virtiofsd that is found serves nothing.
 struct Sshfs {
+  static constexpr const char* setting = "auto";
   static constexpr const char* name = "sshfs";
   static constexpr const char* server = "sftp-server -e";
   static std::set<std::string> not_passed() {
@@ -52,8 +55,9 @@ class Shares : public testing::Test {
     write_file(user() / "fixed/file", "of the host\n");
     small_disk = ::mount("none", (user() / "full").c_str(), "tmpfs", 0, "size=1m") == 0;
     if (small_disk) box->on_exit([] { ::umount2((user() / "full").c_str(), MNT_DETACH); });
+    if (Type::name != std::string("virtiofs")) put_broken_virtiofsd();
     // The same folder twice: writable as part of the home, and for reading alone at a place of its own.
-    EXPECT_OK(box->cl({"config", "set", "share_type", Type::name}));
+    EXPECT_OK(box->cl({"config", "set", "share_type", Type::setting}));
     EXPECT_OK(box->cl({"config", "set", "shares", R"(["~", "~/fixed:/mnt/read only:ro"])"}));
     const Result started = box->cl({"start"}, {}, 1800s);
     intact = started.code == 0;
@@ -61,6 +65,15 @@ class Shares : public testing::Test {
     if (!intact) return;
     fs::copy_file(COLIMA_LIKE_SHARE_CHECK, box->busybox_tree() / "bin/share_check");
     box->import_busybox("box");
+  }
+  static void put_broken_virtiofsd() {
+    const fs::path programs = box->root() / "programs";
+    fs::create_directory(programs);
+    write_file(programs / "virtiofsd",
+               "#!/bin/sh\ncase $1 in --version) echo virtiofsd 1.14.0 ;; --help) echo --shared-dir ;; "
+               "*) echo it is broken >&2 && exit 1 ;; esac\n");
+    fs::permissions(programs / "virtiofsd", fs::perms::owner_all);
+    box->set("PATH=" + programs.string() + ":" + std::getenv("PATH"));
   }
   static void TearDownTestSuite() {
     delete box;
@@ -147,6 +160,12 @@ TYPED_TEST(Shares, AMountOfTheCurrentFolderJustWorks) {
   EXPECT_EQ(facts.st_mode & 07777, 0640u);
   EXPECT_EQ(TestFixture::share_at(TestFixture::user()).at("type").as_string(), TypeParam::name);
   EXPECT_NE(TestFixture::cl({"status"}).out.find("share    "), std::string::npos);
+}
+
+TYPED_TEST(Shares, AVirtiofsdThatServesNothingLeavesTheMachineAlone) {
+  if (TypeParam::name == std::string("virtiofs")) GTEST_SKIP() << "here it serves";
+  const auto why = TestFixture::share_at(TestFixture::user()).at("why").as_string();
+  EXPECT_NE(why.find("virtiofsd 1.14.0 does not serve it: it is broken"), std::string::npos) << why;
 }
 
 TYPED_TEST(Shares, WhatPosixPromisesHoldsAsDocumented) {

@@ -329,6 +329,36 @@ TEST_F(QemuShares, GoWithABootThatFails) {
   EXPECT_NE(test::run(work()).find("QEMU did not start"), std::string::npos);
 }
 
+TEST_F(QemuShares, AreTriedOneByOneBeforeAMachineIsStarted) {
+  auto work = [&]() -> asio::awaitable<std::map<std::filesystem::path, std::string>> {
+    BootPlan wanted = co_await with_shares();
+    const auto all = co_await try_share_servers(wanted);
+    EXPECT_TRUE(all.empty()) << all.begin()->second;
+    std::filesystem::remove(home_ / "one");
+    auto without = co_await try_share_servers(wanted);
+    co_return without;
+  };
+  const auto unserved = test::run(work(), 30s);
+  ASSERT_EQ(unserved.size(), 1u);
+  EXPECT_EQ(unserved.begin()->first, home_ / "one");
+  EXPECT_NE(unserved.begin()->second.find("one does not exist"), std::string::npos) << unserved.begin()->second;
+  EXPECT_FALSE(std::filesystem::exists(share_socket(run_directory(), "trial")));
+}
+
+TEST_F(QemuShares, AServerThatEndsAtOnceIsNoServer) {
+  write_atomically(home_ / "broken", "#!/bin/sh\ncase $1 in --version) echo virtiofsd 1.14.0 ;; --help) echo --shared-dir ;; "
+                   "*) echo it is broken >&2 ;; esac\n", 0700);
+  auto work = [&]() -> asio::awaitable<std::map<std::filesystem::path, std::string>> {
+    BootPlan wanted = co_await with_shares();
+    wanted.share_server = home_ / "broken";
+    auto unserved = co_await try_share_servers(wanted);
+    co_return unserved;
+  };
+  const auto unserved = test::run(work(), 30s);
+  ASSERT_EQ(unserved.size(), 2u);
+  EXPECT_EQ(unserved.begin()->second, "it is broken");
+}
+
 TEST_F(QemuShares, AFolderThatIsNotThereIsNamed) {
   auto work = [&]() -> asio::awaitable<std::string> {
     BootPlan wanted = co_await with_shares();

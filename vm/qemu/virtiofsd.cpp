@@ -10,6 +10,9 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <boost/asio/local/stream_protocol.hpp>
+#include <boost/asio/read.hpp>
+#include <boost/asio/write.hpp>
 #include <charconv>
 #include <map>
 
@@ -23,6 +26,7 @@ namespace cl {
 namespace {
 
 constexpr auto answer_limit = std::chrono::seconds(5);  // of a program that prints its options
+constexpr auto serve_limit = std::chrono::seconds(10);  // until a server answers its hypervisor, on a loaded host
 constexpr std::uint32_t least_ids = 65536;              // what container images expect to be there
 
 /// "1.13.2" as 1 and 13; false for anything else.
@@ -54,6 +58,43 @@ UniqueFd listen_at(const fs::path& path) {
       ::listen(fd.get(), 1) != 0)
     throw io_error("cannot listen at " + path.string(), errno);
   return fd;
+}
+
+void require_share_server(const BootPlan& plan) {
+  if (plan.share_server.empty())
+    throw Error(Errc::host_requirement, "there is no virtiofsd on this host", "scripts/setup --virtiofsd");
+}
+
+/// In a session of its own, so that it can be ended with what it started.
+Child start_server(const asio::any_io_executor& executor, std::vector<std::string> argv, std::vector<int> keep,
+                   int errors) {
+  Command command;
+  command.argv = std::move(argv);
+  command.new_session = true;
+  command.output = command.errors = errors;
+  command.keep = std::move(keep);
+  return Child::start(executor, command);
+}
+
+/// What every hypervisor asks first (vhost-user protocol: GET_FEATURES in version 1 without a body; the answer is a header
+/// of the same three words and 64 bits). One that has ended hangs up.
+asio::awaitable<bool> answers(fs::path socket) {
+  const std::array<std::uint32_t, 3> get_features{1, 1, 0};
+  std::array<char, sizeof get_features + 8> reply{};
+  asio::local::stream_protocol::socket connection(co_await asio::this_coro::executor);
+  auto [refused] = co_await connection.async_connect(asio::local::stream_protocol::endpoint(socket.native()), no_throw);
+  if (refused) co_return false;
+  auto [broken, sent] = co_await asio::async_write(connection, asio::buffer(get_features), no_throw);
+  if (broken) co_return false;
+  auto [ended, got] = co_await asio::async_read(connection, asio::buffer(reply), no_throw);
+  co_return !ended;
+}
+
+/// "[2026-11-26T06:10:25Z ERROR virtiofsd] Error entering sandbox: ..." without where and when.
+std::string without_stamp(std::string line) {
+  const auto end = line.find("] ");
+  if (line.starts_with('[') && end != std::string::npos) line.erase(0, end + 2);
+  return line;
 }
 
 std::string map_option(std::string_view kind, std::uint64_t inside, std::uint64_t outside, std::uint64_t count) {
@@ -215,12 +256,48 @@ asio::awaitable<void> end_share_servers(fs::path run_directory) {
   }
 }
 
+asio::awaitable<std::map<fs::path, std::string>> try_share_servers(const BootPlan& plan) {
+  std::map<fs::path, std::string> unserved;
+  if (plan.shares.empty()) co_return unserved;
+  require_share_server(plan);
+  const Virtiofsd host = co_await ask_virtiofsd(plan.share_server);
+  const ServerRights rights = co_await server_rights();
+  const auto executor = co_await asio::this_coro::executor;
+  const fs::path path = share_socket(plan.run_directory, "trial"), log = plan.run_directory / "trial.log";
+  for (const BootShare& share : plan.shares) {
+    UniqueFd socket = listen_at(path);
+    UniqueFd messages(::open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+    if (!messages) throw io_error("cannot open " + log.string(), errno);
+    Child server = start_server(executor, virtiofsd_command_line(share, host, rights, socket.get()), {socket.get()},
+                                messages.get());
+    socket.reset();  // its alone: the connection breaks when it ends
+    bool serves = false;
+    std::exception_ptr failure;
+    try {
+      serves = co_await with_timeout(serve_limit, "virtiofsd's first answer", answers(path));
+    } catch (const Error& error) {
+      unserved[share.directory] = one_line(error);
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    co_await asio::this_coro::throw_if_cancelled(false);
+    server.kill_group(SIGKILL);
+    co_await uninterrupted(server.wait());
+    co_await asio::this_coro::throw_if_cancelled(true);
+    const std::string said = without_stamp(tail_lines(log, 1));
+    fs::remove(path);
+    fs::remove(log);
+    if (failure) std::rethrow_exception(failure);
+    if (!serves) unserved.try_emplace(share.directory, said.empty() ? "it ended without a word" : said);
+  }
+  co_return unserved;
+}
+
 asio::awaitable<std::vector<ShareServer>> start_share_servers(const BootPlan& plan, int log_fd) {
   std::vector<ShareServer> servers;
   co_await end_share_servers(plan.run_directory);
   if (plan.shares.empty()) co_return servers;
-  if (plan.share_server.empty())
-    throw Error(Errc::host_requirement, "there is no virtiofsd on this host", "scripts/setup --virtiofsd");
+  require_share_server(plan);
   const Virtiofsd host = co_await ask_virtiofsd(plan.share_server);
   const ServerRights rights = co_await server_rights();
   const auto executor = co_await asio::this_coro::executor;
@@ -229,12 +306,8 @@ asio::awaitable<std::vector<ShareServer>> start_share_servers(const BootPlan& pl
       const UniqueFd socket = listen_at(share_socket(plan.run_directory, share.tag));
       const auto lock = FileLock::try_acquire(share_lock(plan.run_directory, share.tag));
       if (!lock) throw Error(Errc::busy, "a server of share " + share.directory.string() + " still runs");
-      Command command;
-      command.argv = virtiofsd_command_line(share, host, rights, socket.get());
-      command.new_session = true;
-      command.output = command.errors = log_fd;
-      command.keep = {socket.get(), lock->fd()};
-      servers.push_back({share.tag, Child::start(executor, command)});
+      std::vector<std::string> argv = virtiofsd_command_line(share, host, rights, socket.get());
+      servers.push_back({share.tag, start_server(executor, std::move(argv), {socket.get(), lock->fd()}, log_fd)});
       log::info("virtiofsd {} serves {}, process {}", host.version, share.directory.string(),
                 servers.back().child.pid());
     }
@@ -247,8 +320,7 @@ asio::awaitable<std::vector<ShareServer>> start_share_servers(const BootPlan& pl
 
 asio::awaitable<Saving> share_saving(BootPlan plan) {
   if (plan.shares.empty()) co_return Saving{};
-  if (plan.share_server.empty())
-    throw Error(Errc::host_requirement, "there is no virtiofsd on this host", "scripts/setup --virtiofsd");
+  require_share_server(plan);
   const Virtiofsd host = co_await ask_virtiofsd(plan.share_server);
   if (!host.saves)
     co_return Saving{"", "virtiofsd " + host.version + " cannot be saved with it, which takes version 1.13 or newer"};

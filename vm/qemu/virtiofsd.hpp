@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -54,6 +55,10 @@ std::optional<std::pair<std::uint32_t, std::uint32_t>> subordinate_ids(std::stri
 /// The whole argv of a server that listens on descriptor `fd`. Pure.
 std::vector<std::string> virtiofsd_command_line(const BootShare& share, const Virtiofsd& host,
                                                 const ServerRights& rights, int fd);
+
+/// Tries a server for each share of the plan, as the machine would have it, and ends it again: of those that do not serve,
+/// the folder and why. Some 10 ms each. Throws Error{host_requirement} as start_share_servers() does.
+asio::awaitable<std::map<std::filesystem::path, std::string>> try_share_servers(const BootPlan& plan);
 
 /// One running server, listening for QEMU; in a session of its own. It ends by itself when QEMU hangs up.
 struct ShareServer {

@@ -51,6 +51,16 @@ TEST(ShareChoice, AutoIsTheBestThatWorksAndSaysWhy) {
   EXPECT_EQ(chosen({share("/a")}, without_virtiofsd()), "/a sshfs  (there is no virtiofsd)\n");
 }
 
+TEST(ShareChoice, AFolderThatVirtiofsdDoesNotServeComesBySshfs) {
+  ShareHost host = full_host();
+  host.unserved["/b"] = "it was tried in vain";
+  EXPECT_EQ(chosen({share("/a"), share("/b")}, host),
+            "/a virtiofs share0 (virtiofsd 1.13.2)\n/b sshfs  (it was tried in vain)\n");
+  EXPECT_EQ(chosen({share("/b", "virtiofs")}, host), "refused: /b cannot be shared by virtiofs: it was tried in vain");
+  const std::vector<ShareState> none;
+  EXPECT_EQ(chosen({share("/b")}, host, &none), "/b sshfs  (it was tried in vain)\n");
+}
+
 TEST(ShareChoice, WhatIsAskedForIsTakenOrRefused) {
   EXPECT_EQ(chosen({share("/a", "sshfs")}, full_host()), "/a sshfs  ()\n");
   EXPECT_EQ(chosen({share("/a", "virtiofs")}, without_virtiofsd()),
