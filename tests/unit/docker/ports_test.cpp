@@ -117,7 +117,7 @@ TEST(Listeners, AreOpenedWhereTheProfileSays) {
 TEST(Listeners, AreNamedAfterTheirContainer) {
   const std::string id(64, 'a');
   const std::string list = R"([{"Id":")" + id + R"(","Names":["/net"],"Ports":[]}])";
-  for (const std::string group : {"/docker/" + id, "/system.slice/docker-" + id + ".scope"})
+  for (const std::string& group : {"/docker/" + id, "/system.slice/docker-" + id + ".scope"})
     EXPECT_EQ(with_listeners(list, {"tcp 0.0.0.0 80 " + group}), "0.0.0.0:80/tcp net -> 127.0.0.1 80\n");
   EXPECT_EQ(with_listeners(list, {"tcp 0.0.0.0 80 /docker/" + std::string(64, 'b')}),
             "0.0.0.0:80/tcp the machine -> 127.0.0.1 80\n");
