@@ -512,7 +512,9 @@ std::vector<ImageEntry> ImageCache::list() const {
       entry.problem = "its manifest is missing or cannot be read";
     } else {
       entry.digest = manifest->image.digest;
+      entry.arch = manifest->image.arch;
       entry.created = manifest->image.created;
+      entry.source_title = manifest->image.source_title;
       entry.source = manifest->image.source;
       for (const auto& [name, known] : manifest->files) {
         const auto now = facts_of(directory / name);

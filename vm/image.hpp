@@ -50,10 +50,10 @@ struct Image {
 
 /// One line of `image list`. A directory that is not usable says why.
 struct ImageEntry {
-  std::string name, digest;
+  std::string name, digest, arch;
   ByteSize allocated;
   std::string created;
-  std::string source;   ///< of one from elsewhere
+  std::string source_title, source;  ///< of one from elsewhere: its name, and "URL#sha512:HEX"
   std::string problem;  ///< empty: as far as its files' sizes and times tell, sound
 };
 

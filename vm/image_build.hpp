@@ -1,12 +1,18 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "src/base/async.hpp"
+#include "src/base/host.hpp"
 #include "vm/image.hpp"
 
 namespace cl {
+
+/// Why images of `arch` ("aarch64") are not built on this host; nothing when none of the usual lacks is seen. An Error
+/// {host_requirement} with its remedy, as the recipe itself would fail with.
+std::optional<Error> cannot_build(const std::string& arch, const HostFacts& host);
 
 /// One run of a recipe that is unpacked at `recipe`, writing its files to `out`.
 struct RecipeRun {

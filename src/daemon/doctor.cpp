@@ -19,6 +19,7 @@
 #include "src/base/file.hpp"
 #include "src/daemon/images.hpp"
 #include "vm/accel.hpp"
+#include "vm/image_build.hpp"
 #include "vm/qemu/binary.hpp"
 
 extern char** environ;
@@ -92,31 +93,22 @@ Finding check_accelerator(const Profile& profile, const std::string& arch, const
   return finding;
 }
 
-/// Either the image is there, or this host can make it.
+/// Either the image is there, or this host can make it or download it.
 Finding check_image(const Home& home, const Profile& profile, const std::string& arch, const HostFacts& host) {
-  const ImageCache cache = image_cache(home);
-  const std::string name = cache.name_of(image_key(profile.image, arch));
-  for (const ImageEntry& entry : cache.list()) {
-    if (entry.name != name) continue;
-    if (entry.problem.empty()) return {"image", Verdict::ok, name + " is there", ""};
-    return {"image", Verdict::problem, name + ": " + entry.problem, "colima-like image build"};
+  if (const auto there = cached_image(home, profile.image, arch)) {
+    if (there->problem.empty()) return {"image", Verdict::ok, there->name + " is there", ""};
+    return {"image", Verdict::problem, there->name + ": " + there->problem,
+            there->source.empty() ? "colima-like image build" : "colima-like image pull " + profile.image};
   }
-  if (host.os != "linux")
-    return {"image", Verdict::warning, "no guest image is there, and only Linux hosts build them", ""};
-  if (!find_program("mmdebstrap"))
-    return {"image", Verdict::problem, "no guest image is there, and mmdebstrap, which builds them, is not installed",
-            "apt-get install mmdebstrap, or scripts/setup"};
-  if (arch != host.arch) {
-    const std::string entry = read_file_if_exists("/proc/sys/fs/binfmt_misc/qemu-" + arch).value_or("");
-    const auto flags = entry.find("flags: ");
-    if (flags == std::string::npos || entry.substr(flags, entry.find('\n', flags) - flags).find('F', 6) == std::string::npos)
-      return {"image", Verdict::problem,
-              fmt::format("no {0} image is there, and this host does not run {0} programs, which building one takes",
-                          arch),
-              "apt-get install qemu-user-binfmt (on Debian 12 and Ubuntu 24.04 qemu-user-static), or scripts/setup "
-              "--foreign"};
-  }
-  return {"image", Verdict::ok, "none is there yet; the first start builds it, which takes some minutes", ""};
+  std::string why;
+  const auto ref = parse_image_ref(profile.image, why);
+  const bool automatic = ref && ref->kind == ImageRef::Kind::automatic;
+  const bool built = automatic || (ref && ref->kind == ImageRef::Kind::built);
+  if (!built) return {"image", Verdict::ok, "it is not there yet; the first start downloads it", ""};
+  const auto lack = cannot_build(arch, host);
+  if (!lack) return {"image", Verdict::ok, "none is there yet; the first start builds it, which takes some minutes", ""};
+  if (!automatic) return from_error("image", *lack);
+  return {"image", Verdict::ok, fmt::format("none is there yet; the first start downloads one: {}", lack->what()), ""};
 }
 
 asio::awaitable<Finding> check_docker_cli() {

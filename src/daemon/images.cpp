@@ -6,10 +6,11 @@
 #include "profiles/image_ref.hpp"
 #include "profiles/state.hpp"
 #include "profiles/store.hpp"
-#include "src/base/child.hpp"
 #include "src/base/file.hpp"
+#include "src/base/host.hpp"
 #include "src/base/log.hpp"
 #include "src/daemon/job.hpp"
+#include "vm/image_build.hpp"
 #include "vm/image_catalog.hpp"
 
 namespace cl {
@@ -106,7 +107,10 @@ asio::awaitable<Image> automatic_image(ImageCache& cache, WantedImage wanted, On
   if (built) co_return std::move(*built);
   std::optional<Image> fetched = co_await cache.find_title(downloaded, wanted.arch, say);
   if (fetched) co_return std::move(*fetched);
-  if (find_program("mmdebstrap")) co_return co_await build(cache, std::move(key), say);
+  const auto lack = cannot_build(wanted.arch, host_facts());
+  if (!lack) co_return co_await build(cache, std::move(key), say);
+  log::info("no image is built: {}", lack->what());
+  say(std::string(lack->what()) + "; downloading " + downloaded);
   co_return co_await fetch_from_catalog(cache, downloaded, wanted.arch, say);
 }
 
@@ -130,6 +134,27 @@ asio::awaitable<Image> provide_image(const Home& home, WantedImage wanted, OnPha
   }
   ImageSource source{ref->name, wanted.arch, {expand_home(ref->location)}, ref->digest};
   co_return co_await cache.fetch(std::move(source), fetch_options(), say);
+}
+
+std::optional<ImageEntry> cached_image(const Home& home, const std::string& setting, const std::string& arch) {
+  std::string why;
+  const auto ref = parse_image_ref(setting, why);
+  if (!ref) return std::nullopt;
+  using Kind = ImageRef::Kind;
+  const bool automatic = ref->kind == Kind::automatic;
+  const ImageCache cache = image_cache(home);
+  const std::string built =
+      automatic || ref->kind == Kind::built ? cache.name_of(image_key(automatic ? "docker" : ref->name, arch)) : "";
+  const std::string title = automatic ? std::string(catalog_names.front()) : ref->kind == Kind::catalog ? ref->name : "";
+  auto fits = [&](const ImageEntry& entry) {
+    if (entry.name == built) return true;
+    if (entry.arch != arch) return false;
+    if (ref->kind == Kind::location) return entry.source.ends_with("#" + ref->digest.str());
+    return !title.empty() && entry.source_title == title;
+  };
+  for (ImageEntry& entry : cache.list())
+    if (fits(entry)) return std::move(entry);
+  return std::nullopt;
 }
 
 asio::awaitable<json::object> make_image(std::string setting, std::string arch, OnImageProgress on_progress) {

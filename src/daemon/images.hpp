@@ -3,6 +3,7 @@
 #include <boost/json/array.hpp>
 #include <boost/json/object.hpp>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "profiles/paths.hpp"
@@ -24,8 +25,11 @@ struct WantedImage {
   bool this_release = false;  ///< of a catalog's image: the one that this program knows, whatever older one is there
 };
 /// The image that a setting means, built or downloaded when it is not in the cache. "auto" takes what is there, else
-/// builds where mmdebstrap is, else downloads.
+/// builds where that can be done, else downloads.
 asio::awaitable<Image> provide_image(const Home& home, WantedImage wanted, OnPhase say);
+
+/// What provide_image() would find in the cache, looked at and not checked: the first of the list that fits.
+std::optional<ImageEntry> cached_image(const Home& home, const std::string& setting, const std::string& arch);
 
 // What the image verbs of the command line do, on the cache above; results as docs/protocols.md and --json show them.
 

@@ -8,6 +8,7 @@
 #include "tests/support/run.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "vm/hash.hpp"
+#include "vm/image_build.hpp"
 
 namespace cl {
 namespace {
@@ -74,6 +75,24 @@ TEST_F(ProvideImage, AutoTakesWhatIsThere) {
   EXPECT_EQ(name_of("debian-13"), debian.name);
 }
 
+TEST_F(ProvideImage, WhatIsInTheCacheIsSeenWithoutReadingIt) {
+  auto seen = [this](const std::string& setting, const std::string& arch = "x86_64") {
+    const auto entry = cached_image(home_, setting, arch);
+    return entry ? entry->name + entry->problem : "";
+  };
+  EXPECT_EQ(seen("auto"), "");
+  const Image debian = downloaded("debian-13");
+  EXPECT_EQ(seen("auto"), debian.name);
+  EXPECT_EQ(seen("auto", "aarch64"), "");
+  EXPECT_EQ(seen("debian-13"), debian.name);
+  EXPECT_EQ(seen("ubuntu-24.04"), "");
+  EXPECT_EQ(seen("/any/name.raw" + debian.source.substr(debian.source.rfind('#'))), debian.name);
+  EXPECT_EQ(seen("docker"), "");
+  const std::string docker = built();
+  EXPECT_EQ(seen("docker"), docker);
+  EXPECT_EQ(seen("plain"), "");
+}
+
 TEST_F(ProvideImage, AutoBuildsWhereMmdebstrapIs) {
   hide_programs();
   make_private_directory(directory_ / "programs");
@@ -86,6 +105,23 @@ TEST_F(ProvideImage, AutoBuildsWhereMmdebstrapIs) {
   } catch (const Error& error) {
     EXPECT_EQ(std::string(error.what()).find("download"), std::string::npos) << one_line(error);
   }
+}
+
+TEST_F(ProvideImage, WhatAHostLacksToBuildAnImageIsToldWithARemedy) {
+  make_private_directory(directory_ / "programs");
+  write_atomically(directory_ / "programs" / "mmdebstrap", "#!/bin/sh\n", 0700);
+  hide_programs();
+  HostFacts host = host_facts();
+  host.os = "linux";
+  auto lack = [&host](const std::string& arch) {
+    const auto error = cannot_build(arch, host);
+    if (error) EXPECT_NE(error->remedy(), "");
+    return std::string(error ? error->what() : "");
+  };
+  EXPECT_EQ(lack(host.arch), "");
+  EXPECT_EQ(lack("vax"), "this host does not run vax programs, and so builds no vax images");
+  host.os = "macos";
+  EXPECT_EQ(lack(host.arch), "guest images are built on Linux hosts alone");
 }
 
 TEST_F(ProvideImage, ACatalogImageThatIsThereStaysTheMachinesOwn) {
