@@ -48,29 +48,32 @@ constexpr long unknown_file_systems[] = {PROC_SUPER_MAGIC,  SYSFS_MAGIC,       C
                                          DEBUGFS_MAGIC,     NFS_SUPER_MAGIC,   CIFS_SUPER_MAGIC,    SMB2_SUPER_MAGIC,
                                          FUSE_SUPER_MAGIC,  V9FS_MAGIC,        AFS_SUPER_MAGIC,     BPF_FS_MAGIC};
 
+std::string below(const std::string& folder, std::string_view name) {
+  std::string path = folder;
+  if (path.back() != '/') path += '/';
+  return path.append(name);
+}
+
 struct Folder {
-  Folder* parent = nullptr;
-  std::string name;  ///< of a tree's root: its path
+  bool root = true;              ///< of a tree: has no parent
+  std::weak_ptr<Folder> parent;  ///< not there any more when a folder was moved away and its old place is gone since
+  std::string name;              ///< of a tree's root: its path
   std::map<std::string, std::shared_ptr<Folder>, std::less<>> children;
   int watch = -1;
   dev_t device = 0;
   bool file = false;  ///< a tree's root that is none
   bool gone = false;
 
-  std::string path() const {
-    if (parent == nullptr) return name;
-    std::string above = parent->path();
-    if (above.back() != '/') above += '/';
-    return above + name;
+  /// Nothing when a folder above is gone: then this one is somewhere else, and nothing is to be said of it.
+  std::optional<std::string> path() const {
+    if (root) return name;
+    const std::shared_ptr<Folder> folder = parent.lock();
+    const std::optional<std::string> above = folder && !folder->gone ? folder->path() : std::nullopt;
+    if (!above) return std::nullopt;
+    return below(*above, name);
   }
 };
 using FolderPtr = std::shared_ptr<Folder>;
-
-std::string below(const std::string& folder, std::string_view name) {
-  std::string path = folder;
-  if (path.back() != '/') path += '/';
-  return path.append(name);
-}
 
 bool is_below(const std::string& path, const std::string& folder) {
   return path.size() > folder.size() && path.starts_with(folder) && (folder.back() == '/' || path[folder.size()] == '/');
@@ -210,16 +213,14 @@ void FileWatch::State::set_trees(const std::vector<fs::path>& trees) {
 FolderPtr FileWatch::State::take_from_trees(const std::string& path) {
   for (const auto& [root_path, root] : roots) {
     if (root->gone || !is_below(path, root_path)) continue;
-    Folder* folder = root.get();
+    FolderPtr taken = root, parent;
     for (const fs::path& name : fs::path(path).lexically_relative(root_path)) {
-      const auto child = folder->children.find(name.string());
-      if (child == folder->children.end()) return nullptr;
-      folder = child->second.get();
+      const auto child = taken->children.find(name.string());
+      if (child == taken->children.end()) return nullptr;
+      parent = std::exchange(taken, child->second);
     }
-    const auto position = folder->parent->children.find(folder->name);
-    FolderPtr taken = position->second;
-    folder->parent->children.erase(position);
-    taken->parent = nullptr;
+    parent->children.erase(taken->name);
+    taken->root = true;
     taken->name = path;
     return taken;
   }
@@ -239,7 +240,8 @@ void FileWatch::State::forget(const FolderPtr& folder) {
 
 FolderPtr FileWatch::State::add_child(const FolderPtr& parent, const std::string& name) {
   auto child = std::make_shared<Folder>();
-  child->parent = parent.get();
+  child->root = false;
+  child->parent = parent;
   child->name = name;
   parent->children[name] = child;
   return child;
@@ -297,14 +299,16 @@ void FileWatch::State::take(const inotify_event& event, Batch& batch) {
     return;
   }
   if (event.len == 0) {  // of the folder itself: its parent tells it with its name
-    if (folder->parent != nullptr) return;
+    if (!folder->root) return;
     if ((event.mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT)) != 0) return root_is_gone(folder, batch);
     const Kind self = (event.mask & IN_MODIFY) != 0 ? Kind::modified : Kind::attributes;
-    batch.changes.push_back({self, folder->path(), {}, !folder->file});
+    batch.changes.push_back({self, folder->name, {}, !folder->file});
     return;
   }
+  const std::optional<std::string> above = folder->path();
+  if (!above) return;
   const std::string name(event.name);  // ends with a NUL
-  std::string path = below(folder->path(), name);
+  std::string path = below(*above, name);
   const bool directory = (event.mask & IN_ISDIR) != 0;
   if (directory && excluded.contains(path)) return;
   if ((event.mask & (IN_MOVED_FROM | IN_MOVED_TO)) != 0) return take_move(folder, std::move(path), event, batch);
@@ -345,7 +349,7 @@ void FileWatch::State::take_move(const FolderPtr& folder, std::string path, cons
     batch.leaving.erase(from);
   }
   if (directory && moved) {
-    moved->parent = folder.get();
+    moved->parent = folder;
     moved->name = name;
     folder->children[name] = moved;
   } else if (directory) {
@@ -382,7 +386,7 @@ asio::awaitable<void> FileWatch::State::visit_all() {
   for (;;) {
     while (visits.empty()) {
       for (const auto& [path, folder] : std::exchange(orphans, {}))
-        if (folder->parent == nullptr) forget(folder);
+        if (folder->root) forget(folder);
       visiting = false;
       tell_status();
       done.notify_all();
@@ -403,10 +407,11 @@ asio::awaitable<void> FileWatch::State::visit_all() {
 
 void FileWatch::State::visit(const Visit& task, std::vector<FileChange>& found) {
   if (task.folder->gone) return;
-  const std::string path = task.folder->path();
+  const std::optional<std::string> path = task.folder->path();
+  if (!path) return;
   // First the watch, then the list: what comes later is an event.
-  if (task.folder->watch < 0 && !add_watch(task.folder, path)) return;
-  list(task, path, found);
+  if (task.folder->watch < 0 && !add_watch(task.folder, *path)) return;
+  list(task, *path, found);
 }
 
 bool FileWatch::State::add_watch(const FolderPtr& folder, const std::string& path) {
@@ -414,7 +419,7 @@ bool FileWatch::State::add_watch(const FolderPtr& folder, const std::string& pat
   const bool enough = config.most_folders != 0 && watched.size() >= config.most_folders;
   int watch = enough ? -1 : ::inotify_add_watch(inotify.native_handle(), path.c_str(), interest);
   int failure = enough ? ENOSPC : errno;
-  if (watch < 0 && failure == ENOTDIR && folder->parent == nullptr) {
+  if (watch < 0 && failure == ENOTDIR && folder->root) {
     folder->file = true;
     watch = ::inotify_add_watch(inotify.native_handle(), path.c_str(), interest & ~static_cast<unsigned>(IN_ONLYDIR));
     failure = errno;
@@ -431,7 +436,7 @@ bool FileWatch::State::add_watch(const FolderPtr& folder, const std::string& pat
                           watched.size());
     remedy = "sudo sysctl fs.inotify.max_user_watches=1048576";
     log::warn("{}; {}", problem, remedy);
-  } else if (folder->parent == nullptr) {
+  } else if (folder->root) {
     problem = fmt::format("{} cannot be watched: {}", path, std::strerror(failure));
     remedy = "start the containers that use it anew once that is mended";
     folder->gone = true;
@@ -447,7 +452,8 @@ void FileWatch::State::list(const Visit& task, const std::string& path, std::vec
   struct stat info {};
   if (!fd || ::fstat(fd.get(), &info) != 0) return;
   folder->device = info.st_dev;
-  if (folder->parent != nullptr && folder->parent->device != info.st_dev) {
+  const FolderPtr parent = folder->root ? nullptr : folder->parent.lock();
+  if (parent && parent->device != info.st_dev) {
     struct statfs system {};
     if (::fstatfs(fd.get(), &system) != 0) return;
     const bool tells = std::find(std::begin(unknown_file_systems), std::end(unknown_file_systems),
@@ -493,7 +499,8 @@ void FileWatch::State::look_at(const Visit& task, int in, const std::string& pat
   if (directory) {
     const auto child = folder->children.find(name);
     if (const auto orphan = orphans.find(full_path); child == folder->children.end() && orphan != orphans.end()) {
-      orphan->second->parent = folder.get();
+      orphan->second->root = false;
+      orphan->second->parent = folder;
       orphan->second->name = name;
       folder->children[name] = orphan->second;
       return;

@@ -167,6 +167,32 @@ asio::awaitable<std::string> in_and_out() {
 
 TEST(FileWatch, FollowsFoldersThatComeAndNotThoseThatGo) { EXPECT_EQ(run(in_and_out()), "in followed out left alone"); }
 
+asio::awaitable<std::string> parent_goes_too(bool with_a_new_folder) {
+  TempDir directory, elsewhere;
+  const fs::path root = directory.path();
+  fs::create_directories(root / "a" / "b");
+  Bed bed(co_await asio::this_coro::executor);
+  co_await bed.begin({root});
+  // Nothing is read in between: one batch tells of all of it, and `b` is still watched at its end.
+  if (with_a_new_folder) fs::create_directory(root / "a" / "b" / "c");
+  fs::rename(root / "a" / "b", elsewhere / "b");
+  fs::remove(root / "a");
+  if (!with_a_new_folder) put(elsewhere / "b" / "x", "1");
+  co_await sleep_for(50ms);
+  std::string said = bed.text(root) + std::to_string(bed.watch->status().folders);
+  co_await bed.watch->stop();
+  co_return said;
+}
+
+TEST(FileWatch, SaysNothingOfAFolderThatHasLeftAParentThatIsGone) {
+  EXPECT_EQ(run(parent_goes_too(false)), "d/ a/b;d/ a;1");
+}
+
+// It waits to be looked through while the other event of the move may still come.
+TEST(FileWatch, DoesNotLookThroughAFolderThatHasLeftAParentThatIsGone) {
+  EXPECT_EQ(run(parent_goes_too(true)), "c/ a/b/c;d/ a/b;d/ a;1");
+}
+
 asio::awaitable<bool> new_folders() {
   TempDir directory;
   const fs::path root = directory.path();
