@@ -10,6 +10,7 @@
 #include <sys/sysctl.h>
 #include <sys/un.h>
 #include <sys/utsname.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -159,10 +160,12 @@ asio::awaitable<void> wait_readable(int fd) {
 
 asio::awaitable<void> wall_clock_set() {
   // IOKit tells of sleep and wake, but on a run loop of its own: a look every ten seconds costs less than that thread.
+  // The clock to compare with has to stand still while the Mac sleeps. steady_clock is CLOCK_MONOTONIC_RAW there, which
+  // does not: against it, a sleep would change nothing.
   using Difference = std::chrono::duration<double>;
   auto difference = [] {
-    return Difference(std::chrono::system_clock::now().time_since_epoch()) -
-           Difference(std::chrono::steady_clock::now().time_since_epoch());
+    const std::chrono::nanoseconds awake(static_cast<std::int64_t>(::clock_gettime_nsec_np(CLOCK_UPTIME_RAW)));
+    return Difference(std::chrono::system_clock::now().time_since_epoch()) - Difference(awake);
   };
   const Difference before = difference();
   do {
