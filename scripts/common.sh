@@ -19,7 +19,10 @@ compiler() {
     echo "$CXX"
     return
   fi
-  for name in clang++-19 clang++-20 clang++-18 clang++-17 clang++-16 g++-14 g++-13 clang++ g++; do
+  names="clang++-19 clang++-20 clang++-18 clang++-17 clang++-16 g++-14 g++-13 clang++ g++"
+  # Homebrew's libraries are built with Apple's clang and libc++: what its g++ compiles does not link with them.
+  [ "$(uname -s)" != Darwin ] || names="clang++ $names"
+  for name in $names; do
     if command -v "$name" >/dev/null 2>&1; then
       echo "$name"
       return
