@@ -67,6 +67,12 @@ struct DataDisk {
 /// NULs; ext4 leaves them free and has its superblock at 1024.
 DataDisk inspect_data_disk(const std::filesystem::path& path);
 
+/// Whether `path` is what is left of `owner`'s new data disk when the guest was killed while it made the file system:
+/// mke2fs clears the first 4 KiB, our header with them, and writes the superblock there last. So those are zeros, and
+/// behind them are group descriptors with checksums over the owner's UUID, or nothing at all in the whole file. Of any
+/// other file, and of a link, nobody can say that it holds no data.
+bool is_half_formatted(const std::filesystem::path& path, std::string_view owner);
+
 /// Makes sure that `path` is the data disk of `owner` (a lower-case UUID), with at least `size`: creates it when it is
 /// missing, grows it when it is smaller, and changes nothing else.
 /// Throws Error{io} for a file that is not that owner's, Error{invalid_config} when the file is larger than

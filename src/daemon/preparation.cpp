@@ -62,9 +62,10 @@ asio::awaitable<void> prepare_disks(const ProfilePaths& paths, const Image& imag
                                     Job& job) {
   DataDisk data = inspect_data_disk(paths.data_disk);
   // A machine that was killed while the guest made the file system leaves a disk without header (mke2fs clears it
-  // first) and without file system, which the guest would refuse for ever. We made it and it was never mounted.
-  const bool half_made = data.kind == DataDiskKind::foreign && !data.formatted;
-  if (half_made && !state.data_owner.empty() && !state.data_ready) {
+  // first) and without file system, which the guest would refuse for ever. It was never mounted. That alone does not
+  // tell that it is the disk we made: the user may have put another one there since.
+  const bool unfinished = data.kind == DataDiskKind::foreign && !state.data_owner.empty() && !state.data_ready;
+  if (unfinished && is_half_formatted(paths.data_disk, state.data_owner)) {
     log::warn("the data disk was never finished: making it again");
     fs::remove(paths.data_disk);
     data = inspect_data_disk(paths.data_disk);

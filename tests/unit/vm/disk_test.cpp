@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cstdlib>
+
 #include "src/base/file.hpp"
 #include "src/base/unique_fd.hpp"
 #include "tests/support/run.hpp"
@@ -170,6 +172,44 @@ TEST_F(Disks, AnOwnerMustBeAUuid) {
   for (const char* bad : {"", "default", "0A1B2C3D-1111-2222-3333-444455556666", "0a1b2c3d-1111-2222-3333-44445555666"})
     EXPECT_THROW(ensure_data_disk(data(), bad, ByteSize::mib(16)), Error) << bad;
   EXPECT_FALSE(std::filesystem::exists(data()));
+}
+
+TEST_F(Disks, WhatAKilledFormattingLeavesIsKnown) {
+  ensure_data_disk(data(), owner, ByteSize::gib(1));
+  EXPECT_FALSE(is_half_formatted(data(), owner)) << "with its header it is as good as new";
+  poke(0, std::string(1024, '\0'));
+  EXPECT_TRUE(is_half_formatted(data(), owner)) << "nothing was written yet";
+  // As the guest does it.
+  const std::string path = "PATH=$PATH:/usr/sbin:/sbin; ", disk = data();
+  if (std::system((path + "command -v mke2fs > /dev/null").c_str()) != 0) GTEST_SKIP() << "no mke2fs";
+  const std::string make = path + "mke2fs -q -F -t ext4 -b 4096 -U " + std::string(owner) + " -m 0 " +
+                           "-E nodiscard,lazy_itable_init=1,lazy_journal_init=1 " + disk;
+  ASSERT_EQ(std::system(make.c_str()), 0);
+  EXPECT_FALSE(is_half_formatted(data(), owner)) << "it is done";
+  poke(0, std::string(4096, '\0'));
+  EXPECT_TRUE(is_half_formatted(data(), owner)) << "all but the superblock";
+  EXPECT_FALSE(is_half_formatted(data(), other_owner));
+  poke(4096 + 7 * 64, "x");  // the last group's descriptor
+  EXPECT_FALSE(is_half_formatted(data(), owner));
+}
+
+TEST_F(Disks, NothingElseIsTakenForAHalfFormattedOne) {
+  EXPECT_FALSE(is_half_formatted(data(), owner)) << "there is no file";
+  for (const std::size_t at : {0U, 510U, 4095U, 4096U, 65'600U, (16U << 20) - 1}) {
+    write_atomically(data(), "");
+    std::filesystem::resize_file(data(), 16 << 20);
+    EXPECT_TRUE(is_half_formatted(data(), owner));
+    poke(at, "x");
+    EXPECT_FALSE(is_half_formatted(data(), owner)) << at;
+  }
+  write_atomically(data(), std::string(100, '\0'));
+  EXPECT_FALSE(is_half_formatted(data(), owner)) << "too short";
+  write_atomically(data(), std::string(17 << 20, '\0'));
+  EXPECT_FALSE(is_half_formatted(data(), owner)) << "too much in it";
+  write_atomically(home_ / "elsewhere", std::string(1 << 20, '\0'));
+  std::filesystem::remove(data());
+  std::filesystem::create_symlink(home_ / "elsewhere", data());
+  EXPECT_FALSE(is_half_formatted(data(), owner)) << "a link";
 }
 
 class Overlays : public Disks {
