@@ -32,7 +32,7 @@ AccelWish wish_of(const std::string& accel) {
 asio::awaitable<Image> prepare_image(const Home& home, const ProfilePaths& paths, State& state, Job& job) {
   job.begin("image", "looking for the guest image");
   auto say = [&job](std::string_view text) { job.say(std::string(text)); };
-  const bool has_root = fs::exists(paths.root_disk);
+  const bool has_root = fs::exists(paths.root_disk) || fs::exists(paths.raw_root_disk);
   WantedImage wanted{state.profile.image, state.arch, has_root ? state.image_digest : std::string(), false};
   Image image = co_await provide_image(home, std::move(wanted), say);
   // From now on it is that one: another, should "auto" find one later, would be another machine.
@@ -89,16 +89,16 @@ asio::awaitable<void> prepare_disks(const ProfilePaths& paths, const Image& imag
   ensure_data_disk(paths.data_disk, state.data_owner, state.profile.disk);
 
   const bool same_image = state.image_digest == image.digest;
+  const ByteSize size = std::max(root_size, ByteSize::bytes(fs::file_size(image.root)));
   if (raw_root) {
     if (same_image && fs::exists(paths.raw_root_disk)) co_return;
     job.begin("disk", "copying the image to the root disk");
-    create_raw_root(image.root, paths.raw_root_disk, root_size);
+    create_raw_root(image.root, paths.raw_root_disk, size);
     job.end("the root disk is made");
     co_return;
   }
   if (check_overlay(paths.root_disk, image.root) == OverlayState::usable && same_image) co_return;
   job.begin("disk", "making the root disk");
-  const ByteSize size = std::max(root_size, ByteSize::bytes(fs::file_size(image.root)));
   co_await create_overlay(image.root, paths.root_disk, size);
   job.end("the root disk is made");
 }

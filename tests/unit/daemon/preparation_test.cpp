@@ -5,6 +5,7 @@
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 #include <cstdlib>
+#include <fstream>
 
 #include "profiles/keys.hpp"
 #include "src/base/file.hpp"
@@ -51,6 +52,11 @@ class Preparation : public ::testing::Test {
     json::value all = json::parse(read_file(manifest));
     change(all.as_object());
     write_atomically(manifest, json::serialize(all));
+  }
+  bool root_begins_with(const std::string& content) const {
+    std::string begin(content.size(), '\0');
+    std::ifstream(paths_.raw_root_disk).read(begin.data(), static_cast<std::streamsize>(begin.size()));
+    return begin == content;
   }
   BootPlan prepare() {
     DriverTraits driver;
@@ -105,6 +111,41 @@ TEST_F(Preparation, ADiskThatAKilledFormattingLeftIsMadeAgain) {
   write_atomically(paths_.data_disk, std::string(1 << 20, '\0'));
   EXPECT_THROW(prepare(), Error);
   EXPECT_EQ(fs::file_size(paths_.data_disk), 1U << 20);
+}
+
+TEST_F(Preparation, ARawRootDiskKeepsItsImageThoughANewerOneIsThere) {
+  const Image old = downloaded("old");
+  rewrite(old, [](json::object& manifest) { manifest["created"] = "2000-01-01T00:00:00Z"; });
+  prepare();
+  EXPECT_EQ(state_.image_digest, old.digest);
+  ASSERT_NE(downloaded("recent").digest, old.digest);
+  prepare();
+  EXPECT_EQ(state_.image_digest, old.digest);
+  EXPECT_TRUE(root_begins_with("old"));
+  // The next machine has the newer one.
+  fs::remove(paths_.raw_root_disk);
+  prepare();
+  EXPECT_TRUE(root_begins_with("recent"));
+}
+
+TEST_F(Preparation, ARawRootDiskIsAsLargeAsItsImageAtLeast) {
+  downloaded("small");
+  prepare();
+  EXPECT_EQ(fs::file_size(paths_.raw_root_disk), ByteSize::gib(16).count());
+  fs::remove(paths_.raw_root_disk);
+  fs::remove_all(home_.cache);
+  make_private_directory(home_.cache);
+  const Image large = downloaded("large");
+  constexpr std::uint64_t size = ByteSize::gib(17).count();
+  // As if it had been so large when it was hashed.
+  const auto time = fs::last_write_time(large.root);
+  fs::resize_file(large.root, size);
+  fs::last_write_time(large.root, time);
+  rewrite(large, [](json::object& manifest) {
+    manifest["files"].as_object()["root.raw"].as_object()["size"] = size;
+  });
+  prepare();
+  EXPECT_EQ(fs::file_size(paths_.raw_root_disk), size);
 }
 
 }  // namespace
