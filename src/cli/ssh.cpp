@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -46,13 +47,19 @@ asio::awaitable<void> send_window_changes(rpc::FrameSender& sender) {
   }
 }
 
-void write_all(int fd, std::string_view bytes) {
+/// False when nobody reads it any more. Waits where `fd` was handed to us as non-blocking.
+bool write_all(int fd, std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t put = ::write(fd, bytes.data(), bytes.size());
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) return;  // a closed pipe: SIGPIPE ends us as it would end ssh
-    bytes.remove_prefix(static_cast<std::size_t>(put));
+    if (put < 0 && errno == EAGAIN) {
+      pollfd room{fd, POLLOUT, 0};
+      ::poll(&room, 1, -1);
+    } else if (put < 0 && errno != EINTR) {
+      return false;
+    }
+    if (put > 0) bytes.remove_prefix(static_cast<std::size_t>(put));
   }
+  return true;
 }
 
 std::string quoted(const std::string& word) {
@@ -96,7 +103,10 @@ asio::awaitable<int> run_remotely(const Invocation& call, rpc::Request request, 
   while (!ended) {
     auto frame = co_await daemon.read_frame();
     if (!frame) break;
-    if (frame->kind == Kind::output) write_all(STDOUT_FILENO, frame->payload);
+    if (frame->kind == Kind::output && !write_all(STDOUT_FILENO, frame->payload)) {
+      code = 128 + SIGPIPE;  // and the daemon hangs up on the program when we are gone
+      ended = true;
+    }
     if (frame->kind == Kind::errors) write_all(STDERR_FILENO, frame->payload);
     if (frame->kind == Kind::exit) {
       code = std::atoi(frame->payload.c_str());
