@@ -63,13 +63,7 @@ void SocketStream::close() noexcept {
   socket_.close(ignored);
 }
 
-asio::awaitable<void> SocketStream::hung_up() {
-  auto [ec] = co_await socket_.async_wait(Socket::wait_error, no_throw);
-  if (!ec) co_return;
-  if (ec == asio::error::operation_aborted) throw boost::system::system_error(ec);
-  Event never(socket_.get_executor());  // no way to be told: then nobody is
-  co_await never.wait();
-}
+asio::awaitable<void> SocketStream::hung_up() { return cl::hung_up(socket_); }
 
 asio::awaitable<std::unique_ptr<ByteStream>> connect_unix(std::filesystem::path path) {
   if (path.native().size() > platform::max_socket_path())

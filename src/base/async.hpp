@@ -92,6 +92,17 @@ class Event {
   asio::steady_timer timer_;
 };
 
+/// Returns when the peer of a connected socket is gone altogether, also while what it sent lies unread. Where the system
+/// cannot tell, nobody is told.
+template <class Socket>
+asio::awaitable<void> hung_up(Socket& socket) {
+  auto [ec] = co_await socket.async_wait(Socket::wait_error, no_throw);
+  if (!ec) co_return;
+  if (ec == asio::error::operation_aborted) throw boost::system::system_error(ec);
+  Event never(socket.get_executor());
+  co_await never.wait();
+}
+
 /// Wakes everybody who waits at that moment; for conditions that the waiter checks itself in a loop.
 /// On one thread nothing can happen between the check and the wait.
 class Notifier {

@@ -81,6 +81,12 @@ asio::awaitable<void> take_input(rpc::Connection& connection, GuestProcess& proc
   process.io().close();
 }
 
+/// Whose input waits for the process to read it, and so is not looked at.
+asio::awaitable<void> hang_up_after(rpc::Connection& connection, GuestProcess& process) {
+  co_await connection.hung_up();
+  process.io().close();
+}
+
 /// An SSH server for one client, on the connection that we have: as many as are asked for, and with the host key that
 /// is pinned. The channel it runs through has no terminal, so it is eight bits clean.
 constexpr const char* ssh_server = "exec /usr/sbin/sshd -i -e -f /usr/lib/colima-like/sshd_config 2>/dev/null";
@@ -108,6 +114,7 @@ asio::awaitable<void> exec(Session& session, rpc::Connection& connection, ExecRe
   rpc::FrameSender sender(connection, executor);
   TaskGroup input(executor);
   input.spawn("exec input", take_input(connection, *process));
+  input.spawn("exec client", hang_up_after(connection, *process));
   std::exception_ptr failure;
   try {
     auto both = asio::experimental::make_parallel_group(

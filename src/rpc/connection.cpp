@@ -53,6 +53,8 @@ asio::awaitable<void> Connection::write_frame(Frame frame) {
   if (ec) throw Error(Errc::io, "the other end of a control connection is gone").because(ec.message());
 }
 
+asio::awaitable<void> Connection::hung_up() { return cl::hung_up(socket_); }
+
 void Connection::close() {
   error_code ignored;
   socket_.close(ignored);
