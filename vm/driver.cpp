@@ -31,7 +31,7 @@ std::string mac_address(std::string_view name) {
 
 asio::awaitable<bool> stop_machine(Machine& machine, std::chrono::milliseconds grace, std::chrono::milliseconds again) {
   const auto until = std::chrono::steady_clock::now() + grace;
-  for (;;) {
+  while (grace.count() > 0) {
     try {
       co_await machine.power_off();
     } catch (const Error& error) {

@@ -56,6 +56,16 @@ struct QemuMachine::State {
 
 namespace {
 
+/// A QEMU that hangs answers nothing, and must not take whoever wants to end it along. One that only waits for a disk
+/// answers late.
+template <class State>
+asio::awaitable<json::value> ask(std::shared_ptr<State> state, std::string command, json::object arguments = {}) {
+  constexpr auto limit = std::chrono::seconds(30);
+  std::string doing = "QEMU's answer to '" + command + "'";
+  auto answer = state->control->execute(std::move(command), std::move(arguments));
+  co_return co_await with_timeout(limit, std::move(doing), std::move(answer));
+}
+
 /// Waits for the process to end and then tells everybody who asked.
 template <class State>
 asio::awaitable<void> watch(std::shared_ptr<State> state) {
@@ -168,12 +178,12 @@ std::optional<SshPort> QemuMachine::data_port() const { return cl::data_port(sta
 
 asio::awaitable<void> QemuMachine::allow_reboot() {
   json::object action{{"reboot", "reset"}};
-  co_await state_->control->execute("set-action", std::move(action));
+  co_await ask(state_, "set-action", std::move(action));
 }
 
-asio::awaitable<void> QemuMachine::pause() { co_await state_->control->execute("stop"); }
+asio::awaitable<void> QemuMachine::pause() { co_await ask(state_, "stop"); }
 
-asio::awaitable<void> QemuMachine::resume() { co_await state_->control->execute("cont"); }
+asio::awaitable<void> QemuMachine::resume() { co_await ask(state_, "cont"); }
 
 /// mapped-ram gives each page a fixed place in the file: zero pages stay holes, and several threads write and read at
 /// once (0.3 s instead of 0.4 s for 350 MB here). QEMU has it since 9.0.
@@ -183,9 +193,9 @@ asio::awaitable<void> QemuMachine::set_up_migration(bool without_memory) {
                                      {"multifd", !without_memory}, {"x-ignore-shared", without_memory}})
     capabilities.push_back(json::object{{"capability", name}, {"state", wanted}});
   json::object arguments{{"capabilities", std::move(capabilities)}};
-  co_await state_->control->execute("migrate-set-capabilities", std::move(arguments));
+  co_await ask(state_, "migrate-set-capabilities", std::move(arguments));
   json::object parameters{{"multifd-channels", 2}, {"max-bandwidth", std::int64_t{1} << 40}};
-  co_await state_->control->execute("migrate-set-parameters", std::move(parameters));
+  co_await ask(state_, "migrate-set-parameters", std::move(parameters));
 }
 
 /// Runs "migrate" or "migrate-incoming" with a file to its end. With the memory in a file of its own only the devices'
@@ -198,11 +208,11 @@ asio::awaitable<void> QemuMachine::migrate(std::string command, std::filesystem:
   const json::object address{{"transport", "file"}, {"filename", file.string()}, {"offset", offset}};
   const json::object channel{{"channel-type", "main"}, {"addr", address}};
   json::object arguments{{"channels", json::array{channel}}};
-  co_await state->control->execute(std::move(command), std::move(arguments));
+  co_await ask(state, std::move(command), std::move(arguments));
   while (state->news->migration != "completed") {
     if (state->gone.is_set()) throw Error(Errc::io, "QEMU ended meanwhile").because(state->reason.text);
     if (state->news->migration == "failed") {
-      const json::value told = co_await state->control->execute("query-migrate");
+      const json::value told = co_await ask(state, "query-migrate");
       const json::value* why = told.as_object().if_contains("error-desc");
       throw Error(Errc::io, why != nullptr ? std::string(why->as_string()) : std::string("QEMU does not say why"));
     }
@@ -215,7 +225,7 @@ asio::awaitable<void> QemuMachine::save(std::filesystem::path file) {
   const UniqueFd memory = memory_file_of(pid());
   co_await migrate("migrate", file, memory.get());
   if (memory) co_await write_memory(memory.get(), file);
-  co_await state->control->execute("quit");
+  co_await ask(state, "quit");
   co_await state->gone.wait();
 }
 
@@ -227,12 +237,12 @@ asio::awaitable<void> QemuMachine::load(std::filesystem::path file) {
 
 asio::awaitable<void> QemuMachine::power_off() {
   auto state = state_;
-  co_await state->control->execute("system_powerdown");
+  co_await ask(state, "system_powerdown");
   // Machines without ACPI have a power key instead (command_line.cpp); the others have no keyboard, and it is lost.
   json::object key{{"type", "qcode"}, {"data", "power"}};
   json::object arguments{{"keys", json::array{key}}};
   try {
-    co_await state->control->execute("send-key", std::move(arguments));
+    co_await ask(state, "send-key", std::move(arguments));
   } catch (const Error& error) {
     log::info("no power key was pressed: {}", one_line(error));  // the machine may be off by now
   }
