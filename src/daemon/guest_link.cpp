@@ -115,10 +115,14 @@ void GuestLink::unpark() {
 
 asio::awaitable<void> GuestLink::set_clock(std::chrono::milliseconds limit) {
   const Visit visit(*this);
-  const auto reached = co_await guest(limit);
+  auto reached = co_await guest(limit);
+  co_await with_timeout(limit, "setting the guest's clock", set_clock_of(std::move(reached)));
+}
+
+asio::awaitable<void> GuestLink::set_clock_of(std::shared_ptr<Guest> reached) {
   if (!clock_) clock_ = co_await GuestClock::start(*reached);
   const auto clock = clock_;  // which goes when the session is lost meanwhile
-  co_await with_timeout(limit, "setting the guest's clock", clock->set());
+  co_await clock->set();
 }
 
 asio::awaitable<void> GuestLink::check() {

@@ -70,6 +70,7 @@ class GuestLink : public std::enable_shared_from_this<GuestLink> {
   /// Keeps the link alive for as long as it has something to wait for.
   static asio::awaitable<void> keep_connected(std::shared_ptr<GuestLink> self);
   asio::awaitable<std::shared_ptr<Guest>> wait_for_guest();
+  asio::awaitable<void> set_clock_of(std::shared_ptr<Guest> reached);
 
   asio::any_io_executor executor_;
   Config config_;

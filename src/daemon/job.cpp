@@ -8,13 +8,16 @@ namespace cl {
 
 Job::Job(const asio::any_io_executor& executor, Kind kind) : kind_(kind), changed_(executor) {}
 
-std::shared_ptr<Job> Job::run(const asio::any_io_executor& executor, Kind kind, Work work) {
+std::shared_ptr<Job> Job::run(const asio::any_io_executor& executor, Kind kind, Work work,
+                              std::shared_ptr<Job> before) {
   auto job = std::make_shared<Job>(executor, kind);
+  job->before_ = std::move(before);
   auto on_end = [job, work](std::exception_ptr failure, boost::json::object result) {
     job->failure_ = failure;
     job->result_ = std::move(result);
     if (failure && job->cancelled_) job->failure_ = std::make_exception_ptr(Error(Errc::cancelled, "interrupted"));
     job->done_ = true;
+    job->before_.reset();
     job->changed_.notify_all();
   };
   auto body = work(*job);
@@ -55,6 +58,10 @@ void Job::cancel() {
   if (done_ || cancelled_) return;
   cancelled_ = true;
   cancel_.emit(asio::cancellation_type::terminal);
+}
+
+void Job::cancel_with_those_before() {
+  for (Job* job = this; job != nullptr; job = job->before_.get()) job->cancel();
 }
 
 asio::awaitable<std::optional<rpc::Progress>> Job::next(std::size_t& position) {

@@ -21,8 +21,9 @@ class Job : public std::enable_shared_from_this<Job> {
   enum class Kind { start, attach, apply, suspend, stop, remove };
   using Work = std::function<asio::awaitable<boost::json::object>(Job&)>;
 
-  /// Starts `work` at once.
-  static std::shared_ptr<Job> run(const asio::any_io_executor& executor, Kind kind, Work work);
+  /// Starts `work` at once. It has to wait for `before`, a job that may still be under way, before it touches anything.
+  static std::shared_ptr<Job> run(const asio::any_io_executor& executor, Kind kind, Work work,
+                                  std::shared_ptr<Job> before = {});
 
   Kind kind() const noexcept { return kind_; }
   bool done() const noexcept { return done_; }
@@ -35,8 +36,13 @@ class Job : public std::enable_shared_from_this<Job> {
   /// Ends the phase, or tells the text alone when there is none; an empty text repeats the last one.
   void end(std::string text = {});
 
+  /// The job that was under way when this one began, until this one ends; may be null.
+  std::shared_ptr<Job> before() const noexcept { return before_; }
+
   /// Interrupts the work; it cleans up and ends with Error{cancelled}.
   void cancel();
+  /// Interrupts it, and those that it waits for.
+  void cancel_with_those_before();
 
   /// For watchers: the progress line at `position`, which is then advanced; nothing once the job has ended.
   asio::awaitable<std::optional<rpc::Progress>> next(std::size_t& position);
@@ -52,6 +58,7 @@ class Job : public std::enable_shared_from_this<Job> {
   void tell(bool phase_done);
 
   Kind kind_;
+  std::shared_ptr<Job> before_;
   Notifier changed_;
   asio::cancellation_signal cancel_;
   bool cancelled_ = false;

@@ -93,12 +93,23 @@ void Session::enter(VmEvent event, std::string reason) {
   state_.since = std::time(nullptr);
   state_.reason = std::move(reason);
   if (*to != VmState::suspended) state_.asleep = false;
-  save_state(lock_, paths_, state_);
   idle_timer_.cancel();
+  save_state(lock_, paths_, state_);
 }
 
+/// For news that come by themselves: whoever brings them goes on when the disk is full.
+void Session::note_state() noexcept {
+  try {
+    save_state(lock_, paths_, state_);
+  } catch (const std::exception& error) {
+    log::error("{}", error.what());
+  }
+}
+
+/// The one job there is: behind one that is still under way it waits for that.
 std::shared_ptr<Job> Session::run(Job::Kind kind, Job::Work work) {
-  job_ = Job::run(executor_, kind, [this, work](Job& job) { return finish(job, work); });
+  const auto before = job_ && !job_->done() ? job_ : nullptr;
+  job_ = Job::run(executor_, kind, [this, work](Job& job) { return finish(job, work); }, before);
   auto tell_when_idle = [](Session& session, std::shared_ptr<Job> job) -> asio::awaitable<void> {
     try {
       co_await job->result();
@@ -112,8 +123,9 @@ std::shared_ptr<Job> Session::run(Job::Kind kind, Job::Work work) {
 }
 
 /// The work, and then the tear-down of a machine that ended meanwhile: part of the job, so that nothing else begins
-/// before it is over.
+/// before it is over. For the same reason a job that was interrupted while it waited for another ends after that one.
 asio::awaitable<json::object> Session::finish(Job& job, Job::Work work) {
+  const auto before = job.before();
   std::exception_ptr failure;
   json::object result;
   try {
@@ -122,6 +134,7 @@ asio::awaitable<json::object> Session::finish(Job& job, Job::Work work) {
     failure = std::current_exception();
   }
   co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+  if (before) co_await before->ended();
   if (machine_ && ended_) co_await tear_down(ended_->clean ? std::string() : ended_->text);
   if (failure) std::rethrow_exception(failure);
   co_return result;
@@ -130,18 +143,16 @@ asio::awaitable<json::object> Session::finish(Job& job, Job::Work work) {
 // --- start -----------------------------------------------------------------------------------------------------
 
 std::shared_ptr<Job> Session::start(StartOrder order) {
-  std::shared_ptr<Job> before;
   if (job_ && !job_->done()) {
     if (job_->kind() == Job::Kind::start) return job_;
     if (job_->kind() == Job::Kind::remove)
       throw Error(Errc::busy, "profile '" + paths_.name + "' is being deleted", "wait for that to end and start again");
-    before = job_;
   }
-  return run(Job::Kind::start, [this, order, before](Job& job) { return do_start(job, order, before); });
+  return run(Job::Kind::start, [this, order](Job& job) { return do_start(job, order); });
 }
 
-asio::awaitable<json::object> Session::do_start(Job& job, StartOrder order, std::shared_ptr<Job> before) {
-  if (before) {
+asio::awaitable<json::object> Session::do_start(Job& job, StartOrder order) {
+  if (const auto before = job.before()) {
     const bool attach = before->kind() == Job::Kind::attach;
     const bool suspends = before->kind() == Job::Kind::suspend;
     job.begin("wait", attach     ? "taking over the running machine"
@@ -183,11 +194,9 @@ asio::awaitable<json::object> Session::do_start(Job& job, StartOrder order, std:
   std::exception_ptr failure;
   bool resumed = false;
   try {
+    if (repair) co_await reconnect();
     if (suspended) resumed = co_await resume(job);
-    if (!repair && !resumed) {
-      state_.profile = wanted;
-      co_await boot(job);
-    }
+    if (!repair && !resumed) co_await boot(job, wanted);
     const bool anew = resumed && !order.wake && apply_live(wanted);
     if (anew) co_await choose_shares_again();
     if (!resumed || anew) co_await make_ready(job);
@@ -274,12 +283,11 @@ asio::awaitable<void> Session::bring_in(Job& job, Profile wanted) {
 }
 
 std::shared_ptr<Job> Session::apply(Settings settings) {
-  std::shared_ptr<Job> before = job_ && !job_->done() ? job_ : nullptr;
-  return run(Job::Kind::apply, [this, settings, before](Job& job) { return do_apply(job, settings, before); });
+  return run(Job::Kind::apply, [this, settings](Job& job) { return do_apply(job, settings); });
 }
 
-asio::awaitable<json::object> Session::do_apply(Job& job, Settings settings, std::shared_ptr<Job> before) {
-  if (before) {
+asio::awaitable<json::object> Session::do_apply(Job& job, Settings settings) {
+  if (const auto before = job.before()) {
     job.begin("wait", "waiting for what is under way");
     co_await before->ended();
     job.end();
@@ -296,11 +304,12 @@ asio::awaitable<json::object> Session::do_apply(Job& job, Settings settings, std
   co_return started("has its live settings applied");
 }
 
-asio::awaitable<void> Session::boot(Job& job) {
+asio::awaitable<void> Session::boot(Job& job, Profile wanted) {
   auto machine_lock = FileLock::try_acquire(paths_.machine_lock);
   if (!machine_lock)
     throw Error(Errc::busy, "a machine of profile '" + paths_.name + "' runs but does not answer",
                 "'colima-like stop --force' ends it, with its containers");
+  state_.profile = std::move(wanted);
   saved_.discard();
   co_await close_shares();
   state_.platforms.clear();
@@ -431,8 +440,12 @@ asio::awaitable<void> Session::connect_guest(SshLogin login) {
   if (link_) co_await link_->stop();  // whoever waits in it goes on
   login_ = std::move(login);
   auto on_change = [this](bool reached) {
-    if (!reached && vm_state_ == VmState::running) enter(VmEvent::health_lost, "the guest does not answer");
-    if (reached && vm_state_ == VmState::degraded) enter(VmEvent::health_back);
+    try {
+      if (!reached && vm_state_ == VmState::running) enter(VmEvent::health_lost, "the guest does not answer");
+      if (reached && vm_state_ == VmState::degraded) enter(VmEvent::health_back);
+    } catch (const Error& error) {  // a full disk: the link goes on all the same
+      log::error("{}", one_line(error));
+    }
   };
   link_ = link_to(machine_->ssh_ports().front(), on_change);
 }
@@ -457,6 +470,7 @@ void Session::take_over() {
       });
     const bool suspended = saved_.exists();
     if (suspended) vm_state_ = VmState::suspended;
+    if (suspended) keep_socket();
     if (state_.phase == to_string(vm_state_)) return;
     // The last daemon did not live to see its machine end.
     const Observed seen = observe(paths_);
@@ -468,6 +482,18 @@ void Session::take_over() {
   run(Job::Kind::attach, [this](Job& job) { return do_take_over(job); });
 }
 
+/// To a machine that runs: as much of it as there is not yet. Of a guest that its hypervisor has paused (the host's disk
+/// was full), the CPUs go on.
+asio::awaitable<void> Session::reconnect() {
+  co_await machine_->resume();
+  if (!link_) {
+    SshLogin login = co_await prepare_login(paths_);
+    co_await connect_guest(std::move(login));
+  }
+  open_forward();
+  open_ports();
+}
+
 asio::awaitable<json::object> Session::do_take_over(Job& job) {
   enter(VmEvent::start);
   job.begin("attach", "taking over the running machine");
@@ -475,11 +501,14 @@ asio::awaitable<json::object> Session::do_take_over(Job& job) {
   try {
     // A hypervisor whose daemon was killed right after it had started it has no control socket yet.
     const auto until = Clock::now() + std::chrono::seconds(5);
-    machine_ = co_await driver_->attach(paths_.run_directory);
+    // Not interrupted half-way: a stop needs the machine.
+    co_await asio::this_coro::throw_if_cancelled(false);
+    machine_ = co_await uninterrupted(driver_->attach(paths_.run_directory));
     while (!machine_ && FileLock::is_held(paths_.machine_lock) && Clock::now() < until) {
-      co_await sleep_for(std::chrono::milliseconds(20));
-      machine_ = co_await driver_->attach(paths_.run_directory);
+      co_await uninterrupted(sleep_for(std::chrono::milliseconds(20)));
+      machine_ = co_await uninterrupted(driver_->attach(paths_.run_directory));
     }
+    co_await asio::this_coro::throw_if_cancelled(true);
     if (!machine_ && !FileLock::is_held(paths_.machine_lock))
       throw Error(Errc::not_running, "the machine could not go on and was ended", "colima-like start");
     if (!machine_)
@@ -490,11 +519,7 @@ asio::awaitable<json::object> Session::do_take_over(Job& job) {
     tasks_.spawn("share servers", watch_shares());
     // A daemon may have been killed while it suspended or resumed the machine: whatever it saved is void now.
     saved_.discard();
-    co_await machine_->resume();
-    SshLogin login = co_await prepare_login(paths_);
-    co_await connect_guest(std::move(login));
-    open_forward();
-    open_ports();
+    co_await reconnect();
     job.end("took over the running machine");
     try {
       co_await choose_shares_again();
@@ -526,7 +551,10 @@ asio::awaitable<std::shared_ptr<Guest>> Session::guest() {
 }
 
 asio::awaitable<void> Session::detach() {
-  if (job_ && !job_->done()) job_->cancel();
+  if (const auto job = job_) {
+    job->cancel_with_those_before();
+    co_await job->ended();  // what cannot be interrupted needs this object to its end
+  }
   co_await close_forwards();
   co_await close_shares();
   if (link_) co_await link_->stop();

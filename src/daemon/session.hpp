@@ -98,23 +98,24 @@ class Session {
 
   std::shared_ptr<Job> run(Job::Kind kind, Job::Work work);
   asio::awaitable<json_object> finish(Job& job, Job::Work work);
-  asio::awaitable<json_object> do_start(Job& job, StartOrder order, std::shared_ptr<Job> before);
+  asio::awaitable<json_object> do_start(Job& job, StartOrder order);
   asio::awaitable<json_object> do_take_over(Job& job);
-  asio::awaitable<json_object> do_apply(Job& job, Settings settings, std::shared_ptr<Job> before);
+  asio::awaitable<json_object> do_apply(Job& job, Settings settings);
   bool apply_live(const Profile& wanted);
   asio::awaitable<void> bring_in(Job& job, Profile wanted);
   ProvisionPlan provision_plan() const;
-  asio::awaitable<json_object> do_stop(Job& job, bool force, std::shared_ptr<Job> before);
-  asio::awaitable<json_object> do_remove(Job& job, bool data, std::shared_ptr<Job> before);
+  asio::awaitable<json_object> do_stop(Job& job, bool force);
+  asio::awaitable<json_object> do_remove(Job& job, bool data);
   std::shared_ptr<Job> suspend(bool by_itself);
-  asio::awaitable<json_object> do_suspend(Job& job, std::shared_ptr<Job> before, bool by_itself);
+  asio::awaitable<json_object> do_suspend(Job& job, bool by_itself);
   asio::awaitable<void> notice_death();
   asio::awaitable<void> sleep_when_idle();
   asio::awaitable<void> follow_clock();
   asio::awaitable<void> wait_idle(Clock::time_point until);
   asio::awaitable<bool> containers_run();
   Clock::time_point last_use() const;
-  asio::awaitable<void> boot(Job& job);
+  asio::awaitable<void> boot(Job& job, Profile wanted);
+  asio::awaitable<void> reconnect();
   asio::awaitable<bool> resume(Job& job);
   asio::awaitable<void> load_saved(Job& job);
   asio::awaitable<void> unpause(Job& job);
@@ -137,6 +138,7 @@ class Session {
   void settle_rosetta();
   asio::awaitable<void> find_host_address(Guest& guest);
   asio::awaitable<void> ask_guest_to_power_off();
+  asio::awaitable<void> resume_to_power_off();
   asio::awaitable<void> power_off(Job& job, bool force);
   asio::awaitable<void> end_unreachable(Job& job, bool force);
   asio::awaitable<void> switch_context(Job& job, const StartOrder& order);
@@ -160,6 +162,8 @@ class Session {
   void connect_ports();
   asio::awaitable<void> close_forwards();
   void enter(VmEvent event, std::string reason = {});
+  void note_state() noexcept;
+  void keep_socket() noexcept;
   json_object started(std::string summary);
 
   asio::any_io_executor executor_;

@@ -105,7 +105,7 @@ void Session::open_ports() {
   config.rules = port_rules(state_.profile);
   config.on_change = [this] {
     state_.port_problems = ports_->problems();
-    save_state(lock_, paths_, state_);
+    note_state();
   };
   config.on_containers = [this](const boost::json::array& containers) {
     if (events_) events_->set_containers(containers);
@@ -124,7 +124,7 @@ void Session::open_events() {
     state_.event_folders = static_cast<int>(now.folders);
     state_.event_precision = now.precision;
     state_.event_problem = now.remedy.empty() ? now.problem : now.problem + "; " + now.remedy;
-    save_state(lock_, paths_, state_);
+    note_state();
   };
   events_ = std::make_unique<ShareEvents>(executor_, std::move(config));
   update_events();

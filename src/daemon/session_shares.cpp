@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdlib>
 
 #include "profiles/runtime.hpp"
@@ -80,6 +81,12 @@ asio::awaitable<void> Session::choose_shares_again() {
 
 asio::awaitable<void> Session::settle_shares() {
   if (!shares_ && state_.shares.empty()) co_return;
+  // A server may have ended before anybody was there to be told.
+  if (std::any_of(state_.shares.begin(), state_.shares.end(), [this](const ShareState& share) {
+        return !share.tag.empty() && std::none_of(state_.share_devices.begin(), state_.share_devices.end(),
+                                                  [&share](const ShareState& device) { return device.tag == share.tag; });
+      }))
+    co_await choose_shares_again();
   if (!shares_) {
     GuestShares::Config config;
     config.guest = [this]() -> asio::awaitable<std::shared_ptr<Guest>> {
@@ -88,7 +95,7 @@ asio::awaitable<void> Session::settle_shares() {
     };
     config.on_change = [this] {
       state_.shares = shares_->states();
-      save_state(lock_, paths_, state_);
+      note_state();
     };
     config.sftp_server = share_host_.sftp_server;
     config.bwrap = share_host_.bwrap;
@@ -129,7 +136,7 @@ asio::awaitable<void> Session::watch_shares() {
     state_.not_saved = "the server of one of its shares has ended; from the next start on it can be saved again";
     // A daemon that takes the machine over must not wait in that device.
     std::erase_if(state_.share_devices, [&tag](const ShareState& device) { return device.tag == tag; });
-    save_state(lock_, paths_, state_);
+    note_state();
     if (shares_) shares_->server_lost(tag);
   }
 }

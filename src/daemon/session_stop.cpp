@@ -15,6 +15,11 @@ namespace {
 constexpr auto power_off_grace = std::chrono::seconds(60);  // dockerd gives containers 10 s, under TCG more
 constexpr auto guest_power_off_patience = std::chrono::seconds(5);  // until its system has taken the order
 
+/// A process that has ended may have threads that still give its memory back; they hold its files open. No event tells.
+asio::awaitable<void> until_unlocked(fs::path lock) {
+  while (FileLock::is_held(lock)) co_await sleep_for(std::chrono::milliseconds(10));
+}
+
 }  // namespace
 
 asio::awaitable<void> Session::watch_machine() {
@@ -31,6 +36,7 @@ asio::awaitable<void> Session::watch_machine() {
 }
 
 asio::awaitable<void> Session::tear_down(std::string reason) {
+  const bool unreached = !machine_ && FileLock::is_held(paths_.machine_lock);
   co_await close_forwards();
   co_await close_shares();
   if (link_) co_await link_->stop();
@@ -39,6 +45,11 @@ asio::awaitable<void> Session::tear_down(std::string reason) {
   ports_link_.reset();
   machine_.reset();
   ended_.reset();
+  // A machine that lives and could not be reached keeps what whoever tries next needs.
+  if (unreached) {
+    if (vm_state_ == VmState::starting) enter(VmEvent::exited, std::move(reason));
+    co_return;
+  }
   if (driver_->has_remains(paths_.run_directory)) co_await driver_->clean_up(paths_.run_directory);
   // A hypervisor that was killed leaves its sockets; ours is still in use.
   for (const auto& entry : fs::directory_iterator(paths_.run_directory))
@@ -54,24 +65,32 @@ asio::awaitable<void> Session::tear_down(std::string reason) {
   if (vm_state_ == VmState::suspended) co_return enter(VmEvent::discarded);
   // Interrupted while it resumed: what is saved was not used and still stands.
   enter(saved_.exists() ? VmEvent::saved : VmEvent::exited, std::move(reason));
+  if (vm_state_ == VmState::suspended) keep_socket();
+}
+
+/// Of a suspended machine, whose clients wake it.
+void Session::keep_socket() noexcept {
+  try {
+    open_forward();
+  } catch (const std::exception& error) {
+    log::warn("nobody can wake the suspended machine by its socket: {}", error.what());
+  }
 }
 
 std::shared_ptr<Job> Session::stop(bool force) {
-  std::shared_ptr<Job> before;
   if (job_ && !job_->done()) {
     if (job_->kind() == Job::Kind::stop) return job_;
     if (job_->kind() == Job::Kind::remove)
       throw Error(Errc::busy, "profile '" + paths_.name + "' is being deleted", "wait for that to end");
-    before = job_;
   }
-  return run(Job::Kind::stop, [this, force, before](Job& job) { return do_stop(job, force, before); });
+  return run(Job::Kind::stop, [this, force](Job& job) { return do_stop(job, force); });
 }
 
-asio::awaitable<json::object> Session::do_stop(Job& job, bool force, std::shared_ptr<Job> before) {
-  if (before) {
+asio::awaitable<json::object> Session::do_stop(Job& job, bool force) {
+  if (const auto before = job.before()) {
     job.begin("interrupt", before->kind() == Job::Kind::suspend ? "waiting for the suspend that is under way"
                                                                 : "interrupting the start");
-    before->cancel();
+    before->cancel_with_those_before();
     co_await before->ended();
     job.end();
   }
@@ -101,13 +120,22 @@ asio::awaitable<void> Session::ask_guest_to_power_off() {
   }
 }
 
+/// Only a guest that runs hears its power button.
+asio::awaitable<void> Session::resume_to_power_off() {
+  try {
+    co_await machine_->resume();
+  } catch (const Error& error) {
+    log::warn("{}", one_line(error));  // then it is ended
+  }
+}
+
 asio::awaitable<void> Session::power_off(Job& job, bool force) {
   // A stop that was begun is finished: half a stop helps nobody.
   co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
   const bool paused = vm_state_ == VmState::suspended;
   if (vm_state_ != VmState::stopping) enter(VmEvent::stop);
   co_await close_forwards();
-  if (paused && !force) co_await machine_->resume();  // to hear the power button
+  if (paused && !force) co_await resume_to_power_off();
   job.begin("stop",
             force ? "ending the machine" : fmt::format("powering off (ended after {} s)", power_off_grace.count()));
   if (!force && driver_->traits().weak_button) co_await ask_guest_to_power_off();
@@ -131,18 +159,18 @@ asio::awaitable<void> Session::end_unreachable(Job& job, bool force) {
   job.begin("stop", "ending the machine, which does not answer");
   ::kill(pid, SIGKILL);
   co_await with_timeout(patience, "the end of process " + std::to_string(pid), platform::wait_until_gone(pid));
+  co_await with_timeout(patience, "the end of its memory", until_unlocked(paths_.machine_lock));
   co_await tear_down({});
   job.end("the machine is ended");
 }
 
 std::shared_ptr<Job> Session::remove(bool data) {
-  std::shared_ptr<Job> before = job_ && !job_->done() ? job_ : nullptr;
-  if (before && before->kind() == Job::Kind::remove) return before;
-  return run(Job::Kind::remove, [this, data, before](Job& job) { return do_remove(job, data, before); });
+  if (job_ && !job_->done() && job_->kind() == Job::Kind::remove) return job_;
+  return run(Job::Kind::remove, [this, data](Job& job) { return do_remove(job, data); });
 }
 
-asio::awaitable<json::object> Session::do_remove(Job& job, bool data, std::shared_ptr<Job> before) {
-  co_await do_stop(job, false, before);
+asio::awaitable<json::object> Session::do_remove(Job& job, bool data) {
+  co_await do_stop(job, false);
   co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
   job.begin("delete", "removing files");
   co_await remove_context();

@@ -40,18 +40,16 @@ SavedFacts Session::saved_facts() const {
 }
 
 std::shared_ptr<Job> Session::suspend(bool by_itself) {
-  std::shared_ptr<Job> before;
   if (job_ && !job_->done()) {
     if (job_->kind() == Job::Kind::suspend) return job_;
     if (job_->kind() == Job::Kind::stop || job_->kind() == Job::Kind::remove)
       throw Error(Errc::busy, "profile '" + paths_.name + "' is being stopped");
-    before = job_;
   }
-  return run(Job::Kind::suspend, [this, before, by_itself](Job& job) { return do_suspend(job, before, by_itself); });
+  return run(Job::Kind::suspend, [this, by_itself](Job& job) { return do_suspend(job, by_itself); });
 }
 
-asio::awaitable<json::object> Session::do_suspend(Job& job, std::shared_ptr<Job> before, bool by_itself) {
-  if (before) {
+asio::awaitable<json::object> Session::do_suspend(Job& job, bool by_itself) {
+  if (const auto before = job.before()) {
     job.begin("wait", "waiting for the start that is under way");
     co_await before->ended();
     job.end();
@@ -226,9 +224,10 @@ asio::awaitable<void> Session::sleep_when_idle() {
 asio::awaitable<void> Session::follow_clock() {
   for (;;) {
     co_await platform::wall_clock_set();
-    if (vm_state_ != VmState::running && vm_state_ != VmState::degraded) continue;
+    const auto link = link_;
+    if (!link || (vm_state_ != VmState::running && vm_state_ != VmState::degraded)) continue;
     try {
-      co_await link_->set_clock(wake_patience);
+      co_await link->set_clock(wake_patience);
       log::info("the host's clock has jumped, and the guest's after it");
     } catch (const Error& error) {
       log::warn("{}", one_line(error));

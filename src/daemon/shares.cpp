@@ -93,6 +93,15 @@ asio::awaitable<void> GuestShares::unmount(std::string mount_point) {
   }
 }
 
+asio::awaitable<void> GuestShares::end(std::vector<std::shared_ptr<Entry>> old) {
+  for (const auto& entry : old)
+    if (entry) co_await entry->tasks.stop();
+  // The innermost first: nothing else can be unmounted.
+  std::reverse(old.begin(), old.end());
+  for (const auto& entry : old)
+    if (entry && entry->wanted.problem.empty()) co_await unmount(entry->wanted.mount_point);
+}
+
 asio::awaitable<void> GuestShares::settle(std::vector<ShareState> wanted) {
   std::vector<std::shared_ptr<Entry>> next, old = std::move(entries_);
   entries_.clear();
@@ -110,13 +119,10 @@ asio::awaitable<void> GuestShares::settle(std::vector<ShareState> wanted) {
     }
   }
   entries_ = next;
-  // The innermost first: nothing else can be unmounted.
-  std::reverse(old.begin(), old.end());
-  for (const auto& entry : old) {
-    if (!entry) continue;
-    co_await entry->tasks.stop();
-    if (entry->wanted.problem.empty()) co_await unmount(entry->wanted.mount_point);
-  }
+  // Nobody else knows the old ones any more: half of that would leave a folder shared for good.
+  co_await asio::this_coro::throw_if_cancelled(false);
+  co_await uninterrupted(end(std::move(old)));
+  co_await asio::this_coro::throw_if_cancelled(true);
   for (const auto& entry : next) {
     if (entry->tasks.size() > 0) continue;
     if (!entry->wanted.problem.empty()) {

@@ -60,6 +60,7 @@ class GuestShares {
   asio::awaitable<void> keep(std::shared_ptr<Entry> entry);
   asio::awaitable<void> mount_once(std::shared_ptr<Entry> entry);
   asio::awaitable<void> unmount(std::string mount_point);
+  asio::awaitable<void> end(std::vector<std::shared_ptr<Entry>> old);
   std::unique_ptr<ShareTransport> transport_of(const Entry& entry) const;
   void tell(Entry& entry, std::string problem);
   void fall_back(Entry& entry) const;

@@ -20,7 +20,7 @@
 namespace cl::e2e {
 namespace {
 
-constexpr int default_points = 60;  // each takes about a second; $COLIMA_LIKE_KILL_POINTS asks for more
+constexpr int default_points = 40;  // each takes about a second; $COLIMA_LIKE_KILL_POINTS asks for more
 
 int points() {
   const char* wanted = std::getenv("COLIMA_LIKE_KILL_POINTS");
@@ -164,6 +164,78 @@ TEST_F(StandIn, WhoseControlSocketIsLostIsEndedByForceAlone) {
   EXPECT_TRUE(box.hypervisors().empty()) << box.process_list();
   ASSERT_NO_FATAL_FAILURE(start());
   expect_running();
+}
+
+TEST_F(StandIn, IsStoppedAsAlwaysAfterItsDaemonWasKilled) {
+  ASSERT_NO_FATAL_FAILURE(start());
+  // The stop finds a daemon that has just begun to take the machine over.
+  for (const pid_t daemon : box.daemons()) ::kill(daemon, SIGKILL);
+  const Result stopped = box.cl({"stop"});
+  ASSERT_OK(stopped);
+  EXPECT_NE(stopped.err.find("the machine is powered off"), std::string::npos) << stopped;
+  EXPECT_EQ(box.state(), "stopped");
+  EXPECT_TRUE(box.hypervisors().empty()) << box.process_list();
+}
+
+TEST_F(StandIn, ThatHangsIsTakenOverLaterAndEndedByForce) {
+  ASSERT_NO_FATAL_FAILURE(start());
+  const auto machines = box.hypervisors();
+  ASSERT_EQ(machines.size(), 1u);
+  for (const pid_t daemon : box.daemons()) ::kill(daemon, SIGKILL);
+  ::kill(machines[0], SIGSTOP);
+  expect_error(box.cl({"start"}), 6, {"does not answer", "stop --force"});
+  ::kill(machines[0], SIGCONT);
+  ASSERT_OK(box.cl({"start"}));  // nothing that it needs was taken away
+  EXPECT_EQ(box.hypervisors(), machines);
+  expect_running();
+
+  ::kill(machines[0], SIGSTOP);
+  const Result ended = box.cl({"stop", "--force"}, {}, 20s);
+  ASSERT_OK(ended);
+  EXPECT_TRUE(box.hypervisors().empty()) << box.process_list();
+  ASSERT_NO_FATAL_FAILURE(start());
+}
+
+TEST_F(StandIn, IsOneMachineWhoeverWaitsForWhomAndGivesUp) {
+  ASSERT_NO_FATAL_FAILURE(start());
+  for (int round = 0; round < 3; ++round) {
+    auto stop = box.start_cl({"stop"});
+    auto interrupted = box.start_cl({"start"});
+    std::this_thread::sleep_for(20ms * (1 + 4 * round));  // somewhere in its waiting
+    ::kill(interrupted->pid(), SIGINT);
+    auto again = box.start_cl({"start"});
+    auto apply = box.start_cl({"apply"});
+    for (auto* one : {stop.get(), interrupted.get(), again.get(), apply.get()}) {
+      const Result result = one->wait(60s);
+      EXPECT_NE(result.code, -1) << "it hangs: " << result;
+      EXPECT_EQ(result.err.find("is not possible while"), std::string::npos) << result;
+    }
+    ASSERT_NO_FATAL_FAILURE(start());
+    expect_running();
+  }
+}
+
+TEST_F(StandIn, WhoseResumeIsInterruptedIsStillWokenByItsUsers) {
+  ASSERT_NO_FATAL_FAILURE(start());
+  ASSERT_OK(box.cl({"suspend"}));
+  auto interrupted = box.start_cl({"start"});
+  std::this_thread::sleep_for(30ms);  // in most cases before what is saved is used up
+  ::kill(interrupted->pid(), SIGINT);
+  interrupted->wait(60s);
+  EXPECT_OK(box.cl({"ssh", "--", "true"}));
+  expect_running();
+  ASSERT_OK(box.cl({"suspend"}));
+  for (const pid_t daemon : box.daemons()) ::kill(daemon, SIGTERM);  // as at a logout
+  EXPECT_TRUE(eventually(10s, [this] { return box.daemons().empty(); })) << box.process_list();
+  EXPECT_EQ(box.state(), "suspended");
+  EXPECT_OK(box.cl({"ssh", "--", "true"}));
+  expect_running();
+}
+
+TEST_F(StandIn, OutputThatNobodyReadsAnyMoreEndsItsProgram) {
+  ASSERT_NO_FATAL_FAILURE(start());
+  const Result cut = box.run({"timeout", "20", "bash", "-c", "\"$0\" ssh -- yes | head -n 1; echo ${PIPESTATUS[0]}", program()});
+  EXPECT_EQ(cut.out.substr(cut.out.find('\n') + 1), "141\n") << cut;
 }
 
 class KillPoints : public StandIn {
