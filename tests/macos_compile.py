@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Compiles every product source for macOS on Apple silicon, on any host, without warnings.
 
-    macos_compile.py ROOT CACHE     prints what the compiler says; exit code 1 when it says anything, 77 without compiler
+    macos_compile.py ROOT WORK     prints what the compiler says; exit code 1 when it says anything, 77 without compiler
 
 The compiler is the clang in zig, whose package brings macOS's headers (PyPI: ziglang; $COLIMA_LIKE_ZIG or a zig in PATH will do). The headers of
 libraries are those of this host, and only those: its C library's would get in the way. Nothing is linked or run. A source is compiled
-again only when it, a header of ours or the options have changed: CACHE holds a stamp for each.
+again only when it, a header of ours or the options have changed, in whatever checkout: PASSED has an empty file for each that
+has passed, whose name is the digest of all that.
 """
 import concurrent.futures
 import hashlib
@@ -16,6 +17,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 
 PARTS = ["src", "profiles", "vm", "provision", "docker"]
 NOT_THERE = {"src/base/file_watch_linux.cpp", "src/base/platform_linux.cpp"}
@@ -25,6 +27,8 @@ OPTIONS = ["-target", "arm64-apple-macosx13.0", "-std=c++20", "-fsyntax-only", "
            "-Wnon-virtual-dtor", "-Woverloaded-virtual", "-Werror", "-DBOOST_ASIO_NO_DEPRECATED",
            "-DBOOST_PROCESS_USE_STD_FS", "-DBOOST_ASIO_DISABLE_BOOST_ARRAY", "-DBOOST_ASIO_DISABLE_BOOST_BIND",
            '-DCOLIMA_LIKE_VERSION="0"']
+PASSED = pathlib.Path(os.path.expanduser("~/.cache/colima-like-zig/passed"))
+KEPT_DAYS = 60  # for which one that was not asked for any more is kept
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)
 
 
@@ -106,7 +110,8 @@ def main():
     if zig is None:
         print("skipped: no zig here; scripts/setup --tests installs the Python package ziglang")
         sys.exit(77)
-    (cache / "stamps").mkdir(parents=True, exist_ok=True)
+    for place in (PASSED, cache):
+        place.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": str(cache / "zig"), "ZIG_LOCAL_CACHE_DIR": str(cache / "zig")}
     command = [*zig, "clang", *system_options(zig, cache, environment), *OPTIONS, "-isystem", str(gather_headers(cache)),
                "-isystem", str(root / "tests/macos_headers"), f"-I{root}"]
@@ -114,24 +119,30 @@ def main():
     sources = [path for path in sources if path not in NOT_THERE]
     if len(sources) < 50 or "src/base/platform_darwin.cpp" not in sources:
         sys.exit(f"only {len(sources)} sources were found in {root}")
+    # Neither this checkout nor its build folder matters.
+    anywhere = [word.replace(str(cache), "WORK").replace(str(root), "ROOT") for word in command]
     known, work = {}, []
     for path in sources:
-        stamp = stamp_of(root, path, known, command)
-        file = cache / "stamps" / path.replace("/", "_")
-        if not file.exists() or file.read_text() != stamp:
-            work.append((path, file, stamp))
+        stamp = PASSED / stamp_of(root, path, known, anywhere)
+        if stamp.exists():
+            os.utime(stamp)
+        else:
+            work.append((path, stamp))
 
     def compile_one(item):
-        path, file, stamp = item
+        path, stamp = item
         done = subprocess.run([*command, str(root / path)], capture_output=True, text=True, env=environment, cwd=cache)
         said = (done.stdout + done.stderr).strip()
         if done.returncode == 0 and not said:
-            file.write_text(stamp)
+            stamp.touch()
             return None
         return f"--- {path}\n{said or f'exit code {done.returncode}'}"
 
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         complaints = list(filter(None, pool.map(compile_one, work)))
+    for stamp in PASSED.iterdir():
+        if stamp.stat().st_mtime < time.time() - KEPT_DAYS * 86400:
+            stamp.unlink(missing_ok=True)
     print("\n".join(complaints))
     print(f"{len(sources)} sources, {len(work)} compiled for macOS, {len(complaints)} with complaints")
     sys.exit(1 if complaints else 0)

@@ -171,7 +171,7 @@ TYPED_TEST(Shares, AVirtiofsdThatServesNothingLeavesTheMachineAlone) {
 TYPED_TEST(Shares, WhatPosixPromisesHoldsAsDocumented) {
   const char* files = std::getenv("COLIMA_LIKE_SHARE_FILES");  // 100000 takes minutes under emulation
   const Result checked = TestFixture::docker(
-      {"run", "--rm", "-v", TestFixture::home_at("/h"), "box", "share_check", "/h", "--files", files != nullptr ? files : "1000"}, 1800s);
+      {"run", "--rm", "-v", TestFixture::home_at("/h"), "box", "share_check", "/h", "--files", files != nullptr ? files : "300"}, 1800s);
   std::set<std::string> failed;
   std::istringstream lines(checked.out);
   for (std::string line; std::getline(lines, line);)

@@ -169,7 +169,7 @@ TEST_F(Suspend, NothingIsLostWhoeverIsKilledMeanwhile) {
   int daemons_alone = 0, went_on = 0;
   // Each costs seconds, or a cold boot: $COLIMA_LIKE_KILL_POINTS asks for more.
   const char* wanted = std::getenv("COLIMA_LIKE_KILL_POINTS");
-  const int points = wanted != nullptr ? std::atoi(wanted) : 6;
+  const int points = wanted != nullptr ? std::atoi(wanted) : 4;
   for (int point = 0; point < points; ++point) {
     const bool daemon = point % 3 != 2, hypervisor = point % 3 == 2 || point % 6 == 0;
     const bool of_suspend = random() % 2 == 0;
@@ -247,13 +247,13 @@ TEST_F(Suspend, AColdStartGivesItUp) {
 }
 
 TEST_F(Suspend, AMachineThatNobodyUsesFallsAsleep) {
-  ASSERT_OK(cl({"config", "set", "idle", "10s"}));
+  ASSERT_OK(cl({"config", "set", "idle", "4s"}));
   ASSERT_OK(cl({"apply"}));
-  std::this_thread::sleep_for(15s);  // longer than `idle`: that nothing happens cannot be waited for
+  std::this_thread::sleep_for(6s);  // longer than `idle`: that nothing happens cannot be waited for
   EXPECT_EQ(box->state(), "running") << "a container runs";
   ASSERT_OK(docker({"stop", "-t", "0", "counter"}));
-  auto busy = box->start_cl({"ssh", "--", "sleep 20; echo done"});
-  std::this_thread::sleep_for(16s);  // likewise
+  auto busy = box->start_cl({"ssh", "--", "sleep 10; echo done"});
+  std::this_thread::sleep_for(8s);  // likewise
   EXPECT_EQ(box->state(), "running") << "somebody works in it";
   EXPECT_OK(busy->wait(60s));
   for (int i = 0; i < 60 && box->state() != "sleeping"; ++i) std::this_thread::sleep_for(1s);
