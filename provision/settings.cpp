@@ -15,6 +15,7 @@ namespace {
 constexpr std::string_view driver_option = "native.cgroupdriver=";
 constexpr std::string_view always_direct = "localhost,127.0.0.1,::1,host.docker.internal";
 constexpr std::string_view dns_of_containers = "169.254.53.53";  // vm/guest_image: dns-address and dnsmasq.conf
+constexpr std::string_view host_of_image = "10.0.2.2";           // vm/guest_image: daemon.json and /etc/hosts
 constexpr std::string_view end_mark = "COLIMA_LIKE_END_OF_FILE";
 
 /// Appends what is not in the list yet; a user's value of another kind is left for dockerd to judge.
@@ -139,8 +140,9 @@ std::string daemon_json(const Profile& profile, const HostSide& host) {
 
 std::vector<GuestFile> guest_files(const Profile& profile, const HostSide& host) {
   std::vector<GuestFile> files;
+  const HostSide of_image{std::string(host_of_image), ""};
   if (profile.runtime == "docker")
-    if (std::string text = daemon_json(profile, host); text != daemon_json(Profile{}, host))
+    if (std::string text = daemon_json(profile, host); text != daemon_json(Profile{}, of_image))
       files.push_back({"/etc/docker/daemon.json", std::move(text), "docker"});
   if (profile.runtime == "podman") {
     files.push_back({"/etc/containers/containers.conf.d/colima-like.conf", containers_conf(profile, host), "podman"});
@@ -162,7 +164,7 @@ std::vector<GuestFile> guest_files(const Profile& profile, const HostSide& host)
     for (const std::string& server : profile.dns) text += "nameserver " + server + "\n";
     files.push_back({"/etc/resolv.conf", text, "names"});
   }
-  if (!profile.hosts.empty()) {
+  if (!profile.hosts.empty() || host.address != of_image.address) {
     std::string text =
         "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n" + host.address + " host.docker.internal\n";
     for (const auto& [name, address] : profile.hosts) text += address + " " + name + "\n";

@@ -22,11 +22,11 @@ struct HostSide {
   std::string certificates;  ///< PEM of registries.certificates, all together
 };
 
-/// Nothing for a profile with the defaults: the image has them.
+/// Nothing for a profile with the defaults whose host has the address that the image knows.
 std::vector<GuestFile> guest_files(const Profile& profile, const HostSide& host);
 
 /// dockerd's daemon.json: the user's keys, and ours where they have none; lists of both. The image's own when the
-/// settings say nothing.
+/// settings say nothing and the host has the address that the image knows.
 std::string daemon_json(const Profile& profile, const HostSide& host);
 
 /// A proxy's URL as the guest must say it: a host that means "this very machine" there is the host's address.

@@ -36,7 +36,7 @@ if [ ! -e $done_once ]; then
         [ ! -e /usr/lib/systemd/system/$unit ] || systemctl mask --now $unit || :
     done
     grep -q "^127.0.1.1 $host_name" /etc/hosts || printf '127.0.1.1 %s\n' "$host_name" >> /etc/hosts
-    # Where the host is the gateway, provisioning finds it.
+    # Where the host is the gateway, provisioning finds it and writes it down.
     [ -z "$host_address" ] || grep -q ' host.docker.internal' /etc/hosts || printf '%s host.docker.internal\n' "$host_address" >> /etc/hosts
     # An engine that the image brought along may be running on the root disk. Provisioning starts it again.
     systemctl stop docker.socket docker.service containerd.service 2> /dev/null || :

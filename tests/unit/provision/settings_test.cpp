@@ -30,6 +30,24 @@ TEST(Settings, TheImageHasTheDaemonJsonOfTheDefaults) {
 
 TEST(Settings, TheDefaultsNeedNoFile) { EXPECT_TRUE(guest_files({}, host).empty()); }
 
+// Which of QEMU's network it is in is written in the images; of other networks the guest alone knows.
+TEST(Settings, AHostElsewhereThanTheImageSaysIsPutWithTheDefaultsToo) {
+  const HostSide elsewhere{"192.168.64.1", ""};
+  const json::object merged = json::parse(content({}, "/etc/docker/daemon.json", elsewhere)).as_object();
+  EXPECT_EQ(merged.at("host-gateway-ip"), "192.168.64.1");
+  EXPECT_EQ(content({}, "/etc/hosts", elsewhere),
+            "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n192.168.64.1 host.docker.internal\n");
+  Profile podman;
+  podman.runtime = "podman";
+  EXPECT_EQ(content(podman, "/etc/docker/daemon.json", elsewhere), "none");
+  EXPECT_NE(content(podman, "/etc/hosts", elsewhere), "none") << "what runs in the machine itself asks for it too";
+}
+
+TEST(Settings, TheImageHasTheHostsOfTheDefaults) {
+  const std::string made = read_file(fs::path(COLIMA_LIKE_SOURCE) / "vm/guest_image/customize.sh");
+  EXPECT_NE(made.find("\\n10.0.2.2 host.docker.internal\\n' > \"$root/etc/hosts\""), std::string::npos);
+}
+
 // Colima deletes the user's host-gateway-ip before it reads it, and user exec-opts take the cgroup driver away.
 TEST(Settings, ColimaDefectR15_TheUsersKeysOfDaemonJsonCountAndOursAreNotLost) {
   Profile profile;
