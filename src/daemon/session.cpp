@@ -455,6 +455,7 @@ std::shared_ptr<GuestLink> Session::link_to(const SshPort& port, std::function<v
   config.to_guest = port.to_guest;
   config.from_guest = port.from_guest;
   config.login = login_;
+  config.patience = guest_patience;
   config.on_change = std::move(on_change);
   return GuestLink::start(executor_, std::move(config));
 }
