@@ -35,6 +35,8 @@ if [ ! -e $done_once ]; then
     for unit in ssh.socket sshd.socket ssh.service sshd.service; do
         [ ! -e /usr/lib/systemd/system/$unit ] || systemctl mask --now $unit || :
     done
+    # A generator of systemd's own makes it in machines with vsock, on the port of our colima-like-vsock.socket.
+    systemctl mask --now sshd-vsock.socket 2> /dev/null || :
     grep -q "^127.0.1.1 $host_name" /etc/hosts || printf '127.0.1.1 %s\n' "$host_name" >> /etc/hosts
     # Where the host is the gateway, provisioning finds it and writes it down.
     [ -z "$host_address" ] || grep -q ' host.docker.internal' /etc/hosts || printf '%s host.docker.internal\n' "$host_address" >> /etc/hosts

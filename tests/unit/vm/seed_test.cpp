@@ -52,7 +52,7 @@ TEST(Seed, TheSetUpIsAScriptWithEveryFileThatAForeignGuestNeeds) {
         "/usr/lib/systemd/system/colima-like-ssh@.service", "/etc/systemd/system/docker.service.d/colima-like.conf",
         "put 600 /etc/colima-like/credentials/colima-like.hostkey", "AAAAprivate",
         "put_missing /etc/docker/daemon.json", "ports='40000 41000'",
-        "HostKey /etc/colima-like/credentials/colima-like.hostkey"})
+        "HostKey /etc/colima-like/credentials/colima-like.hostkey", "systemctl mask --now sshd-vsock.socket"})
     EXPECT_NE(setup.find(part), std::string::npos) << part;
   EXPECT_EQ(setup.find("/run/credentials/"), std::string::npos) << "nobody passes systemd credentials there";
   test::TempDir directory;
