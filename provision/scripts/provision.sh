@@ -141,17 +141,30 @@ else
   done_ runtime changed
 fi
 
-# install NAME PROGRAM PACKAGES: no recommended packages, they bring a second init script system, apparmor and git. One
-# with a question mark may be unknown: Ubuntu 24.04 has no docker-cli, its docker.io holds the program. A distribution's
-# own upgrades may be at work in its first boot, and what we configured before the package came stays.
+# What a distribution's own image lacks of ours: sshfs for shares, and qemu-user for other platforms, of which one stands
+# for all. Static, because it runs in containers: Debian 13 has no other, and its qemu-user-static is a name for that.
+foreign=/etc/colima-like/set-up # vm/cloud_guest: setup.sh
+tools= new_tools=
+if [ -e $foreign ]; then
+  command -v sshfs > /dev/null || tools=sshfs
+  command -v qemu-s390x > /dev/null || command -v qemu-s390x-static > /dev/null ||
+    tools="$tools qemu-user-static/qemu-user-binfmt"
+fi
+
+# install NAME PROGRAM PACKAGES: the tools with it, or alone when the program is there. No recommended packages, they bring
+# a second init script system, apparmor and git. One with a question mark may be unknown: Ubuntu 24.04 has no docker-cli,
+# its docker.io holds the program. Of two with a slash it is the first that is known. A distribution's own upgrades may be
+# at work in its first boot, and what we configured before the package came stays.
 installed=
+known() { apt-cache show "$1" > /dev/null 2>&1; }
 apt() { apt-get -o DPkg::Lock::Timeout=600 -o Dpkg::Options::=--force-confold "$@"; }
 install_packages() {
   apt update || return
   wanted_packages=
   for package; do
     case $package in
-      \?*) package=${package#?}; apt-cache show "$package" > /dev/null 2>&1 || continue ;;
+      \?*) package=${package#?}; known "$package" || continue ;;
+      */*) if known "${package%/*}"; then package=${package%/*}; else package=${package#*/}; fi ;;
     esac
     wanted_packages="$wanted_packages $package"
   done
@@ -161,14 +174,20 @@ install_packages() {
 install() {
   name=$1 program=$2
   shift 2
-  step "$name-install"
   if command -v "$program" > /dev/null; then
+    set --
+    [ -z "$tools" ] || name=tools
+  fi
+  step "$name-install"
+  if [ $# = 0 ] && [ -z "$tools" ]; then
     done_ "$name-install" unchanged
     return
   fi
   doing "$name-install"
-  install_packages "$@" 2>&1 || exit
-  installed=yes
+  # shellcheck disable=SC2086  # names are words
+  install_packages "$@" $tools 2>&1 || exit
+  [ $# = 0 ] || installed=yes
+  new_tools=$tools
   done_ "$name-install" changed
 }
 # start NAME UNIT: joins a start that is under way; systemd says when it is done, nothing is polled.
@@ -193,6 +212,7 @@ keep() {
 again=
 case $stale in *"$runtime"* | *trust*) again=restart ;; esac
 
+start_none() { install tools true; }
 start_podman() {
   install podman podman podman aardvark-dns nftables iptables ca-certificates catatonit
   keep containers
@@ -258,12 +278,14 @@ start_docker() {
     *) done_ docker-start changed ;;
   esac
 }
-case $runtime in
-  none) ;;
-  *) "start_$runtime" ;;
-esac
+"start_$runtime"
 
 step platforms
+# What the first look did not find was not there yet.
+if [ -n "$new_tools" ]; then
+  end_platforms > /dev/null
+  begin_platforms
+fi
 end_platforms
 done_ platforms unchanged
 

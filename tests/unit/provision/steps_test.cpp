@@ -2,7 +2,16 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <fstream>
+
+#include "src/base/file.hpp"
+#include "tests/support/temp_dir.hpp"
+
 namespace cl {
+
+extern const std::string_view provision_script;
+
 namespace {
 
 TEST(StepReader, TellsEachStepInWordsAndWhatChanged) {
@@ -44,6 +53,82 @@ TEST(StepReader, EndlessOutputIsBounded) {
   reader.line("@step docker-install");
   for (int i = 0; i < 100000; ++i) reader.line(std::string(100, 'x'));
   EXPECT_LT(reader.failure(1, "").cause().size(), 4000U);
+}
+
+/// The part of the script that installs, on a guest whose programs are files of a directory, and whose apt writes down
+/// what it is told.
+class InstallScript : public ::testing::Test {
+ protected:
+  InstallScript() {
+    fs::create_directory(bin());
+    program("apt-get", "echo \"$*\" >> \"$log\"");
+    program("apt-cache", "case $2 in docker-cli) exit 100 ;; esac");
+  }
+  fs::path bin() const { return dir_ / "bin"; }
+  void program(const std::string& name, const std::string& text = "") {
+    std::ofstream(bin() / name) << "#!/bin/sh\n" << text << "\n";
+    fs::permissions(bin() / name, fs::perms::owner_all);
+  }
+  void is_a_distributions() { std::ofstream(dir_ / "set-up") << ""; }
+
+  /// What apt installed, in one go; "nothing" when it was not run at all. `steps_` is what the script said.
+  std::string install(const std::string& call) {
+    std::string part(provision_script);
+    const auto begin = part.find("foreign=/etc/"), end = part.find("# start NAME");
+    EXPECT_LT(begin, end);
+    part = part.substr(begin, end - begin);
+    const std::string marker = "/etc/colima-like/set-up";
+    part.replace(part.find(marker), marker.size(), (dir_ / "set-up").string());
+    std::ofstream(dir_ / "script") << "set -u\nstep() { :; }\ndoing() { echo \"$1\"; }\ndone_() { echo \"$1 $2\"; }\n"
+                                   << part << call << "\n";
+    const std::string log = dir_ / "log", said = dir_ / "said";
+    fs::remove(log);
+    const std::string command = "env -i PATH=" + bin().string() + " log=" + log + " /bin/sh " +
+                                (dir_ / "script").string() + " > " + said + " 2>&1";
+    EXPECT_EQ(std::system(command.c_str()), 0) << read_file(said);
+    steps_ = read_file(said);
+    const std::string told = read_file_if_exists(log).value_or("");
+    if (told.empty()) return "nothing";
+    const std::string before = "install -y --no-install-recommends ";
+    const auto at = told.find(before);
+    EXPECT_EQ(at, told.rfind(before)) << told;
+    return at == std::string::npos ? told : told.substr(at + before.size());
+  }
+
+  std::string steps_;
+
+ private:
+  test::TempDir dir_;
+};
+
+TEST_F(InstallScript, ADistributionsGuestGetsWhatOurImagesHaveTogetherWithDocker) {
+  is_a_distributions();
+  EXPECT_EQ(install("install docker dockerd docker.io '?docker-cli'"), "docker.io sshfs qemu-user-static\n");
+  EXPECT_EQ(steps_, "docker-install\ndocker-install changed\n");
+  program("apt-cache", "case $2 in qemu-user-static) exit 100 ;; esac");
+  EXPECT_EQ(install("install docker dockerd docker.io"), "docker.io sshfs qemu-user-binfmt\n");
+}
+
+TEST_F(InstallScript, WhatIsThereAlreadyNeedsNoNetwork) {
+  is_a_distributions();
+  program("dockerd");
+  program("sshfs");
+  EXPECT_EQ(install("install docker dockerd docker.io"), "qemu-user-static\n") << "Docker came with the image";
+  EXPECT_EQ(steps_, "tools-install\ntools-install changed\n");
+  EXPECT_EQ(install("install tools true"), "qemu-user-static\n") << "without a runtime";
+  for (const char* name : {"qemu-s390x", "qemu-s390x-static"}) {
+    program(name);
+    EXPECT_EQ(install("install docker dockerd docker.io"), "nothing");
+    EXPECT_EQ(steps_, "docker-install unchanged\n");
+    fs::remove(bin() / name);
+  }
+}
+
+TEST_F(InstallScript, OurOwnGuestGetsTheRuntimeAlone) {
+  EXPECT_EQ(install("install docker dockerd docker.io"), "docker.io\n");
+  program("dockerd");
+  EXPECT_EQ(install("install docker dockerd docker.io"), "nothing");
+  EXPECT_EQ(install("install tools true"), "nothing");
 }
 
 }  // namespace
