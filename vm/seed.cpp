@@ -24,10 +24,12 @@ constexpr std::array parts{
     Part{"usr/lib/colima-like/data-disk", true},
     Part{"usr/lib/colima-like/dns-address", true},
     Part{"usr/lib/colima-like/docker-stop", true},
+    Part{"usr/lib/colima-like/shares", true},
     Part{"usr/lib/colima-like/ssh-port", true},
     Part{"usr/lib/colima-like/dnsmasq.conf"},
     Part{"usr/lib/colima-like/sshd_config"},
     Part{"usr/lib/systemd/system/colima-like-dns.service"},
+    Part{"usr/lib/systemd/system/colima-like-shares.service"},
     Part{"usr/lib/systemd/system/colima-like-ssh@.service"},
     Part{"usr/lib/systemd/system/colima-like-vsock.socket"},
     Part{"usr/lib/systemd/system/colima-like-vsock@.service"},
@@ -43,7 +45,7 @@ std::string with_our_credentials(std::string text) {
 
 void add_file(std::string& script, std::string_view call, std::string_view path, std::string_view content) {
   script += fmt::format("{} {} <<'{}'\n{}", call, path, end_mark, content);
-  if (!content.ends_with('\n')) script += '\n';
+  if (!content.empty() && !content.ends_with('\n')) script += '\n';
   script += fmt::format("{}\n", end_mark);
 }
 
@@ -55,6 +57,7 @@ std::string setup_script(const SeedFacts& facts, const Recipe& ours, const Recip
   add_file(put, "put 600", credentials + "colima-like.hostkey", facts.host_private_key);
   add_file(put, "put 600", credentials + "colima-like.authorized_keys", facts.authorized_keys);
   add_file(put, "put 600", credentials + "colima-like.data", facts.data_owner);
+  add_file(put, "put 600", credentials + "colima-like.shares", facts.shares);
   for (const Part& part : parts) {
     const auto found = files.find("rootfs/" + std::string(part.path));
     if (found == files.end()) throw Error(Errc::internal, "the recipe has no " + std::string(part.path));

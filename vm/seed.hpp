@@ -17,6 +17,7 @@ struct SeedFacts {
   std::string host_address;  ///< of this host, as the guest reaches it; empty: its default gateway
   std::string authorized_keys, host_private_key, host_public_key;
   std::string data_owner;                   ///< UUID in the data disk's header
+  std::string shares;                       ///< host folders that it mounts by itself, a line each; may be empty
   std::pair<int, int> ports{32768, 60999};  ///< near ends of the guest's own connections
 };
 

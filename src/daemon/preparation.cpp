@@ -115,6 +115,7 @@ void prepare_seed(const ProfilePaths& paths, const State& state, const KeySet& k
   facts.host_private_key = read_file(keys.host_private_key);
   facts.host_public_key = read_file(keys.host_public_key);
   facts.data_owner = state.data_owner + "\n";
+  facts.shares = read_file_if_exists(shares_file(paths)).value_or("");
   facts.ports = ports;
   const std::string disk = fat_disk(seed_files(facts, built_in_recipe(), cloud_guest_files()));
   if (read_file_if_exists(paths.seed_disk) != disk) write_atomically(paths.seed_disk, disk);
@@ -146,6 +147,8 @@ asio::awaitable<SshLogin> prepare_login(const ProfilePaths& paths) {
   login.host_key = keys.host_key;
   co_return login;
 }
+
+fs::path shares_file(const ProfilePaths& paths) { return paths.keys_directory / "shares"; }
 
 RosettaWish rosetta_wish(const Profile& profile) {
   if (profile.rosetta == "on") return RosettaWish::on;

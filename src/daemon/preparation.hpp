@@ -1,5 +1,7 @@
 #pragma once
 
+#include <filesystem>
+
 #include "profiles/state.hpp"
 #include "provision/ssh/session.hpp"
 #include "src/daemon/job.hpp"
@@ -10,6 +12,11 @@ namespace cl {
 
 /// How to log in to the profile's guest; makes the keys when there are none.
 asio::awaitable<SshLogin> prepare_login(const ProfilePaths& paths);
+
+/// What the guest is told to mount by itself while it boots, or to wait for: share_choice.hpp's shares_credential().
+/// In prepare_login()'s directory, and written before prepare_boot(), whose seed disk carries it; without shares there
+/// is none.
+std::filesystem::path shares_file(const ProfilePaths& paths);
 
 /// Everything a boot needs is there afterwards: image (built if it must be), keys, accelerator, disks, credentials.
 /// Writes what was chosen into `state`. Touches no running machine. The plan's lock_fd is left to the caller.

@@ -318,10 +318,11 @@ asio::awaitable<void> Session::boot(Job& job, Profile wanted) {
 
   state_.driver = resolved_driver(state_.profile, host_facts());
   driver_ = drivers_(state_.driver);
-  BootPlan plan = co_await prepare_boot(home_, paths_, state_, driver_->traits(), job);
   SshLogin login = co_await prepare_login(paths_);
+  co_await choose_boot_shares();
+  BootPlan plan = co_await prepare_boot(home_, paths_, state_, driver_->traits(), job);
   plan.lock_fd = machine_lock->fd();
-  co_await plan_boot_shares(plan);
+  add_share_devices(plan);
   const Saving saving = co_await driver_->saving(plan);
   state_.fingerprint = saving.fingerprint;
   state_.not_saved = saving.why_not;

@@ -120,8 +120,8 @@ class Session {
   asio::awaitable<void> load_saved(Job& job);
   asio::awaitable<void> unpause(Job& job);
   asio::awaitable<void> let_go(bool parked);
-  asio::awaitable<void> plan_boot_shares(BootPlan& plan);
-  void choose_boot_shares(const std::vector<Share>& wanted);
+  asio::awaitable<void> choose_boot_shares();
+  void choose_share_devices(const std::vector<Share>& wanted);
   void add_share_devices(BootPlan& plan) const;
   asio::awaitable<void> choose_shares_again();
   asio::awaitable<void> settle_shares();

@@ -4,6 +4,7 @@
 #include "profiles/runtime.hpp"
 #include "src/base/file.hpp"
 #include "src/base/log.hpp"
+#include "src/daemon/preparation.hpp"
 #include "src/daemon/session.hpp"
 #include "vm/qemu/virtiofsd.hpp"
 
@@ -17,9 +18,6 @@ fs::path user_home() {
   return home != nullptr && *home == '/' ? home : "/";
 }
 
-/// For the guest's own unit, which mounts what it can while it boots and lets Docker wait for the rest.
-fs::path credential_file(const ProfilePaths& paths) { return paths.keys_directory / "shares"; }
-
 /// Containers that come back by themselves start only now (vm/guest_image: colima-like-shares.service). The engine's
 /// socket is put where clients know it when that is inside a share, whose own socket there leads nowhere in the guest.
 constexpr const char* settled_script = R"(
@@ -32,28 +30,28 @@ if [ "$engine" ] && [ -S "$socket" ] && [ ! "$socket" -ef "$engine" ]; then moun
 
 }  // namespace
 
-asio::awaitable<void> Session::plan_boot_shares(BootPlan& plan) {
+asio::awaitable<void> Session::choose_boot_shares() {
   const std::vector<Share> wanted = plan_shares(state_.profile, user_home());
   share_host_ = ShareHost{};
   if (!wanted.empty()) share_host_ = co_await look_for_share_servers(home_.cache, driver_->traits().share_server);
-  choose_boot_shares(wanted);
+  choose_share_devices(wanted);
   if (!state_.share_devices.empty() && driver_->traits().share_server.empty()) {
     // A server that ends while its hypervisor starts takes the whole machine with it.
-    BootPlan trial = plan;
+    BootPlan trial;
+    trial.run_directory = paths_.run_directory;
     add_share_devices(trial);
     for (const auto& [folder, why] : co_await try_share_servers(trial))
       share_host_.unserved[folder] = share_host_.virtiofs_by + " does not serve it: " + why;
-    choose_boot_shares(wanted);
+    choose_share_devices(wanted);
   }
   for (const ShareState& share : state_.shares)
     if (!share.problem.empty()) notes_.push_back(share.written + " is not shared: " + share.problem);
   const std::string text = shares_credential(state_.shares);
-  fs::remove(credential_file(paths_));
-  if (!text.empty()) write_atomically(credential_file(paths_), text);
-  add_share_devices(plan);
+  fs::remove(shares_file(paths_));
+  if (!text.empty()) write_atomically(shares_file(paths_), text);
 }
 
-void Session::choose_boot_shares(const std::vector<Share>& wanted) {
+void Session::choose_share_devices(const std::vector<Share>& wanted) {
   state_.shares = choose_share_types(wanted, share_host_, nullptr);
   state_.share_devices.clear();
   for (const ShareState& share : state_.shares)
@@ -65,8 +63,7 @@ void Session::add_share_devices(BootPlan& plan) const {
     plan.shares.push_back({device.tag, device.location, device.read_only});
   if (!plan.shares.empty() && driver_->traits().share_server.empty())
     plan.share_server = find_virtiofsd(home_.cache / "tools" / "bin").value_or("");
-  if (fs::exists(credential_file(paths_)))
-    plan.credentials.push_back({"colima-like.shares", credential_file(paths_)});
+  if (fs::exists(shares_file(paths_))) plan.credentials.push_back({"colima-like.shares", shares_file(paths_)});
 }
 
 asio::awaitable<void> Session::choose_shares_again() {

@@ -40,7 +40,9 @@ TEST(CloudImage, IsDownloadedSeededAndRunsDocker) {
   const std::string digest = first_word(box.run({"sha512sum", file.string()}).out);
   test::FaultServer server(file.string());
   const std::string url = server.url("drop1=100000000-cloud.qcow2");
-  box.use_private_cache();
+  const fs::path cache = box.use_private_cache();
+  if (fs::exists(Sandbox::shared_cache() / "tools"))
+    fs::create_directory_symlink(Sandbox::shared_cache() / "tools", cache / "tools");
 
   std::string wrong = digest;
   wrong[0] = wrong[0] == '0' ? '1' : '0';
@@ -73,6 +75,7 @@ TEST(CloudImage, IsDownloadedSeededAndRunsDocker) {
   EXPECT_NE(guest.out.find("/dev/vdb[/docker]"), std::string::npos) << "the data disk\n" << guest;
   EXPECT_NE(guest.out.find("16G"), std::string::npos) << "grown to the root disk's size\n" << guest;
   EXPECT_EQ(guest.out.find(":22"), std::string::npos) << "nothing listens for SSH on the network\n" << guest;
+  EXPECT_EQ(box.cl({"ssh", "--", "readlink /etc/systemd/system/sshd-vsock.socket"}).out, "/dev/null\n");
   const Result list = box.cl({"image", "list", "--json"});
   EXPECT_NE(list.out.find("#sha512:" + digest), std::string::npos) << list;
 
@@ -94,6 +97,19 @@ TEST(CloudImage, IsDownloadedSeededAndRunsDocker) {
   EXPECT_EQ(second.err.find("-install"), std::string::npos) << second;
   EXPECT_EQ(second.err.find("data,"), std::string::npos) << "mounted by the boot itself\n" << second;
   EXPECT_EQ(box.docker({"run", "--rm", "box", "echo", "hello"}).out, "hello\n") << "its data is still there";
+
+  // What comes back by itself after a reboot inside the guest finds the home there.
+  const fs::path seen = box.root() / "user" / "seen";
+  auto text_of = [](const fs::path& path) { return read_file_if_exists(path).value_or(""); };
+  ASSERT_OK(box.docker({"run", "-d", "--name", "back", "--restart", "always", "-v", seen.parent_path().string() + ":/h",
+                        "box", "sh", "-c", "echo here >>/h/seen; exec sleep 1000000"}));
+  ASSERT_TRUE(eventually(20s, [&] { return text_of(seen) == "here\n"; }));
+  box.cl({"ssh", "--", "reboot"});
+  EXPECT_TRUE(eventually(boot_limit, [&] { return text_of(seen) == "here\nhere\n"; }))
+      << text_of(seen) << box.cl({"ssh", "--", "systemctl status colima-like-shares; findmnt -t virtiofs,fuse.sshfs"});
+  EXPECT_EQ(box.cl({"ssh", "--", "systemctl is-active colima-like-shares"}).out, "active\n");
+  const Result cycles = box.cl({"ssh", "--", "journalctl -b | grep -i 'ordering cycle'"});
+  EXPECT_EQ(cycles.out, "");
   ASSERT_OK(box.cl({"delete", "--data", "--force"}, {}, 200s));
   EXPECT_FALSE(fs::exists(box.profile() / "seed.img"));
 }

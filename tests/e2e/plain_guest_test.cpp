@@ -19,6 +19,7 @@ TEST(PlainGuest, GetsDockerAtItsFirstStartAndNothingAtTheNext) {
   const Result second = box.cl({"start", "--image", "plain"}, {}, boot_limit);
   ASSERT_OK(second);
   EXPECT_NE(second.err.find("nothing had to change"), std::string::npos) << second;
+  EXPECT_EQ(box.cl({"ssh", "--", "systemctl is-active colima-like-shares"}).out, "active\n");
   EXPECT_EQ(box.docker({"run", "--rm", "box", "echo", "hello"}).out, "hello\n");
   ASSERT_OK(box.cl({"delete", "--data", "--force"}, {}, 200s));
 }

@@ -46,6 +46,7 @@ if [ ! -e $done_once ]; then
     for i in 0 1 2 3; do
         ln -sfn /usr/lib/systemd/system/colima-like-ssh@.service /etc/systemd/system/multi-user.target.wants/colima-like-ssh@$i.service
     done
+    ln -sfn /usr/lib/systemd/system/colima-like-shares.service /etc/systemd/system/multi-user.target.wants/
     mkdir -p /etc/systemd/system/sockets.target.wants
     ln -sfn /usr/lib/systemd/system/colima-like-vsock.socket /etc/systemd/system/sockets.target.wants/
     systemctl daemon-reload

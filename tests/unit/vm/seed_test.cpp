@@ -22,6 +22,7 @@ SeedFacts facts() {
   facts.host_private_key = "-----BEGIN KEY-----\nAAAAprivate\n-----END KEY-----\n";
   facts.host_public_key = "ssh-ed25519 AAAAhost guest\n";
   facts.data_owner = "0f0f0f0f-0000-4000-8000-000000000000\n";
+  facts.shares = "virtiofs share0 rw /home/me\n";
   facts.ports = {40000, 41000};
   return facts;
 }
@@ -58,6 +59,51 @@ TEST(Seed, TheSetUpIsAScriptWithEveryFileThatAForeignGuestNeeds) {
   test::TempDir directory;
   write_atomically(directory / "setup", setup);
   EXPECT_EQ(std::system(("sh -n " + (directory / "setup").string()).c_str()), 0);
+}
+
+// What nobody but the guest itself can do in time: containers that come back by themselves do not wait for the host.
+TEST(Seed, TheGuestMountsItsSharesBeforeDockerStarts) {
+  const std::string setup = file(seed(), "setup");
+  for (const char* part :
+       {"put 755 /usr/lib/colima-like/shares <<", "put 644 /usr/lib/systemd/system/colima-like-shares.service <<",
+        "ConditionFileNotEmpty=/etc/colima-like/credentials/colima-like.shares\n",
+        "done < /etc/colima-like/credentials/colima-like.shares\n",
+        "After=colima-like-data.service colima-like-shares.service\n",
+        "put 600 /etc/colima-like/credentials/colima-like.shares <<'COLIMA_LIKE_END_OF_FILE'\n"
+        "virtiofs share0 rw /home/me\nCOLIMA_LIKE_END_OF_FILE\n"})
+    EXPECT_NE(setup.find(part), std::string::npos) << part;
+  EXPECT_EQ(setup.find("busybox timeout"), std::string::npos) << "not every distribution has it";
+  SeedFacts without = facts();
+  without.shares.clear();
+  EXPECT_NE(file(seed_files(without, built_in_recipe(), cloud_guest_files()), "setup")
+                .find("colima-like.shares <<'COLIMA_LIKE_END_OF_FILE'\nCOLIMA_LIKE_END_OF_FILE\n"),
+            std::string::npos)
+      << "those of an earlier boot are forgotten";
+}
+
+/// The guest's script, in a directory that stands for its root and with a mount that only says what it is told.
+TEST(SharesScript, MountsWhatTheHostHasNotMountedBeforeIt) {
+  const test::TempDir directory;
+  const std::string root = directory.path();
+  const Recipe ours = built_in_recipe();
+  std::string script;
+  for (const Recipe::File& one : ours.files())
+    if (one.path == "rootfs/usr/lib/colima-like/shares") script = one.bytes;
+  for (const std::string path : {"/run/credentials/@system/", "/proc/self/", "/run/colima-like"}) {
+    ASSERT_NE(script.find(path), std::string::npos) << path;
+    for (auto at = script.find(path); at != std::string::npos; at = script.find(path, at + root.size() + path.size()))
+      script.insert(at, root);
+  }
+  write_atomically(directory / "script", "mount() { echo \"$*\"; }\n" + script);
+  for (const char* folder : {"run/credentials/@system", "proc/self"}) fs::create_directories(directory / folder);
+  write_atomically(directory / "proc/self/mountinfo",
+                   "1 0 8:1 / / rw - ext4 /dev/vda rw\n2 1 0:30 / /home/me rw - virtiofs share0 rw\n");
+  write_atomically(directory / "run/credentials/@system/colima-like.shares",
+                   "virtiofs share0 rw /home/me\nvirtiofs share1 ro " + root + "/a b\n");
+  const std::string output = directory / "output";
+  EXPECT_EQ(std::system(("sh " + root + "/script > " + output + " 2>&1").c_str()), 0);
+  EXPECT_EQ(read_file(output), "-t virtiofs -o ro share1 " + root + "/a b\n");
+  EXPECT_TRUE(fs::is_directory(directory / "a b"));
 }
 
 TEST(Seed, IsTheSameForTheSameFacts) {
