@@ -125,6 +125,7 @@ class Session {
   void add_share_devices(BootPlan& plan) const;
   asio::awaitable<void> choose_shares_again();
   asio::awaitable<void> settle_shares();
+  asio::awaitable<void> tell_settled();
   asio::awaitable<void> bring_shares_back();
   asio::awaitable<void> close_shares();
   asio::awaitable<void> watch_shares();

@@ -93,6 +93,8 @@ asio::awaitable<void> Session::settle_shares() {
     config.on_change = [this] {
       state_.shares = shares_->states();
       note_state();
+      // After a reboot inside the guest, too, whose Docker waits for those that come over SSH.
+      if (vm_state_ == VmState::running && shares_->complete()) tasks_.spawn("shares settled", tell_settled());
     };
     config.sftp_server = share_host_.sftp_server;
     config.bwrap = share_host_.bwrap;
@@ -101,6 +103,11 @@ asio::awaitable<void> Session::settle_shares() {
   }
   std::vector<ShareState> wanted = state_.shares;
   co_await shares_->settle(std::move(wanted));
+  co_await tell_settled();
+}
+
+asio::awaitable<void> Session::tell_settled() {
+  if (!link_) co_return;
   const auto guest = co_await link_->guest(guest_patience);
   const Runtime& runtime = runtime_of(state_.profile);
   const std::string engine = runtime.speaks_docker ? std::string(runtime.guest_socket) : "";

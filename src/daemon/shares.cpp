@@ -33,6 +33,12 @@ std::vector<ShareState> GuestShares::states() const {
   return all;
 }
 
+bool GuestShares::complete() const noexcept {
+  return std::all_of(entries_.begin(), entries_.end(), [](const auto& entry) {
+    return !entry->wanted.problem.empty() || (entry->settled.is_set() && entry->state.problem.empty());
+  });
+}
+
 void GuestShares::tell(Entry& entry, std::string problem) {
   if (!problem.empty()) log::warn("share {}: {}", entry.state.mount_point, problem);
   if (problem.empty()) log::info("share {} is mounted ({})", entry.state.mount_point, entry.state.type);

@@ -36,6 +36,8 @@ class GuestShares {
   /// Makes the guest's mounts those of `wanted`, in its order: what is not wanted any more is unmounted, what is new is
   /// mounted. Returns when each is there or has said why not. Those with a problem already are only listed.
   asio::awaitable<void> settle(std::vector<ShareState> wanted);
+  /// Whether all are there that can be.
+  bool complete() const noexcept;
   /// As they are now, in the order of settle().
   std::vector<ShareState> states() const;
   /// The server of that virtiofs device is gone, for as long as the machine runs: its share goes on by sshfs.

@@ -112,16 +112,18 @@ TEST(GuestShares, OneThatFailsSaysWhyAndIsTriedAgain) {
     Stage stage(executor);
     stage.refusal = "no such device";
     GuestShares shares(executor, config_for(stage));
-    std::vector<ShareState> wanted{share("/a")};
+    std::vector<ShareState> wanted{share("/a"), share("/b")};
+    wanted.back().problem = "cannot be";
     co_await shares.settle(std::move(wanted));
-    std::vector<std::string> texts{told(shares)};
+    std::vector<std::string> texts{told(shares), shares.complete() ? "complete" : "incomplete"};
     stage.refusal.clear();
-    while (told(shares) == texts.back()) co_await sleep_for(1ms);
-    texts.push_back(told(shares));
+    while (told(shares) == texts.front()) co_await sleep_for(1ms);
+    texts.insert(texts.end(), {told(shares), shares.complete() ? "complete" : "incomplete"});
     co_await shares.stop();
     co_return texts;
   };
-  EXPECT_EQ(test::run(work()), (Log{"/a sshfs !no such device\n", "/a sshfs\n"}));
+  EXPECT_EQ(test::run(work()), (Log{"/a sshfs !no such device\n/b sshfs !cannot be\n", "incomplete",
+                                   "/a sshfs\n/b sshfs !cannot be\n", "complete"}));
 }
 
 TEST(GuestShares, OneThatIsLostIsMountedAgainAndTold) {
