@@ -100,6 +100,9 @@ class Machine {
   /// Where a program in the guest finds the ports colima-like.data.in and .out, for one connection at a time; nothing
   /// where a driver offers none.
   virtual std::optional<SshPort> data_port() const { return std::nullopt; }
+  /// Pairs of ports that a program in the guest may have to itself, one connection at a time each: the Nth finds
+  /// colima-like.share.N.in and .out. Nothing where a driver offers none.
+  virtual std::vector<SshPort> share_ports() const { return {}; }
   /// Until this is called a reboot of the guest ends the machine: one that panics while it boots would go round
   /// for ever. To be called when the guest was reached; then its reboots are its own business.
   virtual asio::awaitable<void> allow_reboot() = 0;

@@ -96,6 +96,7 @@ asio::awaitable<void> Session::settle_shares() {
       // After a reboot inside the guest, too, whose Docker waits for those that come over SSH.
       if (vm_state_ == VmState::running && shares_->complete()) tasks_.spawn("shares settled", tell_settled());
     };
+    config.ports = machine_->share_ports();
     config.sftp_server = share_host_.sftp_server;
     config.bwrap = share_host_.bwrap;
     config.log = paths_.log_directory / "shares.log";

@@ -80,6 +80,7 @@ asio::awaitable<json::object> Session::do_suspend(Job& job, bool by_itself) {
   if (ports_link_) co_await ports_link_->stop();
   ports_link_.reset();
   const bool parked = co_await link_->park();
+  if (shares_) co_await shares_->park();
   std::optional<Error> failure;
   try {
     co_await machine_->pause();
@@ -102,6 +103,7 @@ asio::awaitable<json::object> Session::do_suspend(Job& job, bool by_itself) {
           .because(one_line(*failure));
     }
     link_->unpark();
+    if (shares_) shares_->unpark();
     connect_ports();
     enter(VmEvent::kept);
     throw Error(failure->code(), "the machine could not be suspended and runs on").because(one_line(*failure));
@@ -135,6 +137,7 @@ void Session::require_space() {
 asio::awaitable<void> Session::let_go(bool parked) {
   if (parked) {
     co_await link_->drained();
+    if (shares_) co_await shares_->drained();
   } else {
     co_await close_shares();
     co_await link_->stop();
@@ -275,6 +278,7 @@ asio::awaitable<void> Session::unpause(Job& job) {
   job.begin("resume", "resuming the paused machine");
   co_await machine_->resume();
   link_->unpark();
+  if (shares_) shares_->unpark();
   connect_ports();
   co_await link_->set_clock(wake_patience);
   job.end("the machine is resumed");
@@ -303,6 +307,7 @@ asio::awaitable<void> Session::load_saved(Job& job) {
 
   const bool session_lives = link_ && link_->connected();
   if (session_lives) co_await link_->plug();
+  if (session_lives && shares_) co_await shares_->plug();
   co_await machine_->load(saved_.memory());
   saved_.use_up();
   co_await machine_->resume();
@@ -310,6 +315,7 @@ asio::awaitable<void> Session::load_saved(Job& job) {
   tasks_.spawn("removing the used memory", remove_in_background(saved_.set_aside()));
   if (session_lives) {
     link_->unpark();
+    if (shares_) shares_->unpark();
   } else {
     SshLogin login = co_await prepare_login(paths_);
     co_await connect_guest(std::move(login));

@@ -11,6 +11,7 @@
 
 #include "docker/relay.hpp"
 #include "docker/socket_stream.hpp"
+#include "provision/readiness.hpp"
 #include "src/base/child.hpp"
 #include "src/base/file.hpp"
 #include "src/base/log.hpp"
@@ -81,15 +82,28 @@ class VirtiofsTransport : public ShareTransport {
 
 class SshfsTransport : public ShareTransport {
  public:
-  SshfsTransport(ShareState share, SftpPrograms programs)
-      : share_(std::move(share)), programs_(std::move(programs)) {}
+  SshfsTransport(ShareState share, SftpPrograms programs, SharePort* port)
+      : share_(std::move(share)), programs_(std::move(programs)), port_(port) {}
+  ~SshfsTransport() override {
+    if (port_ != nullptr) port_->stream.reset();
+  }
 
   asio::awaitable<std::string> serve(std::shared_ptr<Guest> guest, std::function<void()> on_mounted) override;
 
  private:
+  asio::awaitable<void> open_port();
+
   ShareState share_;
   SftpPrograms programs_;
+  SharePort* port_;
 };
+
+/// Before the guest opens its end: what it says then has somebody to say it to.
+asio::awaitable<void> SshfsTransport::open_port() {
+  const Dial dial = unix_dial(port_->at.to_guest, port_->at.from_guest);
+  ssh::Transport transport = co_await dial();
+  port_->stream = PortStream::start(co_await asio::this_coro::executor, std::move(transport));
+}
 
 /// Whether it came to be mounted, and what sshfs said beside that.
 struct Heard {
@@ -97,7 +111,17 @@ struct Heard {
   std::string said;
 };
 
-asio::awaitable<void> hear(GuestProcess& process, Heard& heard, std::function<void()> on_mounted) {
+/// Until the program has ended, which ends what it was served by: a port does not tell.
+asio::awaitable<void> hear(GuestProcess& process, Heard& heard, std::function<void()> on_mounted, ByteStream& io,
+                           ByteStream& server) {
+  struct Closing {
+    ByteStream &io, &server;
+    ~Closing() {
+      io.close();
+      server.close();
+    }
+  };
+  const Closing closing{io, server};
   std::array<char, 4096> space{};
   for (;;) {
     const std::size_t got = co_await process.read_errors(space);
@@ -121,9 +145,12 @@ std::pair<UniqueFd, UniqueFd> socket_pair() {
 
 asio::awaitable<std::string> SshfsTransport::serve(std::shared_ptr<Guest> guest, std::function<void()> on_mounted) {
   const auto executor = co_await asio::this_coro::executor;
+  if (port_ != nullptr) co_await open_port();
   ExecRequest request;
-  request.command = sshfs_command(share_);
+  request.command = sshfs_command(share_, port_ != nullptr ? port_->name : "");
   auto process = co_await guest->exec(std::move(request));
+  const std::shared_ptr<PortStream> stream = port_ != nullptr ? port_->stream : nullptr;
+  ByteStream& io = stream ? static_cast<ByteStream&>(*stream) : process->io();
 
   auto [ours, theirs] = socket_pair();
   Command command;
@@ -139,8 +166,8 @@ asio::awaitable<std::string> SshfsTransport::serve(std::shared_ptr<Guest> guest,
   std::exception_ptr failure;
   try {
     auto both = asio::experimental::make_parallel_group(
-        asio::co_spawn(executor, relay(process->io(), near_end), asio::deferred),
-        asio::co_spawn(executor, hear(*process, heard, std::move(on_mounted)), asio::deferred));
+        asio::co_spawn(executor, relay(io, near_end), asio::deferred),
+        asio::co_spawn(executor, hear(*process, heard, std::move(on_mounted), io, near_end), asio::deferred));
     auto [order, relay_failure, count, hear_failure] =
         co_await both.async_wait(asio::experimental::wait_for_all(), asio::use_awaitable);
     if (relay_failure) failure = relay_failure;
@@ -151,6 +178,7 @@ asio::awaitable<std::string> SshfsTransport::serve(std::shared_ptr<Guest> guest,
   const bool cancelled = outer.cancelled() != asio::cancellation_type::none;
   co_await asio::this_coro::throw_if_cancelled(false);
   process->io().close();
+  io.close();
   near_end.close();
   // The end of its input would end it, but for one that hangs in a file system which does not answer.
   server.kill_group(SIGKILL);
@@ -186,11 +214,11 @@ mkdir -p "$mp" && exec mount -t virtiofs -o "$mode" "$tag" "$mp"
 )sh";
 }
 
-std::string sshfs_command(const ShareState& share) {
+std::string sshfs_command(const ShareState& share, const std::string& port) {
   // Names and attributes are asked for again after a second, as with virtiofs; owners are the host's numbers, and the
   // guest's kernel checks permissions by them. Without -o reconnect: what serves the other end decides.
   return head(share.mount_point, true) + "from=" + shell_quoted(share.location) + "\nmode=" +
-         (share.read_only ? "ro" : "rw") + R"sh(
+         (share.read_only ? "ro" : "rw") + "\nport=" + port + R"sh(
 clear_mount > /dev/null 2>&1 < /dev/null
 mkdir -p "$mp" || exit
 (
@@ -199,7 +227,25 @@ mkdir -p "$mp" || exit
     sleep 0.02
   done
 ) < /dev/null > /dev/null &
-exec sshfs ":$from" "$mp" -o "passive,$mode,allow_other,default_permissions,idmap=none,dcache_timeout=1,fsname=colima-like"
+serve() {
+  exec sshfs ":$from" "$mp" -o "passive,$mode,allow_other,default_permissions,idmap=none,dcache_timeout=1,fsname=colima-like"
+}
+[ "$port" ] || serve
+for p in /sys/class/virtio-ports/*; do
+  read -r name < "$p/name" || continue
+  case $name in "$port.in") in=/dev/${p##*/} ;; "$port.out") out=/dev/${p##*/} ;; esac
+done 2> /dev/null
+[ "${in-}" ] && [ "${out-}" ] || { echo "there are no ports $port" >&2; exit 66; }
+# Whoever has them open yet served a host that is gone, and may not have noticed.
+n=0
+until { true < "$in" > "$out"; } 2> /dev/null; do
+  for held in /proc/[0-9]*/fd/0; do
+    [ ! "$held" -ef "$in" ] || { held=${held%/fd/0} && kill -9 "${held#/proc/}"; }
+  done
+  n=$((n + 1)) && [ $n -lt 50 ] || { echo "the ports $port are busy" >&2; exit 66; }
+  sleep 0.02
+done
+serve < "$in" > "$out"
 )sh";
 }
 
@@ -225,8 +271,8 @@ std::unique_ptr<ShareTransport> virtiofs_transport(ShareState share, std::shared
   return std::make_unique<VirtiofsTransport>(std::move(share), std::move(lost));
 }
 
-std::unique_ptr<ShareTransport> sshfs_transport(ShareState share, SftpPrograms programs) {
-  return std::make_unique<SshfsTransport>(std::move(share), std::move(programs));
+std::unique_ptr<ShareTransport> sshfs_transport(ShareState share, SftpPrograms programs, SharePort* port) {
+  return std::make_unique<SshfsTransport>(std::move(share), std::move(programs), port);
 }
 
 }  // namespace cl

@@ -6,6 +6,8 @@
 
 #include "profiles/shares.hpp"
 #include "provision/guest.hpp"
+#include "provision/port_stream.hpp"
+#include "vm/driver.hpp"
 
 namespace cl {
 
@@ -22,6 +24,13 @@ class ShareTransport {
 /// A device that the machine was booted with. Its server is the driver's business: `lost` is set when it is gone.
 std::unique_ptr<ShareTransport> virtiofs_transport(ShareState share, std::shared_ptr<Event> lost);
 
+/// A pair of the guest's ports that one share may have to itself, and what it carries at the moment.
+struct SharePort {
+  SshPort at;
+  std::string name;  ///< the guest's, without .in and .out
+  std::shared_ptr<PortStream> stream;
+};
+
 /// The programs that the sshfs transport runs on this host.
 struct SftpPrograms {
   std::filesystem::path server;
@@ -29,16 +38,17 @@ struct SftpPrograms {
   int log = -1;                 ///< descriptor for its messages; not owned
 };
 
-/// An sftp-server of this host on the standard input and output of `sshfs -o passive` in the guest. It may take the place
-/// of a virtiofs, also of one whose server is dead.
-std::unique_ptr<ShareTransport> sshfs_transport(ShareState share, SftpPrograms programs);
+/// An sftp-server of this host on the standard input and output of `sshfs -o passive` in the guest, by `port`, or where that
+/// is null through the SSH session, which costs an emulated guest half of its time. It may take the place of a virtiofs,
+/// also of one whose server is dead.
+std::unique_ptr<ShareTransport> sshfs_transport(ShareState share, SftpPrograms programs, SharePort* port);
 
 /// The server's argv: in name spaces where nothing of this host is but the folder and what the program needs to run, if
 /// bwrap is there. Read-only is enforced by the kernel there, else by the server. Pure.
 std::vector<std::string> sftp_command_line(const ShareState& share, const SftpPrograms& programs);
 
-/// The guest's side: sshfs on stdin and stdout, which says "@mounted" on stderr. Pure.
-std::string sshfs_command(const ShareState& share);
+/// The guest's side: sshfs on stdin and stdout or, with its name, on a pair of ports; it says "@mounted" on stderr. Pure.
+std::string sshfs_command(const ShareState& share, const std::string& port);
 /// Mounts a virtiofs share unless it is mounted already. Pure.
 std::string virtiofs_command(const ShareState& share);
 /// Takes a mount of ours away, also one whose server is gone. Pure.

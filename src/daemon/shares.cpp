@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "provision/readiness.hpp"
 #include "src/base/log.hpp"
 
 namespace cl {
@@ -24,6 +25,8 @@ asio::awaitable<void> wait_a_while(std::chrono::milliseconds limit, std::string 
 
 GuestShares::GuestShares(asio::any_io_executor executor, Config config)
     : executor_(std::move(executor)), config_(std::move(config)) {
+  for (const SshPort& at : config_.ports)
+    ports_.push_back({at, "colima-like.share." + std::to_string(ports_.size()), nullptr});
   if (!config_.log.empty()) log_.reset(::open(config_.log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
 }
 
@@ -48,10 +51,22 @@ void GuestShares::tell(Entry& entry, std::string problem) {
   if (news && config_.on_change) config_.on_change();
 }
 
-std::unique_ptr<ShareTransport> GuestShares::transport_of(const Entry& entry) const {
+/// One that no other share has; null when there is none left.
+SharePort* GuestShares::port_of(Entry& entry) {
+  if (entry.no_port) return entry.port = nullptr;
+  if (entry.port != nullptr) return entry.port;
+  for (SharePort& port : ports_) {
+    const bool taken = std::any_of(entries_.begin(), entries_.end(),
+                                   [&port](const auto& other) { return other && other->port == &port; });
+    if (!taken) return entry.port = &port;
+  }
+  return nullptr;
+}
+
+std::unique_ptr<ShareTransport> GuestShares::transport_of(Entry& entry) {
   if (config_.transport) return config_.transport(entry.state, entry.lost);
   if (entry.state.type == "virtiofs") return virtiofs_transport(entry.state, entry.lost);
-  return sshfs_transport(entry.state, {config_.sftp_server, config_.bwrap, log_.get()});
+  return sshfs_transport(entry.state, {config_.sftp_server, config_.bwrap, log_.get()}, port_of(entry));
 }
 
 /// A dead device cannot be revived while the machine runs (QEMU does not connect to another server).
@@ -64,16 +79,22 @@ void GuestShares::fall_back(Entry& entry) const {
 
 asio::awaitable<void> GuestShares::mount_once(std::shared_ptr<Entry> entry) {
   std::string problem;
+  bool mounted = false;
   try {
     if (entry->lost->is_set()) fall_back(*entry);
     const auto guest = co_await config_.guest();
     const auto transport = transport_of(*entry);
-    auto on_mounted = [this, entry] { tell(*entry, ""); };
+    auto on_mounted = [this, entry, &mounted] {
+      mounted = true;
+      tell(*entry, "");
+    };
     problem = co_await transport->serve(guest, on_mounted);
     problem += "; it is being mounted again";
   } catch (const Error& error) {
     problem = one_line(error);
   }
+  // By SSH the next time: a machine that an older program has booted has no such ports.
+  if (!mounted && entry->port != nullptr) entry->no_port = true;
   tell(*entry, std::move(problem));
 }
 
@@ -141,6 +162,35 @@ asio::awaitable<void> GuestShares::settle(std::vector<ShareState> wanted) {
   for (const auto& entry : next)
     if (!entry->settled.is_set()) entry->state.problem = "the guest has not mounted it yet";
   if (config_.on_change) config_.on_change();
+}
+
+asio::awaitable<void> GuestShares::park() {
+  for (const SharePort& port : ports_)
+    if (const auto stream = port.stream) co_await stream->park();
+}
+
+asio::awaitable<void> GuestShares::drained() {
+  for (const SharePort& port : ports_)
+    if (const auto stream = port.stream) co_await stream->unplugged();
+}
+
+asio::awaitable<void> GuestShares::plug() {
+  for (const SharePort& port : ports_) {
+    const auto stream = port.stream;
+    if (!stream) continue;
+    try {
+      const Dial dial = unix_dial(port.at.to_guest, port.at.from_guest);
+      stream->plug(co_await dial());
+    } catch (const Error& error) {
+      log::warn("{}", one_line(error));
+      stream->close();  // and its share is mounted again
+    }
+  }
+}
+
+void GuestShares::unpark() {
+  for (const SharePort& port : ports_)
+    if (port.stream) port.stream->unpark();
 }
 
 void GuestShares::server_lost(const std::string& tag) {

@@ -22,6 +22,7 @@ class GuestShares {
     std::function<asio::awaitable<std::shared_ptr<Guest>>()> guest;  ///< waits for it
     std::function<void()> on_change;                                 ///< states() has changed
     std::filesystem::path sftp_server, bwrap, log;
+    std::vector<SshPort> ports;  ///< Machine::share_ports(): for as many shares by sshfs; others go by SSH
     std::chrono::milliseconds patience{std::chrono::seconds(30)};  ///< of settle(), for one that does not come
     std::chrono::milliseconds pause{200};  ///< before one that was lost is mounted again; it grows to `longest_pause`
     std::chrono::milliseconds longest_pause{std::chrono::seconds(10)};
@@ -42,6 +43,11 @@ class GuestShares {
   std::vector<ShareState> states() const;
   /// The server of that virtiofs device is gone, for as long as the machine runs: its share goes on by sshfs.
   void server_lost(const std::string& tag);
+  // For a machine that is saved and loaded, as PortStream has it; after GuestLink has done the same.
+  asio::awaitable<void> park();
+  asio::awaitable<void> drained();
+  asio::awaitable<void> plug();
+  void unpark();
   /// Leaves the guest's mounts as they are; what serves them by sshfs ends.
   asio::awaitable<void> stop();
 
@@ -56,6 +62,8 @@ class GuestShares {
     ShareState wanted;  ///< as settle() was told
     ShareState state;
     std::shared_ptr<Event> lost;  ///< its virtiofs device's server is gone
+    SharePort* port = nullptr;    ///< its own, of ports_
+    bool no_port = false;         ///< it was tried in vain
     Event settled;                ///< it is mounted, or has failed to be
     TaskGroup tasks;
   };
@@ -63,13 +71,15 @@ class GuestShares {
   asio::awaitable<void> mount_once(std::shared_ptr<Entry> entry);
   asio::awaitable<void> unmount(std::string mount_point);
   asio::awaitable<void> end(std::vector<std::shared_ptr<Entry>> old);
-  std::unique_ptr<ShareTransport> transport_of(const Entry& entry) const;
+  std::unique_ptr<ShareTransport> transport_of(Entry& entry);
+  SharePort* port_of(Entry& entry);
   void tell(Entry& entry, std::string problem);
   void fall_back(Entry& entry) const;
 
   asio::any_io_executor executor_;
   Config config_;
   UniqueFd log_;
+  std::vector<SharePort> ports_;
   std::vector<std::shared_ptr<Entry>> entries_;
 };
 

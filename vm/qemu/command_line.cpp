@@ -109,12 +109,16 @@ void add_disks(Words& words, const BootPlan& plan) {
 
 void add_channels(Words& words, const BootPlan& plan) {
   // Port 0 of a virtio-serial device is kept for a console.
-  words.add("-device", fmt::format("virtio-serial-pci,id=channels,max_ports={}", 2 * ssh_port_count + 3));
+  words.add("-device", fmt::format("virtio-serial-pci,id=channels,max_ports={}", 2 * (ssh_port_count + share_port_count) + 3));
   int number = 0;  // of the virtio port before
   auto add = [&](const std::string& id, const std::string& name, const fs::path& socket) {
     words.add("-chardev", fmt::format("socket,id={},path={},server=on,wait=off", id, path_value(socket)));
     words.add("-device", fmt::format("virtserialport,bus=channels.0,nr={},chardev={},name=colima-like.{}", ++number, id,
                                      name));
+  };
+  auto add_pair = [&](const std::string& id, const std::string& name, const SshPort& pair) {
+    add(id + "-in", name + ".in", pair.to_guest);
+    add(id + "-out", name + ".out", pair.from_guest);
   };
   int server = 0;
   // A port for each direction. When one process polls a port by two descriptors (sshd does, for its input and its
@@ -122,13 +126,15 @@ void add_channels(Words& words, const BootPlan& plan) {
   // second look, which reports them to nobody, and the interrupt then finds the ring empty (virtio_console's
   // port_fops_poll() and vring_interrupt()). Seen once in some 300 requests, each of which then stood still for ever.
   for (const SshPort& port : ssh_ports(plan.run_directory)) {
-    add(fmt::format("ssh{}-in", server), fmt::format("ssh.{}.in", server), port.to_guest);
-    add(fmt::format("ssh{}-out", server), fmt::format("ssh.{}.out", server), port.from_guest);
+    add_pair(fmt::format("ssh{}", server), fmt::format("ssh.{}", server), port);
     ++server;
   }
-  const SshPort data = data_port(plan.run_directory);
-  add("data-in", "data.in", data.to_guest);
-  add("data-out", "data.out", data.from_guest);
+  add_pair("data", "data", data_port(plan.run_directory));
+  int share = 0;
+  for (const SshPort& port : share_ports(plan.run_directory)) {
+    add_pair(fmt::format("fs{}", share), fmt::format("share.{}", share), port);
+    ++share;
+  }
   words.add("-chardev", fmt::format("file,id=console,append=on,path={}", path_value(plan.console_log)), "-serial",
             "chardev:console");
   words.add("-chardev",
@@ -146,6 +152,14 @@ void add_shares(Words& words, const BootPlan& plan, int memory) {
               fmt::format("socket,id={},path={}", share.tag, path_value(share_socket(plan.run_directory, share.tag))));
     words.add("-device", fmt::format("vhost-user-fs-pci,chardev={0},tag={0},queue-size=1024", share.tag));
   }
+}
+
+std::vector<SshPort> pairs_of(const fs::path& run_directory, std::string_view name, int count) {
+  std::vector<SshPort> pairs;
+  for (int i = 0; i < count; ++i)
+    pairs.push_back({run_directory / fmt::format("{}{}-in.sock", name, i),
+                     run_directory / fmt::format("{}{}-out.sock", name, i)});
+  return pairs;
 }
 
 void add_credentials(Words& words, const BootPlan& plan) {
@@ -200,12 +214,10 @@ fs::path share_lock(const fs::path& run_directory, std::string_view tag) {
 
 fs::path qmp_socket(const fs::path& run_directory) { return run_directory / "qmp.sock"; }
 
-std::vector<SshPort> ssh_ports(const fs::path& run_directory) {
-  std::vector<SshPort> ports;
-  for (int i = 0; i < ssh_port_count; ++i)
-    ports.push_back(
-        {run_directory / fmt::format("ssh{}-in.sock", i), run_directory / fmt::format("ssh{}-out.sock", i)});
-  return ports;
+std::vector<SshPort> ssh_ports(const fs::path& run_directory) { return pairs_of(run_directory, "ssh", ssh_port_count); }
+
+std::vector<SshPort> share_ports(const fs::path& run_directory) {
+  return pairs_of(run_directory, "fs", share_port_count);
 }
 
 SshPort data_port(const fs::path& run_directory) {

@@ -20,6 +20,8 @@ struct QemuHost {
 
 /// How many SSH servers the guest offers, each on a pair of virtio-serial ports of its own.
 inline constexpr int ssh_port_count = 4;
+/// How many shares can come over ports of their own.
+inline constexpr int share_port_count = 4;
 
 /// The driver's files in a machine's run directory.
 std::filesystem::path qmp_socket(const std::filesystem::path& run_directory);
@@ -28,11 +30,12 @@ std::vector<SshPort> ssh_ports(const std::filesystem::path& run_directory);
 std::filesystem::path share_socket(const std::filesystem::path& run_directory, std::string_view tag);
 std::filesystem::path share_lock(const std::filesystem::path& run_directory, std::string_view tag);
 SshPort data_port(const std::filesystem::path& run_directory);
+std::vector<SshPort> share_ports(const std::filesystem::path& run_directory);
 
 /// The whole argv. Pure: the same plan gives the same words.
 ///
 /// What the guest finds: /dev/vda the root, /dev/vdb with serial colima-like-data, ports
-/// colima-like.ssh.N.in and .out, credentials by fw_cfg, one network card behind QEMU's own NAT, a virtiofs device for
+/// colima-like.ssh.N.in and .out and the others of vm/driver.hpp, credentials by fw_cfg, one network card behind QEMU's own NAT, a virtiofs device for
 /// each share, whose server must listen already.
 /// What the host gets: unix sockets in the run directory, and no listener on IP.
 /// Throws Error{invalid_config} when a path or a name does not fit.

@@ -42,6 +42,7 @@ void remove_stale_sockets(const fs::path& run_directory) {
   std::error_code ignored;  // QEMU names what is in its way
   std::vector<SshPort> ports = ssh_ports(run_directory);
   ports.push_back(data_port(run_directory));
+  for (SshPort& port : share_ports(run_directory)) ports.push_back(std::move(port));
   for (const SshPort& port : ports) {
     fs::remove(port.to_guest, ignored);
     fs::remove(port.from_guest, ignored);

@@ -175,6 +175,7 @@ pid_t QemuMachine::pid() const noexcept { return state_->process.pid(); }
 
 std::vector<SshPort> QemuMachine::ssh_ports() const { return cl::ssh_ports(state_->run_directory); }
 std::optional<SshPort> QemuMachine::data_port() const { return cl::data_port(state_->run_directory); }
+std::vector<SshPort> QemuMachine::share_ports() const { return cl::share_ports(state_->run_directory); }
 
 asio::awaitable<void> QemuMachine::allow_reboot() {
   json::object action{{"reboot", "reset"}};

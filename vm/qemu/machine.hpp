@@ -36,6 +36,7 @@ class QemuMachine : public Machine {
   pid_t pid() const noexcept override;
   std::vector<SshPort> ssh_ports() const override;
   std::optional<SshPort> data_port() const override;
+  std::vector<SshPort> share_ports() const override;
   asio::awaitable<void> allow_reboot() override;
   asio::awaitable<void> pause() override;
   asio::awaitable<void> resume() override;

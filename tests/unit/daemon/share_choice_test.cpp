@@ -124,10 +124,12 @@ TEST(GuestCommands, SetAsideWhatMayBeDeadAndUnmountTheRest) {
   ShareState state;
   state.location = "/a";
   state.mount_point = "/it's here";
-  EXPECT_NE(sshfs_command(state).find("\naside=yes\n"), std::string::npos);
+  EXPECT_NE(sshfs_command(state, "").find("\naside=yes\n"), std::string::npos);
   for (const std::string& text : {virtiofs_command(state), unmount_command("/x")})
     EXPECT_NE(text.find("\naside=\n"), std::string::npos) << text;
-  EXPECT_NE(sshfs_command(state).find(R"(mp='/it'\''s here')"), std::string::npos);
+  EXPECT_NE(sshfs_command(state, "").find(R"(mp='/it'\''s here')"), std::string::npos);
+  EXPECT_NE(sshfs_command(state, "").find("\nport=\n"), std::string::npos);
+  EXPECT_NE(sshfs_command(state, "colima-like.share.1").find("\nport=colima-like.share.1\n"), std::string::npos);
 }
 
 TEST(MountInfo, WritesOddBytesInOctal) {
