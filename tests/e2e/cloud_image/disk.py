@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""disk.py DISK BOOT.IMG CORE.IMG ROOT.RAW: a GPT disk that GRUB boots on a PC's BIOS, of parts made by others.
+"""disk.py DISK ROOT.RAW bios BOOT.IMG CORE.IMG | efi EFI.RAW: a GPT disk that GRUB boots, of parts made by others.
 
-Two partitions: GRUB's core, and the root file system at the end, so that it can grow. boot.img reads the core's first
-sector from where its offset 0x5c says, and that sector reads the rest by the block list at its end (GRUB's
-grub-core/boot/i386/pc/boot.S and diskboot.S, include/grub/i386/pc/boot.h). GPT: UEFI specification, chapter 5.
+Two partitions: GRUB's core or, for EFI, the system partition that GRUB is a file on; and the root file system at the end,
+so that it can grow. On a PC's BIOS boot.img reads the core's first sector from where its offset 0x5c says, and that sector
+reads the rest by the block list at its end (GRUB's grub-core/boot/i386/pc/boot.S and diskboot.S,
+include/grub/i386/pc/boot.h). GPT: UEFI specification, chapter 5.
 """
 import struct
 import sys
@@ -11,24 +12,33 @@ import uuid
 import zlib
 
 SECTOR = 512
-CORE_AT, ROOT_AT = 2048, 4096
+LOADER_AT = 2048
 BIOS_BOOT = uuid.UUID("21686148-6449-6E6F-744E-656564454649")
+EFI_SYSTEM = uuid.UUID("C12A7328-F81F-11D2-BA4B-00A0C93EC93B")
 LINUX = uuid.UUID("0FC63DAF-8483-4772-8E79-3D69D8477DE4")
 
 
-def main(disk, boot_file, core_file, root_file):
-    boot = open(boot_file, "rb").read()
-    core = bytearray(open(core_file, "rb").read())
-    core += bytes(-len(core) % SECTOR)
-    core[500:512] = struct.pack("<QHH", CORE_AT + 1, len(core) // SECTOR - 1, 0x820)
+def main(disk, root_file, firmware, *loader):
+    sector = bytearray(SECTOR)
+    if firmware == "bios":
+        kind, root_at = BIOS_BOOT, 4096
+        boot, core = (bytearray(open(part, "rb").read()) for part in loader)
+        core += bytes(-len(core) % SECTOR)
+        core[500:512] = struct.pack("<QHH", LOADER_AT + 1, len(core) // SECTOR - 1, 0x820)
+        sector[:440] = boot[:440]
+        sector[0x5C:0x64] = struct.pack("<Q", LOADER_AT)
+        sector[0x66:0x68] = b"\x90\x90"  # as grub-bios-setup does: trust the BIOS with the drive's number
+    else:
+        kind, core = EFI_SYSTEM, open(loader[0], "rb").read()
+        root_at = LOADER_AT + len(core) // SECTOR
     with open(root_file, "rb") as root:
         root_sectors = root.seek(0, 2) // SECTOR
-    last = ROOT_AT + root_sectors + 33
+    last = root_at + root_sectors + 33
 
     def entry(kind, number, first, end):
         return kind.bytes_le + uuid.UUID(int=number).bytes_le + struct.pack("<QQQ72x", first, end, 0)
 
-    entries = entry(BIOS_BOOT, 1, CORE_AT, ROOT_AT - 1) + entry(LINUX, 2, ROOT_AT, ROOT_AT + root_sectors - 1)
+    entries = entry(kind, 1, LOADER_AT, root_at - 1) + entry(LINUX, 2, root_at, root_at + root_sectors - 1)
     entries += bytes(128 * 128 - len(entries))
 
     def header(here, other, table):
@@ -37,21 +47,17 @@ def main(disk, boot_file, core_file, root_file):
                                uuid.UUID(int=3).bytes_le, table, 128, 128, zlib.crc32(entries))
         return pack(zlib.crc32(pack(0))).ljust(SECTOR, b"\0")
 
-    sector = bytearray(SECTOR)
-    sector[:440] = boot[:440]
-    sector[0x5C:0x64] = struct.pack("<Q", CORE_AT)
-    sector[0x66:0x68] = b"\x90\x90"  # as grub-bios-setup does: trust the BIOS with the drive's number
     sector[446:462] = struct.pack("<B3sB3sII", 0, b"\0\2\0", 0xEE, b"\xff\xff\xff", 1, min(last, 0xFFFFFFFF))
     sector[510:512] = b"\x55\xaa"
     with open(disk, "wb") as out:
         out.truncate((last + 1) * SECTOR)
         out.write(sector + header(1, last, 2) + entries)
-        out.seek(CORE_AT * SECTOR)
+        out.seek(LOADER_AT * SECTOR)
         out.write(core)
         out.seek((last - 32) * SECTOR)
         out.write(entries + header(last, 1, last - 32))
         with open(root_file, "rb") as root:
-            at = ROOT_AT * SECTOR
+            at = root_at * SECTOR
             while piece := root.read(1 << 20):
                 if piece.count(0) != len(piece):
                     out.seek(at)
