@@ -3,6 +3,7 @@
 #include <fstream>
 
 #include "src/base/file.hpp"
+#include "tests/e2e/machine_images.hpp"
 #include "tests/e2e/sandbox.hpp"
 #include "tests/integration/fault_server.hpp"
 
@@ -115,6 +116,59 @@ TEST(CloudImage, IsDownloadedSeededAndRunsDocker) {
   EXPECT_EQ(cycles.out, "");
   ASSERT_OK(box.cl({"delete", "--data", "--force"}, {}, 200s));
   EXPECT_FALSE(fs::exists(box.profile() / "seed.img"));
+}
+
+/// docs/benchmarks.md says how to make the image and how long this takes: the boots are emulated, and in the first one
+/// packages are installed.
+TEST(CloudImage, OfTheOtherArchitectureBootsByEfi) {
+  const char* given = std::getenv("COLIMA_LIKE_ARM64_CLOUD_IMAGE");
+  if (given == nullptr) GTEST_SKIP() << "COLIMA_LIKE_ARM64_CLOUD_IMAGE names no image";
+  Sandbox box;
+  const fs::path cache = box.use_private_cache();
+  if (fs::exists(Sandbox::shared_cache() / "tools"))
+    fs::create_directory_symlink(Sandbox::shared_cache() / "tools", cache / "tools");
+  const std::string file = fs::absolute(given).string();
+  const std::string digest = first_word(box.run({"sha512sum", file}).out);
+  ASSERT_OK(box.cl({"config", "set", "arch", "aarch64"}));
+  ASSERT_OK(box.cl({"config", "set", "image", file + "#sha512:" + digest}));
+  ASSERT_OK(box.cl({"start"}, {}, 1800s));
+  const json::object status = box.status();
+  EXPECT_EQ(status.at("arch"), "aarch64");
+  EXPECT_EQ(box.cl({"ssh", "--", "test -d /sys/firmware/efi && uname -m"}).out, "aarch64\n");
+  EXPECT_EQ(status.at("platforms").as_array().size(), 7U) << json::serialize(status);
+  for (const json::value& one : status.at("platforms").as_array())
+    EXPECT_TRUE(one.at("works").as_bool()) << json::serialize(one);
+  EXPECT_FALSE(any_listens_on_ip(box.hypervisors(), false)) << "SSH is by virtio-serial here too";
+
+  EXPECT_EQ(box.docker({"version", "--format", "{{.Server.Arch}}"}).out, "arm64\n");
+  for (const Platform& one : platforms()) {
+    if (one.name != "linux/arm64" && one.name != "linux/amd64") continue;
+    ASSERT_NO_FATAL_FAILURE(import_tiny(box, one));
+    const Result ran =
+        box.docker({"run", "--rm", "--platform", std::string(one.name), tiny_image(one), "/machine"}, {}, 300s);
+    EXPECT_TRUE(is_machine(one, ran.out)) << ran;
+  }
+  std::ofstream(box.root() / "user" / "file") << "of the host\n";
+  EXPECT_EQ(box.cl({"ssh", "--", "cat '" + (box.root() / "user" / "file").string() + "'"}).out, "of the host\n");
+
+  auto boot_id = [&] { return box.cl({"ssh", "--", "cat /proc/sys/kernel/random/boot_id"}).out; };
+  const std::string boot = boot_id();
+  ASSERT_OK(box.cl({"suspend"}, {}, 200s));
+  EXPECT_EQ(box.state(), "suspended");
+  ASSERT_OK(box.cl({"start"}, {}, boot_limit));
+  EXPECT_EQ(boot_id(), boot) << "it was resumed";
+  EXPECT_EQ(box.docker({"version", "--format", "{{.Server.Arch}}"}).out, "arm64\n");
+
+  ASSERT_OK(box.cl({"stop"}, {}, 200s));
+  EXPECT_NE(read_file(box.profile() / "log" / "daemon.log").find("the guest powered off"), std::string::npos)
+      << "by its power button";
+  const Result second = box.cl({"start"}, {}, boot_limit);
+  ASSERT_OK(second);
+  EXPECT_EQ(second.err.find("-install"), std::string::npos) << second;
+  EXPECT_NE(boot_id(), boot);
+  EXPECT_EQ(box.docker({"run", "--rm", "tiny-aarch64", "/machine"}, {}, 300s).out, "aarch64\n")
+      << "its data is still there";
+  ASSERT_OK(box.cl({"delete", "--data", "--force"}, {}, 200s));
 }
 
 }  // namespace
