@@ -247,13 +247,13 @@ TEST_F(Suspend, AColdStartGivesItUp) {
 }
 
 TEST_F(Suspend, AMachineThatNobodyUsesFallsAsleep) {
-  ASSERT_OK(cl({"config", "set", "idle", "4s"}));
+  ASSERT_OK(cl({"config", "set", "idle", "10s"}));
   ASSERT_OK(cl({"apply"}));
-  std::this_thread::sleep_for(6s);  // longer than `idle`: that nothing happens cannot be waited for
+  std::this_thread::sleep_for(12s);  // longer than `idle`: that nothing happens cannot be waited for
   EXPECT_EQ(box->state(), "running") << "a container runs";
   ASSERT_OK(docker({"stop", "-t", "0", "counter"}));
-  auto busy = box->start_cl({"ssh", "--", "sleep 10; echo done"});
-  std::this_thread::sleep_for(8s);  // likewise
+  auto busy = box->start_cl({"ssh", "--", "sleep 14; echo done"});
+  std::this_thread::sleep_for(12s);  // likewise
   EXPECT_EQ(box->state(), "running") << "somebody works in it";
   EXPECT_OK(busy->wait(60s));
   for (int i = 0; i < 60 && box->state() != "sleeping"; ++i) std::this_thread::sleep_for(1s);
