@@ -1,0 +1,129 @@
+// Whatever bytes the guest sends, and whatever QEMU passes on of it: they are understood or refused, within bounds, and do
+// not depend on how they were cut on their way. The first byte chooses who reads the others.
+#include <boost/json/parse.hpp>
+#include <cstdint>
+#include <cstdlib>
+#include <string>
+
+#include "docker/file_events.hpp"
+#include "docker/ports.hpp"
+#include "provision/mux/frame.hpp"
+#include "provision/platforms.hpp"
+#include "provision/ssh/banner.hpp"
+#include "provision/steps.hpp"
+#include "src/base/error.hpp"
+#include "vm/qemu/qmp_codec.hpp"
+
+namespace {
+
+using cl::Error;
+
+/// Frames as text, with neighbouring pieces of data as one; "!" where the bytes are no frames.
+std::string frames_of(const std::string& bytes, std::size_t piece) {
+  cl::mux::FrameDecoder decoder;
+  std::string text;
+  bool after_data = false;
+  try {
+    for (std::size_t at = 0; at < bytes.size(); at += piece) {
+      std::string_view part = std::string_view(bytes).substr(at, piece);
+      while (const auto frame = decoder.next(part)) {
+        const bool data = frame->type == cl::mux::FrameType::data;
+        if (!data) cl::mux::read_number(frame->payload);
+        if (!data && frame->payload.size() > cl::mux::longest_text) std::abort();
+        if (data && frame->payload.empty()) continue;
+        if (!data || !after_data) text += "\n" + std::to_string(frame->stream) + static_cast<char>(frame->type);
+        text += frame->payload;
+        after_data = data;
+      }
+    }
+  } catch (const Error&) {
+    text += "!";
+  }
+  return text;
+}
+
+void read_frames(const std::string& bytes) {
+  const std::string whole = frames_of(bytes, bytes.size() + 1);
+  // Two frames of data for one stream in a row look like one above, in whatever pieces.
+  if (frames_of(bytes, 3) != whole || frames_of(bytes, 1) != whole) std::abort();
+}
+
+void find_banner(const std::string& bytes) {
+  cl::ssh::BannerFinder finder;
+  std::string unread;
+  for (const char c : bytes) {
+    unread += c;
+    const auto seen = finder.look(unread);
+    if (seen.drop > unread.size()) std::abort();
+    unread.erase(0, seen.drop);
+    if (!seen.found) continue;
+    if (!unread.starts_with("SSH-")) std::abort();
+    return;
+  }
+}
+
+void read_steps(const std::string& bytes) {
+  cl::StepReader reader;
+  std::string_view rest = bytes;
+  while (!rest.empty()) {
+    const std::string_view line = rest.substr(0, rest.find('\n'));
+    rest.remove_prefix(std::min(line.size() + 1, rest.size()));
+    reader.line(line);
+    cl::PlatformState platform;
+    cl::read_platform(line, platform);
+  }
+  (void)reader.failure(1, bytes);
+}
+
+/// The engine's list of containers, and behind a NUL the listeners of its machine.
+void read_ports(const std::string& bytes) {
+  const std::size_t end = bytes.find('\0');
+  boost::system::error_code wrong;
+  const auto containers = boost::json::parse(bytes.substr(0, end), wrong);
+  if (wrong || !containers.is_array()) return;
+  cl::PortRules rules;
+  cl::WantedPorts ports = cl::wanted_ports(containers.as_array(), rules);
+  const auto listener = cl::read_listener(end == std::string::npos ? std::string_view() : std::string_view(bytes).substr(end + 1));
+  if (listener) cl::add_listeners(ports, {*listener}, containers.as_array(), rules);
+  for (const auto& [at, port] : ports) {
+    if (!(port.at == at) || !port.container) std::abort();
+    port.targets();
+  }
+}
+
+void read_helper_frames(std::string bytes) {
+  for (std::size_t before = bytes.size() + 1; bytes.size() < before;) {
+    before = bytes.size();
+    if (!cl::take_helper_frame(bytes)) return;
+  }
+  std::abort();  // a frame that takes nothing would come for ever
+}
+
+void read_qmp(const std::string& bytes) {
+  cl::QmpDecoder decoder;
+  for (std::size_t at = 0; at < bytes.size(); at += 7) {
+    decoder.feed(std::string_view(bytes).substr(at, 7));
+    while (decoder.next()) {
+    }
+  }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  if (size == 0) return 0;
+  const std::string bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
+  try {
+    switch (data[0]) {
+      case 'm': read_frames(bytes); break;
+      case 'b': find_banner(bytes); break;
+      case 's': read_steps(bytes); break;
+      case 'p': read_ports(bytes); break;
+      case 'h': read_helper_frames(bytes); break;
+      case 'q': read_qmp(bytes); break;
+      default: break;
+    }
+  } catch (const Error&) {  // refused
+  }
+  return 0;
+}
