@@ -21,6 +21,7 @@ namespace cl {
 namespace {
 
 constexpr std::size_t kept_lines = 5;
+constexpr const char* no_such_ports = "colima-like: no ports";  // sshfs_command() says so
 
 /// Shell functions of the guest's side. `there` prints the last mount at $mp, which is $escaped in mountinfo. Whoever asks
 /// a virtiofs anything whose server is gone waits for good, and virtiofs has no abort. mount and umount look at
@@ -91,18 +92,26 @@ class SshfsTransport : public ShareTransport {
   asio::awaitable<std::string> serve(std::shared_ptr<Guest> guest, std::function<void()> on_mounted) override;
 
  private:
-  asio::awaitable<void> open_port();
+  asio::awaitable<bool> open_port();
 
   ShareState share_;
   SftpPrograms programs_;
   SharePort* port_;
 };
 
-/// Before the guest opens its end: what it says then has somebody to say it to.
-asio::awaitable<void> SshfsTransport::open_port() {
+/// Before the guest opens its end: what it says then has somebody to say it to. False where there is none: a machine that
+/// an older program has booted has no such ports.
+asio::awaitable<bool> SshfsTransport::open_port() {
+  const auto executor = co_await asio::this_coro::executor;
   const Dial dial = unix_dial(port_->at.to_guest, port_->at.from_guest);
-  ssh::Transport transport = co_await dial();
-  port_->stream = PortStream::start(co_await asio::this_coro::executor, std::move(transport));
+  try {
+    ssh::Transport transport = co_await dial();
+    port_->stream = PortStream::start(executor, std::move(transport));
+    co_return true;
+  } catch (const Error& error) {
+    log::info("{}; by SSH instead", one_line(error));
+  }
+  co_return false;
 }
 
 /// Whether it came to be mounted, and what sshfs said beside that.
@@ -145,7 +154,10 @@ std::pair<UniqueFd, UniqueFd> socket_pair() {
 
 asio::awaitable<std::string> SshfsTransport::serve(std::shared_ptr<Guest> guest, std::function<void()> on_mounted) {
   const auto executor = co_await asio::this_coro::executor;
-  if (port_ != nullptr) co_await open_port();
+  if (port_ != nullptr) {
+    const bool there = co_await open_port();
+    if (!there) port_ = nullptr;
+  }
   ExecRequest request;
   request.command = sshfs_command(share_, port_ != nullptr ? port_->name : "");
   auto process = co_await guest->exec(std::move(request));
@@ -187,6 +199,7 @@ asio::awaitable<std::string> SshfsTransport::serve(std::shared_ptr<Guest> guest,
   if (cancelled) throw boost::system::system_error(asio::error::operation_aborted);
   if (failure) std::rethrow_exception(failure);
   const std::string said = last_lines(heard.said, kept_lines);
+  if (stream && heard.said.find(no_such_ports) != std::string::npos) port_->unusable = true;
   if (!heard.mounted)
     throw Error(Errc::guest_failed, "the guest cannot mount it").because(said.empty() ? "sshfs ended" : said);
   co_return said.empty() ? "its sftp-server or sshfs ended" : "sshfs ended: " + said;
@@ -235,14 +248,14 @@ for p in /sys/class/virtio-ports/*; do
   read -r name < "$p/name" || continue
   case $name in "$port.in") in=/dev/${p##*/} ;; "$port.out") out=/dev/${p##*/} ;; esac
 done 2> /dev/null
-[ "${in-}" ] && [ "${out-}" ] || { echo "there are no ports $port" >&2; exit 66; }
+[ "${in-}" ] && [ "${out-}" ] || { echo "colima-like: no ports" >&2; exit 66; }
 # Whoever has them open yet served a host that is gone, and may not have noticed.
 n=0
 until { true < "$in" > "$out"; } 2> /dev/null; do
   for held in /proc/[0-9]*/fd/0; do
     [ ! "$held" -ef "$in" ] || { held=${held%/fd/0} && kill -9 "${held#/proc/}"; }
   done
-  n=$((n + 1)) && [ $n -lt 50 ] || { echo "the ports $port are busy" >&2; exit 66; }
+  n=$((n + 1)) && [ $n -lt 50 ] || { echo "colima-like: no ports but busy ones" >&2; exit 66; }
   sleep 0.02
 done
 serve < "$in" > "$out"

@@ -29,6 +29,7 @@ struct SharePort {
   SshPort at;
   std::string name;  ///< the guest's, without .in and .out
   std::shared_ptr<PortStream> stream;
+  bool unusable = false;  ///< the guest has none of that name
 };
 
 /// The programs that the sshfs transport runs on this host.

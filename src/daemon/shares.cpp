@@ -51,14 +51,14 @@ void GuestShares::tell(Entry& entry, std::string problem) {
   if (news && config_.on_change) config_.on_change();
 }
 
-/// One that no other share has; null when there is none left.
+/// One that works and no other share has; null when there is none left.
 SharePort* GuestShares::port_of(Entry& entry) {
-  if (entry.no_port) return entry.port = nullptr;
-  if (entry.port != nullptr) return entry.port;
+  if (entry.port != nullptr && !entry.port->unusable) return entry.port;
+  entry.port = nullptr;
   for (SharePort& port : ports_) {
     const bool taken = std::any_of(entries_.begin(), entries_.end(),
                                    [&port](const auto& other) { return other && other->port == &port; });
-    if (!taken) return entry.port = &port;
+    if (!taken && !port.unusable) return entry.port = &port;
   }
   return nullptr;
 }
@@ -79,22 +79,16 @@ void GuestShares::fall_back(Entry& entry) const {
 
 asio::awaitable<void> GuestShares::mount_once(std::shared_ptr<Entry> entry) {
   std::string problem;
-  bool mounted = false;
   try {
     if (entry->lost->is_set()) fall_back(*entry);
     const auto guest = co_await config_.guest();
     const auto transport = transport_of(*entry);
-    auto on_mounted = [this, entry, &mounted] {
-      mounted = true;
-      tell(*entry, "");
-    };
+    auto on_mounted = [this, entry] { tell(*entry, ""); };
     problem = co_await transport->serve(guest, on_mounted);
     problem += "; it is being mounted again";
   } catch (const Error& error) {
     problem = one_line(error);
   }
-  // By SSH the next time: a machine that an older program has booted has no such ports.
-  if (!mounted && entry->port != nullptr) entry->no_port = true;
   tell(*entry, std::move(problem));
 }
 

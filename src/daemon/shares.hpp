@@ -63,7 +63,6 @@ class GuestShares {
     ShareState state;
     std::shared_ptr<Event> lost;  ///< its virtiofs device's server is gone
     SharePort* port = nullptr;    ///< its own, of ports_
-    bool no_port = false;         ///< it was tried in vain
     Event settled;                ///< it is mounted, or has failed to be
     TaskGroup tasks;
   };
