@@ -1,5 +1,7 @@
 #pragma once
 
+#include <poll.h>
+
 #include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
@@ -96,9 +98,14 @@ class Event {
 /// cannot tell, nobody is told.
 template <class Socket>
 asio::awaitable<void> hung_up(Socket& socket) {
-  auto [ec] = co_await socket.async_wait(Socket::wait_error, no_throw);
-  if (!ec) co_return;
-  if (ec == asio::error::operation_aborted) throw boost::system::system_error(ec);
+  for (;;) {
+    auto [ec] = co_await socket.async_wait(Socket::wait_error, no_throw);
+    if (ec == asio::error::operation_aborted) throw boost::system::system_error(ec);
+    if (ec) break;
+    // Asio may wake us by the event of an earlier socket whose state object it used again, so we look ourselves.
+    pollfd now{socket.native_handle(), 0, 0};
+    if (::poll(&now, 1, 0) > 0) co_return;
+  }
   Event never(socket.get_executor());
   co_await never.wait();
 }

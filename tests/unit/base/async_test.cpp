@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <boost/asio/detached.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/local/connect_pair.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/post.hpp>
 #include <vector>
 
@@ -147,6 +151,37 @@ TEST(Event, LetsItsWaiterBeCancelled) {
   std::string log;
   run(cancel_waiter(log));
   EXPECT_EQ(log, "aborted");
+}
+
+using Socket = asio::local::stream_protocol::socket;
+
+/// Closes a socket whose event waits its turn, and watches a new one, for which asio takes the same state object.
+asio::awaitable<void> watch_after_another(Socket& waker, Socket& old, Socket& fresh, Socket& peer, bool& seen) {
+  co_await waker.async_wait(Socket::wait_read, asio::use_awaitable);
+  old.close();
+  asio::local::connect_pair(fresh, peer);
+  co_await hung_up(fresh);
+  seen = true;
+}
+
+TEST(HungUp, IsNotTakenFromTheEventOfAnEarlierSocket) {
+  asio::io_context io;
+  Socket waker(io), waker_peer(io), old(io), old_peer(io), fresh(io), peer(io);
+  asio::local::connect_pair(waker, waker_peer);
+  asio::local::connect_pair(old, old_peer);
+  bool seen = false;
+  asio::co_spawn(io, watch_after_another(waker, old, fresh, peer, seen), asio::detached);
+  io.poll();
+  // Both are ready in one look, in this order.
+  waker_peer.close();
+  old_peer.close();
+  io.run_for(20ms);
+  EXPECT_FALSE(seen) << "its peer is there";
+  peer.close();
+  io.run_for(1s);
+#ifdef __linux__
+  EXPECT_TRUE(seen);
+#endif
 }
 
 TEST(SleepFor, EndsAfterItsTime) { EXPECT_NO_THROW(run(sleep_for(1ms))); }
