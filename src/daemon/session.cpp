@@ -71,6 +71,7 @@ Session::Session(asio::any_io_executor executor, Home home, ProfilePaths paths, 
       lock_(std::move(lock)),
       drivers_(std::move(drivers)),
       saved_(paths_.saved_directory),
+      changed_(executor),
       idle_timer_(executor),
       tasks_(executor) {
   if (auto saved = load_state(paths_)) state_ = std::move(*saved);
@@ -94,6 +95,7 @@ void Session::enter(VmEvent event, std::string reason) {
   state_.reason = std::move(reason);
   if (*to != VmState::suspended) state_.asleep = false;
   idle_timer_.cancel();
+  changed_.notify_all();
   save_state(lock_, paths_, state_);
 }
 
@@ -438,7 +440,7 @@ json::object Session::started(std::string summary) {
 }
 
 asio::awaitable<void> Session::connect_guest(SshLogin login) {
-  if (link_) co_await link_->stop();  // whoever waits in it goes on
+  if (const auto last = std::exchange(link_, nullptr)) co_await last->stop();  // whoever waits in it goes on
   login_ = std::move(login);
   auto on_change = [this](bool reached) {
     try {
@@ -449,6 +451,7 @@ asio::awaitable<void> Session::connect_guest(SshLogin login) {
     }
   };
   link_ = link_to(machine_->ssh_ports().front(), on_change);
+  changed_.notify_all();
 }
 
 std::shared_ptr<GuestLink> Session::link_to(const SshPort& port, std::function<void(bool)> on_change) {

@@ -15,6 +15,7 @@
 #include "profiles/state.hpp"
 #include "profiles/store.hpp"
 #include "provision/steps.hpp"
+#include "src/base/async.hpp"
 #include "src/base/file_lock.hpp"
 #include "src/base/task_group.hpp"
 #include "src/daemon/drivers.hpp"
@@ -192,6 +193,7 @@ class Session {
   std::function<void()> on_idle_;
   int uses_ = 0;
   Clock::time_point last_use_{};
+  Notifier changed_;  ///< of vm_state_ and link_
   asio::steady_timer idle_timer_;  ///< of sleep_when_idle(); cancelled when it has to look again
   TaskGroup tasks_;
 };

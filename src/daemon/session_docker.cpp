@@ -35,9 +35,18 @@ std::chrono::milliseconds Session::patience() const noexcept {
   return client_patience;
 }
 
+/// While a start is under way it may have no link yet, and gives one up when a suspended machine has to boot instead.
 asio::awaitable<std::shared_ptr<Guest>> Session::reach_guest() {
-  if (!link_) throw Error(Errc::not_running, "the machine is not up yet", "wait for 'colima-like start'");
-  return link_->guest(patience());
+  for (;;) {
+    while (!link_ && vm_state_ == VmState::starting) co_await changed_.wait();
+    const auto link = link_;
+    if (!link) throw Error(Errc::not_running, "the machine is not up", "colima-like start");
+    try {
+      co_return co_await link->guest(patience());
+    } catch (const Error&) {
+      if (link == link_ || vm_state_ != VmState::starting) throw;
+    }
+  }
 }
 
 /// A stream to an engine that can be expected to answer. While its event stream stands nothing needs to be asked;

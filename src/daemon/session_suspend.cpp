@@ -266,8 +266,7 @@ asio::awaitable<bool> Session::resume(Job& job) {
   }
   machine_.reset();
   ended_.reset();
-  if (link_) co_await link_->stop();
-  link_.reset();
+  if (const auto link = std::exchange(link_, nullptr)) co_await link->stop();
   saved_.discard();
   job.end("the suspended machine cannot be resumed");
   co_return false;

@@ -6,6 +6,7 @@
 #include <boost/json.hpp>
 #include <random>
 #include <regex>
+#include <thread>
 
 #include "src/base/file.hpp"
 #include "src/base/unique_fd.hpp"
@@ -35,11 +36,18 @@ class Engine : public testing::Test {
     // The context that must come back at the end.
     box->docker({"context", "create", "before", "--docker", "host=unix:///nowhere.sock"});
     box->docker({"context", "use", "before"});
-    started = new Result(box->cl({"start"}, {}, 1800s));  // builds the image when there is none
+    auto starting = box->start_cl({"start"});
+    // The machine follows its socket after some hundred milliseconds.
+    const auto until = std::chrono::steady_clock::now() + 60s;
+    while (!fs::exists(box->docker_socket()) && std::chrono::steady_clock::now() < until) std::this_thread::sleep_for(1ms);
+    const std::string host = "unix://" + box->docker_socket().string();
+    early = new Result(box->start_docker({"--host", host, "version", "--format", "{{.Server.Os}}"})->wait(1800s));
+    started = new Result(starting->wait(1800s));  // builds the image when there is none
     if (started->code == 0) box->import_busybox("box");
   }
   static void TearDownTestSuite() {
     silent_events.reset();
+    delete early;
     delete started;
     delete box;
   }
@@ -58,12 +66,20 @@ class Engine : public testing::Test {
 
   static Sandbox* box;
   static Result* started;
+  /// Of a client that came as soon as there was a socket.
+  static Result* early;
   /// Begun by one test and looked at by TellsAnEventAfterMinutesOfSilence: meanwhile nothing passes on its connection.
   static std::unique_ptr<Process> silent_events;
 };
 Sandbox* Engine::box = nullptr;
 Result* Engine::started = nullptr;
+Result* Engine::early = nullptr;
 std::unique_ptr<Process> Engine::silent_events;
+
+TEST_F(Engine, AClientThatCameBeforeTheMachineWaitedForIt) {
+  EXPECT_OK(*early);
+  EXPECT_EQ(early->out, "linux\n") << *early;
+}
 
 TEST_F(Engine, StartTellsEachPhaseWithItsTimeAndThenTheSocket) {
   EXPECT_NE(started->out.find("unix://" + box->docker_socket().string()), std::string::npos) << *started;
