@@ -54,6 +54,9 @@ std::string below(const std::string& folder, std::string_view name) {
   return path.append(name);
 }
 
+/// What is said of what looking through a folder finds.
+enum class Tell { nothing, everything, newer };
+
 struct Folder {
   bool root = true;              ///< of a tree: has no parent
   std::weak_ptr<Folder> parent;  ///< not there any more when a folder was moved away and its old place is gone since
@@ -63,6 +66,7 @@ struct Folder {
   dev_t device = 0;
   bool file = false;  ///< a tree's root that is none
   bool gone = false;
+  std::optional<Tell> missed;  ///< it was not where it should be looked through: it, or one above, is being moved
 
   /// Nothing when a folder above is gone: then this one is somewhere else, and nothing is to be said of it.
   std::optional<std::string> path() const {
@@ -86,7 +90,6 @@ Time to_time(const struct statx_timestamp& time) {
 
 /// A folder to look through.
 struct Visit {
-  enum class Tell { nothing, everything, newer };
   FolderPtr folder;
   Tell tell = Tell::nothing;
   Time since = {};
@@ -132,6 +135,7 @@ struct FileWatch::State : std::enable_shared_from_this<FileWatch::State> {
   void tell_status();
   void set_trees(const std::vector<fs::path>& trees);
   void look_through(Visit visit);
+  void look_through_missed(const FolderPtr& folder);
   void forget(const FolderPtr& folder);
   FolderPtr take_from_trees(const std::string& path);
   FolderPtr add_child(const FolderPtr& parent, const std::string& name);
@@ -145,7 +149,7 @@ struct FileWatch::State : std::enable_shared_from_this<FileWatch::State> {
 
   asio::awaitable<void> visit_all();
   void visit(const Visit& task, std::vector<FileChange>& found);
-  bool add_watch(const FolderPtr& folder, const std::string& path);
+  bool add_watch(const Visit& task, const std::string& path);
   void list(const Visit& task, const std::string& path, std::vector<FileChange>& found);
   void look_at(const Visit& task, int in, const std::string& path, const std::string& name, bool directory,
                std::vector<FileChange>& found);
@@ -177,6 +181,12 @@ void FileWatch::State::tell_status() {
 void FileWatch::State::look_through(Visit visit) {
   visits.push_back(std::move(visit));
   more.notify_all();
+}
+
+/// In a folder that has come to its new place.
+void FileWatch::State::look_through_missed(const FolderPtr& folder) {
+  if (const auto tell = std::exchange(folder->missed, {})) return look_through({folder, *tell});
+  for (const auto& [name, child] : folder->children) look_through_missed(child);
 }
 
 void FileWatch::State::set_trees(const std::vector<fs::path>& trees) {
@@ -266,7 +276,7 @@ asio::awaitable<void> FileWatch::State::read_events() {
     if (batch.overflow) {
       log::warn("the system has dropped file events: looking for what has changed");
       for (const auto& [path, folder] : roots)
-        if (!folder->gone) look_through({folder, Visit::Tell::newer, complete - granularity});
+        if (!folder->gone) look_through({folder, Tell::newer, complete - granularity});
     }
     complete = begun;
     tell_status();
@@ -317,7 +327,7 @@ void FileWatch::State::take(const inotify_event& event, Batch& batch) {
       forget(child->second);
       folder->children.erase(child);
     }
-  if (directory && (event.mask & IN_CREATE) != 0) look_through({add_child(folder, name), Visit::Tell::everything});
+  if (directory && (event.mask & IN_CREATE) != 0) look_through({add_child(folder, name), Tell::everything});
   const Kind kind = (event.mask & IN_CREATE) != 0   ? Kind::created
                     : (event.mask & IN_DELETE) != 0 ? Kind::removed
                     : (event.mask & IN_MODIFY) != 0 ? Kind::modified
@@ -352,8 +362,9 @@ void FileWatch::State::take_move(const FolderPtr& folder, std::string path, cons
     moved->parent = folder;
     moved->name = name;
     folder->children[name] = moved;
+    look_through_missed(moved);
   } else if (directory) {
-    look_through({add_child(folder, name), Visit::Tell::everything});
+    look_through({add_child(folder, name), Tell::everything});
   }
   batch.changes.push_back(std::move(change));
 }
@@ -410,12 +421,13 @@ void FileWatch::State::visit(const Visit& task, std::vector<FileChange>& found) 
   const std::optional<std::string> path = task.folder->path();
   if (!path) return;
   // First the watch, then the list: what comes later is an event.
-  if (task.folder->watch < 0 && !add_watch(task.folder, *path)) return;
+  if (task.folder->watch < 0 && !add_watch(task, *path)) return;
   list(task, *path, found);
 }
 
-bool FileWatch::State::add_watch(const FolderPtr& folder, const std::string& path) {
+bool FileWatch::State::add_watch(const Visit& task, const std::string& path) {
   if (full) return false;
+  const FolderPtr& folder = task.folder;
   const bool enough = config.most_folders != 0 && watched.size() >= config.most_folders;
   int watch = enough ? -1 : ::inotify_add_watch(inotify.native_handle(), path.c_str(), interest);
   int failure = enough ? ENOSPC : errno;
@@ -441,6 +453,7 @@ bool FileWatch::State::add_watch(const FolderPtr& folder, const std::string& pat
     remedy = "start the containers that use it anew once that is mended";
     folder->gone = true;
   } else {
+    if (failure == ENOENT) folder->missed = task.tell;
     log::debug("not watched: {}: {}", path, std::strerror(failure));
   }
   return false;
@@ -449,6 +462,7 @@ bool FileWatch::State::add_watch(const FolderPtr& folder, const std::string& pat
 void FileWatch::State::list(const Visit& task, const std::string& path, std::vector<FileChange>& found) {
   const FolderPtr& folder = task.folder;
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!fd && errno == ENOENT) folder->missed = task.tell;
   struct stat info {};
   if (!fd || ::fstat(fd.get(), &info) != 0) return;
   folder->device = info.st_dev;
@@ -460,7 +474,7 @@ void FileWatch::State::list(const Visit& task, const std::string& path, std::vec
                                  static_cast<long>(system.f_type)) == std::end(unknown_file_systems);
     if (!tells) return;
   }
-  if (task.tell == Visit::Tell::newer) {
+  if (task.tell == Tell::newer) {
     const Time changed = Time(std::chrono::duration_cast<Time::duration>(
         std::chrono::seconds(info.st_mtim.tv_sec) + std::chrono::nanoseconds(info.st_mtim.tv_nsec)));
     if (changed >= task.since) found.push_back({Kind::listing, path, {}, true});
@@ -480,7 +494,7 @@ void FileWatch::State::list(const Visit& task, const std::string& path, std::vec
     if (directory) missing.erase(name);
     look_at(task, in, path, name, directory, found);
   }
-  if (task.tell != Visit::Tell::newer) return;
+  if (task.tell != Tell::newer) return;
   std::vector<std::string> lost(missing.begin(), missing.end());
   for (const std::string& name : lost) {
     found.push_back({Kind::removed, below(path, name), {}, true});
@@ -493,7 +507,7 @@ void FileWatch::State::list(const Visit& task, const std::string& path, std::vec
 void FileWatch::State::look_at(const Visit& task, int in, const std::string& path, const std::string& name,
                                bool directory, std::vector<FileChange>& found) {
   const FolderPtr& folder = task.folder;
-  if (!directory && task.tell == Visit::Tell::nothing) return;
+  if (!directory && task.tell == Tell::nothing) return;
   std::string full_path = below(path, name);
   if (directory && excluded.contains(full_path)) return;
   if (directory) {
@@ -506,12 +520,12 @@ void FileWatch::State::look_at(const Visit& task, int in, const std::string& pat
       return;
     }
     const bool known = child != folder->children.end();
-    const auto tell = known || task.tell == Visit::Tell::nothing ? task.tell : Visit::Tell::everything;
+    const auto tell = known || task.tell == Tell::nothing ? task.tell : Tell::everything;
     visits.push_back({known ? child->second : add_child(folder, name), tell, task.since});
-    if (!known && tell == Visit::Tell::everything) found.push_back({Kind::created, std::move(full_path), {}, true});
+    if (!known && tell == Tell::everything) found.push_back({Kind::created, std::move(full_path), {}, true});
     return;
   }
-  if (task.tell == Visit::Tell::everything) {
+  if (task.tell == Tell::everything) {
     found.push_back({Kind::created, std::move(full_path), {}, false, true});
     return;
   }
@@ -542,7 +556,7 @@ asio::awaitable<void> FileWatch::settled() {
 
 void FileWatch::look_for_changes_since(WallClock::time_point since) {
   for (const auto& [path, folder] : state_->roots)
-    if (!folder->gone) state_->look_through({folder, Visit::Tell::newer, since - granularity});
+    if (!folder->gone) state_->look_through({folder, Tell::newer, since - granularity});
 }
 
 asio::awaitable<void> FileWatch::stop() { co_await state_->tasks.stop(); }

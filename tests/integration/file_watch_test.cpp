@@ -193,6 +193,27 @@ TEST(FileWatch, DoesNotLookThroughAFolderThatHasLeftAParentThatIsGone) {
   EXPECT_EQ(run(parent_goes_too(true)), "c/ a/b/c;d/ a/b;d/ a;1");
 }
 
+/// A folder with many others is moved while it is looked through for the first time.
+asio::awaitable<bool> moved_early() {
+  constexpr int many = 1000;
+  TempDir directory;
+  const fs::path root = directory.path();
+  const auto executor = co_await asio::this_coro::executor;
+  Bed bed(executor);
+  co_await bed.begin({root});
+  for (int i = 0; i < many; ++i) fs::create_directories(root / "new" / std::to_string(i));
+  const std::size_t before = bed.watch->status().folders;
+  while (bed.watch->status().folders < before + 100) co_await asio::post(executor, asio::use_awaitable);
+  fs::rename(root / "new", root / "moved");
+  bool same = co_await bed.agree(root);
+  for (int i = 0; i < many; ++i) put(root / "moved" / std::to_string(i) / "file", "1");
+  same = co_await bed.agree(root) && same;
+  co_await bed.watch->stop();
+  co_return same;
+}
+
+TEST(FileWatch, WatchesAFolderThatIsMovedWhileItIsLookedThrough) { EXPECT_TRUE(run(moved_early(), 60s)); }
+
 asio::awaitable<bool> new_folders() {
   TempDir directory;
   const fs::path root = directory.path();
