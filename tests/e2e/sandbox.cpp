@@ -49,6 +49,26 @@ std::vector<pid_t> processes_mentioning(const std::string& text, pid_t except) {
   return found;
 }
 
+/// Sandboxes that are there: a test that fails in one that it shares shows what was logged until then. Later tests
+/// would push it out of what is shown at the end.
+class LogsOfFailures : public testing::EmptyTestEventListener {
+ public:
+  static LogsOfFailures& instance() {
+    static auto* const listener = [] {
+      auto* made = new LogsOfFailures;
+      testing::UnitTest::GetInstance()->listeners().Append(made);  // which owns it
+      return made;
+    }();
+    return *listener;
+  }
+  void OnTestEnd(const testing::TestInfo& test) override {
+    if (!test.result()->Failed()) return;
+    for (const Sandbox* sandbox : sandboxes) sandbox->show_logs();
+  }
+
+  std::vector<const Sandbox*> sandboxes;
+};
+
 }  // namespace
 
 std::string program() {
@@ -85,14 +105,13 @@ Sandbox::Sandbox() {
   ::close(ends[0]);
   keeper_pipe_.reset(ends[1]);
   ::fcntl(ends[1], F_SETFD, FD_CLOEXEC);
+  LogsOfFailures::instance().sandboxes.push_back(this);
 }
 
 Sandbox::~Sandbox() {
+  std::erase(LogsOfFailures::instance().sandboxes, this);
   for (auto action = exits_.rbegin(); action != exits_.rend(); ++action) (*action)();
-  // A sandbox is one test's, or a whole suite's when it goes with the suite.
-  const auto& tests = *testing::UnitTest::GetInstance();
-  const auto* suite = tests.current_test_info() == nullptr ? tests.current_test_suite() : nullptr;
-  if (testing::Test::HasFailure() || (suite != nullptr && suite->Failed())) show_logs();
+  if (testing::Test::HasFailure()) show_logs();  // of the test that it goes with, or of a suite's own steps
   expect_no_sanitizer_report();
   if (fs::exists(home()))
     for (const auto& entry : fs::directory_iterator(home()))

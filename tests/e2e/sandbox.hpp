@@ -76,9 +76,11 @@ class Sandbox {
   /// "pid: arguments" of each, one a line.
   std::string process_list() const;
 
+  /// The ends of all logs, to stderr.
+  void show_logs() const;
+
  private:
   std::vector<std::string> with_environment() const;
-  void show_logs() const;
   void expect_no_sanitizer_report() const;
 
   fs::path root_, cache_;
