@@ -55,7 +55,7 @@ TEST(QemuCommandLine, BootsAnEmulatedPc) {
 -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
 -machine q35,vmport=off,hpet=off,i8042=off,sata=off,smbus=off,usb=off,dump-guest-core=off,mem-merge=off
 -accel tcg,thread=multi,tb-size=512
--cpu max,vmx=off,svm=off
+-cpu max,-erms,-fsrm,vmx=off,svm=off
 -smp 2,sockets=1,cores=2,threads=1
 -m 2048M
 -global ICH9-LPC.disable_s3=1
@@ -135,7 +135,7 @@ TEST(QemuCommandLine, BootsAnArmMachineWithItsOwnConsoleAndNoPcParts) {
 TEST(QemuCommandLine, GivesVirtualizationOnlyWhenAsked) {
   BootPlan plan = typical();
   plan.nested = true;
-  EXPECT_TRUE(has(qemu_command_line(plan, host_of(plan)), "-cpu", "max"));
+  EXPECT_TRUE(has(qemu_command_line(plan, host_of(plan)), "-cpu", "max,-erms,-fsrm"));
   plan.arch = "aarch64";
   EXPECT_NE(joined(plan, host_of(plan))
                 .find("-machine virt,gic-version=max,dump-guest-core=off,mem-merge=off,virtualization=on\n"),
