@@ -141,6 +141,7 @@ class Session {
   asio::awaitable<void> find_host_address(Guest& guest);
   asio::awaitable<void> ask_guest_to_power_off();
   asio::awaitable<void> resume_to_power_off();
+  asio::awaitable<void> bring_guest_to_rest();
   asio::awaitable<void> power_off(Job& job, bool force);
   asio::awaitable<void> end_unreachable(Job& job, bool force);
   asio::awaitable<void> switch_context(Job& job, const StartOrder& order);
@@ -189,6 +190,7 @@ class Session {
   std::unique_ptr<PortForward> ports_;
   ShareHost share_host_;  ///< as it was looked at last
   std::unique_ptr<GuestShares> shares_;
+  bool share_server_ended_ = false;  ///< of machine_: somebody in the guest may wait for it for good
   std::unique_ptr<ShareEvents> events_;
   std::function<void()> on_idle_;
   int uses_ = 0;

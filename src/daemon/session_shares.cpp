@@ -135,9 +135,11 @@ asio::awaitable<void> Session::close_shares() {
 
 asio::awaitable<void> Session::watch_shares() {
   const auto machine = machine_;
+  share_server_ended_ = false;
   for (;;) {
     const std::string tag = co_await machine->share_lost();
     if (tag.empty() || machine_ != machine || ended_) co_return;
+    share_server_ended_ = true;
     state_.not_saved = "the server of one of its shares has ended; from the next start on it can be saved again";
     // A daemon that takes the machine over must not wait in that device.
     std::erase_if(state_.share_devices, [&tag](const ShareState& device) { return device.tag == tag; });

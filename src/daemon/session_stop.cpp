@@ -14,6 +14,14 @@ namespace {
 
 constexpr auto power_off_grace = std::chrono::seconds(60);  // dockerd gives containers 10 s, under TCG more
 constexpr auto guest_power_off_patience = std::chrono::seconds(5);  // until its system has taken the order
+constexpr auto hanging_grace = std::chrono::seconds(5);             // of a guest that may never end by itself
+constexpr auto rest_patience = std::chrono::seconds(40);            // for what its script may take in all
+
+/// What must not be lost: the engine with its containers, and what is not on the disks yet. Not `sync` alone, which would
+/// ask the dead share, too.
+constexpr const char* bring_to_rest_script =
+    "timeout 25 systemctl stop docker.socket docker.service containerd.service 2>/dev/null\n"
+    "for disk in / /var/lib/docker /var/lib/containerd; do [ ! -d $disk ] || sync -f $disk; done\n";
 
 /// A process that has ended may have threads that still give its memory back; they hold its files open. No event tells.
 asio::awaitable<void> until_unlocked(fs::path lock) {
@@ -129,6 +137,20 @@ asio::awaitable<void> Session::resume_to_power_off() {
   }
 }
 
+/// Whoever asked a virtiofs in the moment when its server ended waits for good, and the guest's own power-off for them.
+asio::awaitable<void> Session::bring_guest_to_rest() {
+  auto work = [](std::shared_ptr<GuestLink> link) -> asio::awaitable<void> {
+    const auto reached = co_await link->guest(guest_power_off_patience);
+    co_await run_in_guest(*reached, "sh -s", bring_to_rest_script);
+  };
+  if (!link_ || !link_->connected()) co_return;
+  try {
+    co_await with_timeout(rest_patience, "the end of Docker in the guest", work(link_));
+  } catch (const Error& error) {
+    log::warn("{}", one_line(error));
+  }
+}
+
 asio::awaitable<void> Session::power_off(Job& job, bool force) {
   // A stop that was begun is finished: half a stop helps nobody.
   co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
@@ -136,10 +158,11 @@ asio::awaitable<void> Session::power_off(Job& job, bool force) {
   if (vm_state_ != VmState::stopping) enter(VmEvent::stop);
   co_await close_forwards();
   if (paused && !force) co_await resume_to_power_off();
-  job.begin("stop",
-            force ? "ending the machine" : fmt::format("powering off (ended after {} s)", power_off_grace.count()));
+  const auto grace = force ? std::chrono::seconds(0) : share_server_ended_ ? hanging_grace : power_off_grace;
+  job.begin("stop", force ? "ending the machine" : fmt::format("powering off (ended after {} s)", grace.count()));
+  if (!force && share_server_ended_) co_await bring_guest_to_rest();
   if (!force && driver_->traits().weak_button) co_await ask_guest_to_power_off();
-  const bool by_itself = co_await stop_machine(*machine_, force ? std::chrono::seconds(0) : power_off_grace);
+  const bool by_itself = co_await stop_machine(*machine_, grace);
   job.end(by_itself ? "the machine is powered off" : "the machine is ended");
   co_await tear_down({});
 }

@@ -323,5 +323,26 @@ TYPED_TEST(Shares, ADaemonThatIsKilledBringsThemBack) {
   EXPECT_EQ(TestFixture::in_container("cat '/h/work ü/greeting'").out, "hello from the host\n");
 }
 
+TYPED_TEST(Shares, WhoWaitsForAKilledServerDoesNotKeepTheMachine) {
+  if (TestFixture::name() != "virtiofs") GTEST_SKIP() << "others tell who waits that their server is gone";
+  ASSERT_OK(TestFixture::cl({"restart"}, 600s));  // by virtiofs again
+  ASSERT_OK(TestFixture::docker({"run", "-d", "--name", "waits", "-v", TestFixture::home_at("/h"), "box", "sleep", "9999"}));
+  ASSERT_OK(TestFixture::docker({"run", "--rm", "-v", "kept:/kept", "box", "sh", "-c", "echo precious >/kept/file"}));
+  const auto servers = TestFixture::servers();
+  ASSERT_FALSE(servers.empty());
+  for (const pid_t pid : servers) ::kill(pid, SIGSTOP);
+  ASSERT_OK(TestFixture::docker({"exec", "-d", "waits", "cat", "/h/work ü/greeting"}));
+  ASSERT_TRUE(eventually(30s, [] {
+    return TestFixture::docker({"exec", "waits", "sh", "-c", "grep -l request_wait_answer /proc/[0-9]*/wchan"}).code == 0;
+  })) << "nobody waits for the server";
+  for (const pid_t pid : servers) ::kill(pid, SIGKILL);
+  ASSERT_TRUE(eventually(30s, [] { return TestFixture::share_at(TestFixture::user()).at("type") == "sshfs"; }));
+  const Result stopped = TestFixture::cl({"stop"}, 120s);
+  ASSERT_OK(stopped);
+  EXPECT_LT(stopped.time, 50s) << stopped;
+  ASSERT_OK(TestFixture::cl({"start"}, 600s));
+  EXPECT_EQ(TestFixture::docker({"run", "--rm", "-v", "kept:/kept", "box", "cat", "/kept/file"}).out, "precious\n");
+}
+
 }  // namespace
 }  // namespace cl::e2e
