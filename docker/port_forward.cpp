@@ -141,15 +141,18 @@ asio::awaitable<void> PortForward::set_rules(PortRules rules) {
 
 asio::awaitable<void> PortForward::watch() {
   std::chrono::milliseconds pause = config_.timings.reconnect;
+  std::string said;  // the same is not told again and again while an engine is being installed
   for (;;) {
     const auto begun = Clock::now();
+    std::string why = "the engine's events ended";
     try {
       auto guest = co_await config_.guest();
       co_await follow_events(*guest);
-      log::info("published ports: the engine's events ended; connecting again");
     } catch (const Error& error) {
-      log::info("published ports: {}; connecting again", one_line(error));
+      why = one_line(error);
     }
+    if (engine_answers_ || why != said) log::info("published ports: {}; connecting again", why);
+    said = std::move(why);
     engine_answers_ = false;
     if (Clock::now() - begun > longest_reconnect) pause = config_.timings.reconnect;
     co_await sleep_for(pause);
