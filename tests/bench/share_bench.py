@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Times host folders in the guest: trees of small files, and one large file, for each type of share.
 
-    tests/bench/share_bench.py PROGRAM [--files 10000] [--size 1024] [--rounds 2] [--only tree|transport|large ...]
+    tests/bench/share_bench.py PROGRAM [--files 10000] [--size 1024] [--rounds 2] [--only tree|large ...]
 
 One machine in a home of its own, with the user's image cache; every arm is a folder in that same guest:
 
@@ -11,9 +11,10 @@ One machine in a home of its own, with the user's image cache; every arm is a fo
                 has an SSH server of the guest to itself, on one of the pairs of sockets that the daemon does not use
     disk        the guest's own data disk
 
-The order of the arms is A B B A, then B A A B. Prints every sample and the medians' ratios; asserts nothing.
+The trees are made in the first three, in the order A B C C B A, the large file in the first and the last. Prints every sample and the medians' ratios; asserts nothing.
 """
 import argparse
+import itertools
 import json
 import os
 import shlex
@@ -141,9 +142,10 @@ def compare_trees(machine, arms, options):
     for what in TREE:
         report(f"{what}, {dirs * per} files", arms, samples[what], "s")
     report("all of it", arms, total, "s")
-    first, second = list(arms)
-    ratio = statistics.median(total[second]) / statistics.median(total[first])
-    print(f"\n  {first} is {ratio:.2f} times as fast as {second}")
+    print()
+    for first, second in itertools.combinations(arms, 2):
+        ratio = statistics.median(total[second]) / statistics.median(total[first])
+        print(f"  {first} is {ratio:.2f} times as fast as {second}")
 
 
 def compare_large(machine, arms, size, rounds):
@@ -168,8 +170,8 @@ def main():
     parser.add_argument("program")
     parser.add_argument("--files", type=int, default=10000)
     parser.add_argument("--size", type=int, default=1024, help="MiB of the large file")
-    parser.add_argument("--rounds", type=int, default=1, help="of A B B A")
-    parser.add_argument("--only", nargs="*", choices=["tree", "transport", "large"], default=["tree", "transport", "large"])
+    parser.add_argument("--rounds", type=int, default=1, help="of A B C C B A")
+    parser.add_argument("--only", nargs="*", choices=["tree", "large"], default=["tree", "large"])
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))  # and leave no machine
     root = tempfile.mkdtemp(prefix="cl-share-")
@@ -184,10 +186,8 @@ def main():
             if share["state"] != "mounted":
                 sys.exit("without it the guest's own disk would be measured")
         if "tree" in options.only:
-            compare_trees(machine, {"virtiofs": f"{user}/v", "sshfs": f"{user}/s"}, options)
-        if "transport" in options.only:
             helpers = plain_ssh(machine, f"{user}/p", "/mnt/plain")
-            compare_trees(machine, {"sshfs": f"{user}/s", "ssh": "/mnt/plain"}, options)
+            compare_trees(machine, {"virtiofs": f"{user}/v", "sshfs": f"{user}/s", "ssh": "/mnt/plain"}, options)
         if "large" in options.only:
             machine.guest("mkdir -p /var/lib/colima-like/bench")
             compare_large(machine, {"virtiofs": f"{user}/v", "disk": "/var/lib/colima-like/bench"}, options.size,
