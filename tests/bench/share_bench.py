@@ -11,7 +11,8 @@ One machine in a home of its own, with the user's image cache; every arm is a fo
                 has an SSH server of the guest to itself, on one of the pairs of sockets that the daemon does not use
     disk        the guest's own data disk
 
-The trees are made in the first three, in the order A B C C B A, the large file in the first and the last. Prints every sample and the medians' ratios; asserts nothing.
+The trees are made in the first three, in the order A B C C B A, the large file in the first and the last. Prints every
+sample and the medians' ratios; asserts nothing.
 """
 import argparse
 import itertools
