@@ -141,12 +141,14 @@ else
   done_ runtime changed
 fi
 
-# What a distribution's own image lacks of ours: sshfs for shares, and qemu-user for other platforms, of which one stands
-# for all. Static, because it runs in containers: Debian 13 has no other, and its qemu-user-static is a name for that.
+# What a distribution's own image lacks of ours, also where it brings Docker along: sshfs for shares, dnsmasq for the names
+# that containers look up, and qemu-user for other platforms, of which one stands for all. Static, because it runs in
+# containers: Debian 13 has no other, and its qemu-user-static is a name for that.
 foreign=/etc/colima-like/set-up # vm/cloud_guest: setup.sh
 tools= new_tools=
 if [ -e $foreign ]; then
   command -v sshfs > /dev/null || tools=sshfs
+  [ "$runtime" != docker ] || command -v dnsmasq > /dev/null || tools="$tools dnsmasq-base"
   command -v qemu-s390x > /dev/null || command -v qemu-s390x-static > /dev/null ||
     tools="$tools qemu-user-static/qemu-user-binfmt"
 fi
@@ -235,7 +237,7 @@ start_containerd() {
 start_docker() {
   install docker dockerd docker.io '?docker-cli' dnsmasq-base iptables ca-certificates
   # The package started dockerd, perhaps before dnsmasq could be.
-  if [ -n "$installed" ]; then systemctl start colima-like-dns.service 2>&1 || exit; fi
+  if [ -n "$installed$new_tools" ]; then systemctl start colima-like-dns.service 2>&1 || exit; fi
   if [ "$was" != docker ]; then systemctl enable docker.socket docker.service containerd.service 2>&1 || exit; fi
 
   step socket-link

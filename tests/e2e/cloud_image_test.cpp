@@ -89,6 +89,14 @@ TEST(CloudImage, IsDownloadedSeededAndRunsDocker) {
   ASSERT_OK(box.cl({"share", "add", (box.root() / "by-ssh").string() + ":/mnt/by-ssh:ro:sshfs"}));
   EXPECT_EQ(box.cl({"ssh", "--", "cat /mnt/by-ssh/file"}).out, "of the host\n");
 
+  // An image that brings Docker along may lack what containers' names are looked up by.
+  ASSERT_OK(box.cl({"ssh", "--", "systemctl stop colima-like-dns; dpkg --force-depends --remove dnsmasq-base"}));
+  EXPECT_NE(box.docker({"run", "--rm", "box", "busybox", "nslookup", "host.docker.internal"}).code, 0);
+  ASSERT_OK(box.cl({"config", "set", "idle", "20m"}));
+  ASSERT_OK(box.cl({"apply"}, {}, 300s));
+  const Result again = box.docker({"run", "--rm", "box", "busybox", "nslookup", "host.docker.internal"});
+  EXPECT_NE(again.out.find("10.0.2.2"), std::string::npos) << again;
+
   ASSERT_OK(box.cl({"stop"}, {}, 200s));
   EXPECT_NE(read_file(box.profile() / "log" / "daemon.log").find("the guest powered off"), std::string::npos)
       << "by its power button";

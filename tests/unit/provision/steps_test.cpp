@@ -72,14 +72,14 @@ class InstallScript : public ::testing::Test {
   void is_a_distributions() { std::ofstream(dir_ / "set-up") << ""; }
 
   /// What apt installed, in one go; "nothing" when it was not run at all. `steps_` is what the script said.
-  std::string install(const std::string& call, bool works = true) {
+  std::string install(const std::string& call, bool works = true, const std::string& runtime = "docker") {
     std::string part(provision_script);
     const auto begin = part.find("foreign=/etc/"), end = part.find("# start NAME");
     EXPECT_LT(begin, end);
     part = part.substr(begin, end - begin);
     const std::string marker = "/etc/colima-like/set-up";
     part.replace(part.find(marker), marker.size(), (dir_ / "set-up").string());
-    std::ofstream(dir_ / "script") << "set -u\nstep() { :; }\ndoing() { echo \"$1\"; }\ndone_() { echo \"$1 $2\"; }\n"
+    std::ofstream(dir_ / "script") << "set -u\nruntime=" << runtime << "\nstep() { :; }\ndoing() { echo \"$1\"; }\ndone_() { echo \"$1 $2\"; }\n"
                                    << part << call << "\n";
     const std::string log = dir_ / "log", said = dir_ / "said";
     fs::remove(log);
@@ -103,19 +103,20 @@ class InstallScript : public ::testing::Test {
 
 TEST_F(InstallScript, ADistributionsGuestGetsWhatOurImagesHaveTogetherWithDocker) {
   is_a_distributions();
-  EXPECT_EQ(install("install docker dockerd docker.io '?docker-cli'"), "docker.io sshfs qemu-user-static\n");
+  EXPECT_EQ(install("install docker dockerd docker.io '?docker-cli'"), "docker.io sshfs dnsmasq-base qemu-user-static\n");
   EXPECT_EQ(steps_, "docker-install\ndocker-install changed\n");
   program("apt-cache", "case $2 in qemu-user-static) exit 100 ;; esac");
-  EXPECT_EQ(install("install docker dockerd docker.io"), "docker.io sshfs qemu-user-binfmt\n");
+  EXPECT_EQ(install("install docker dockerd docker.io"), "docker.io sshfs dnsmasq-base qemu-user-binfmt\n");
 }
 
 TEST_F(InstallScript, WhatIsThereAlreadyNeedsNoNetwork) {
   is_a_distributions();
   program("dockerd");
   program("sshfs");
-  EXPECT_EQ(install("install docker dockerd docker.io"), "qemu-user-static\n") << "Docker came with the image";
+  EXPECT_EQ(install("install docker dockerd docker.io"), "dnsmasq-base qemu-user-static\n") << "Docker came along";
   EXPECT_EQ(steps_, "tools-install\ntools-install changed\n");
-  EXPECT_EQ(install("install tools true"), "qemu-user-static\n") << "without a runtime";
+  EXPECT_EQ(install("install tools true", true, "none"), "qemu-user-static\n") << "without a runtime";
+  program("dnsmasq");
   for (const char* name : {"qemu-s390x", "qemu-s390x-static"}) {
     program(name);
     EXPECT_EQ(install("install docker dockerd docker.io"), "nothing");
