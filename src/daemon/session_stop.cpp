@@ -159,7 +159,9 @@ asio::awaitable<void> Session::power_off(Job& job, bool force) {
   co_await close_forwards();
   if (paused && !force) co_await resume_to_power_off();
   const auto grace = force ? std::chrono::seconds(0) : share_server_ended_ ? hanging_grace : power_off_grace;
-  job.begin("stop", force ? "ending the machine" : fmt::format("powering off (ended after {} s)", grace.count()));
+  job.begin("stop", force                ? "ending the machine"
+                    : share_server_ended_ ? "ending Docker and then the machine, in which somebody may wait for a dead share"
+                                          : fmt::format("powering off (ended after {} s)", grace.count()));
   if (!force && share_server_ended_) co_await bring_guest_to_rest();
   if (!force && driver_->traits().weak_button) co_await ask_guest_to_power_off();
   const bool by_itself = co_await stop_machine(*machine_, grace);
