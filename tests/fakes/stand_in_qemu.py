@@ -16,6 +16,7 @@ import ctypes
 import json
 import os
 import random
+import select
 import signal
 import socket
 import subprocess
@@ -174,10 +175,19 @@ def die_with_us():
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def accept_pair(to_guest, from_guest):
+    inwards, _ = to_guest.accept()
+    outwards, _ = from_guest.accept()
+    # Whoever was killed between its two connections has left the first one; the one that belongs to ours is behind it.
+    while select.select([to_guest], [], [], 0)[0]:
+        inwards.close()
+        inwards, _ = to_guest.accept()
+    return inwards, outwards
+
+
 def serve_ssh(to_guest, from_guest, config):
     while True:
-        inwards, _ = to_guest.accept()
-        outwards, _ = from_guest.accept()
+        inwards, outwards = accept_pair(to_guest, from_guest)
         try:
             outwards.sendall(b"\r\ncolima-like\r\n")
             # This thread waits for it, and so lives as long: the kernel takes its end for ours.
