@@ -188,7 +188,7 @@ install() {
   doing "$name-install"
   # shellcheck disable=SC2086  # names are words
   if install_packages "$@" $tools 2>&1; then
-    [ $# = 0 ] || installed=yes
+    installed=yes
     new_tools=$tools
     done_ "$name-install" changed
   elif [ $# = 0 ]; then
@@ -237,7 +237,7 @@ start_containerd() {
 start_docker() {
   install docker dockerd docker.io '?docker-cli' dnsmasq-base iptables ca-certificates
   # The package started dockerd, perhaps before dnsmasq could be.
-  if [ -n "$installed$new_tools" ]; then systemctl start colima-like-dns.service 2>&1 || exit; fi
+  if [ -n "$installed" ]; then systemctl start colima-like-dns.service 2>&1 || exit; fi
   if [ "$was" != docker ]; then systemctl enable docker.socket docker.service containerd.service 2>&1 || exit; fi
 
   step socket-link

@@ -94,18 +94,24 @@ class Event {
   asio::steady_timer timer_;
 };
 
+/// Returns when poll() says so, or with why there is nothing to wait for. Asio alone may say it by mistake, by an event of
+/// an earlier descriptor whose state object it used again. `events` as in poll(2); what is wrong is always told.
+template <class Descriptor>
+asio::awaitable<error_code> ready(Descriptor& descriptor, typename Descriptor::wait_type what, short events) {
+  for (;;) {
+    auto [ec] = co_await descriptor.async_wait(what, no_throw);
+    if (ec == asio::error::operation_aborted) throw boost::system::system_error(ec);
+    pollfd now{descriptor.native_handle(), events, 0};
+    if (ec || ::poll(&now, 1, 0) > 0) co_return ec;
+  }
+}
+
 /// Returns when the peer of a connected socket is gone altogether, also while what it sent lies unread. Where the system
 /// cannot tell, nobody is told.
 template <class Socket>
 asio::awaitable<void> hung_up(Socket& socket) {
-  for (;;) {
-    auto [ec] = co_await socket.async_wait(Socket::wait_error, no_throw);
-    if (ec == asio::error::operation_aborted) throw boost::system::system_error(ec);
-    if (ec) break;
-    // Asio may wake us by the event of an earlier socket whose state object it used again, so we look ourselves.
-    pollfd now{socket.native_handle(), 0, 0};
-    if (::poll(&now, 1, 0) > 0) co_return;
-  }
+  const error_code unknown = co_await ready(socket, Socket::wait_error, 0);
+  if (!unknown) co_return;
   Event never(socket.get_executor());
   co_await never.wait();
 }

@@ -420,6 +420,7 @@ void FileWatch::State::visit(const Visit& task, std::vector<FileChange>& found) 
   if (task.folder->gone) return;
   const std::optional<std::string> path = task.folder->path();
   if (!path) return;
+  task.folder->missed.reset();
   // First the watch, then the list: what comes later is an event.
   if (task.folder->watch < 0 && !add_watch(task, *path)) return;
   list(task, *path, found);

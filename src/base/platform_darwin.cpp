@@ -121,14 +121,11 @@ bool clone_file(const std::filesystem::path& from, const std::filesystem::path& 
 
 namespace {
 
-/// A kqueue of our own, which is itself readable when an event is pending. Asio may wake us by an event of an earlier
-/// descriptor whose state object it used again, so we look ourselves.
+/// A kqueue of our own, which is itself readable when an event is pending.
 asio::awaitable<void> until_readable(UniqueFd queue) {
   asio::posix::stream_descriptor watched(co_await asio::this_coro::executor, queue.release());
-  pollfd now{watched.native_handle(), POLLIN, 0};
-  do {
-    co_await watched.async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);
-  } while (::poll(&now, 1, 0) <= 0);
+  const error_code failure = co_await ready(watched, asio::posix::stream_descriptor::wait_read, POLLIN);
+  if (failure) throw boost::system::system_error(failure);
 }
 
 }  // namespace

@@ -139,9 +139,8 @@ class Session {
   asio::awaitable<void> make_ready(Job& job);
   void settle_rosetta();
   asio::awaitable<void> find_host_address(Guest& guest);
-  asio::awaitable<void> ask_guest_to_power_off();
+  asio::awaitable<void> try_in_guest(std::string what, std::string command, std::chrono::milliseconds limit);
   asio::awaitable<void> resume_to_power_off();
-  asio::awaitable<void> bring_guest_to_rest();
   asio::awaitable<void> power_off(Job& job, bool force);
   asio::awaitable<void> end_unreachable(Job& job, bool force);
   asio::awaitable<void> switch_context(Job& job, const StartOrder& order);

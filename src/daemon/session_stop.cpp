@@ -17,6 +17,11 @@ constexpr auto guest_power_off_patience = std::chrono::seconds(5);  // until its
 constexpr auto hanging_grace = std::chrono::seconds(5);             // of a guest that may never end by itself
 constexpr auto rest_patience = std::chrono::seconds(40);            // for what its script may take in all
 
+/// Not every guest hears its power button. Not by itself: it ends the session's sshd, perhaps before that has told how the
+/// command ended.
+constexpr const char* power_off_command = "{ sleep 0.1; systemctl poweroff; } </dev/null >/dev/null 2>&1 &";
+
+/// Whoever asked a virtiofs in the moment when its server ended waits for good, and the guest's own power-off for them.
 /// What must not be lost: the engine with its containers, and what is not on the disks yet. Not `sync` alone, which would
 /// ask the dead share, too.
 constexpr const char* bring_to_rest_script =
@@ -113,18 +118,17 @@ asio::awaitable<json::object> Session::do_stop(Job& job, bool force) {
   co_return json::object{};
 }
 
-/// Over SSH, since not every guest hears its power button; what fails here is left to that.
-asio::awaitable<void> Session::ask_guest_to_power_off() {
-  auto ask = [](std::shared_ptr<GuestLink> link) -> asio::awaitable<void> {
+/// On the way to a power-off, which goes on whatever comes of it.
+asio::awaitable<void> Session::try_in_guest(std::string what, std::string command, std::chrono::milliseconds limit) {
+  auto work = [](std::shared_ptr<GuestLink> link, std::string told) -> asio::awaitable<void> {
     const auto reached = co_await link->guest(guest_power_off_patience);
-    // Not by itself: it ends the session's sshd, perhaps before that has told how the command ended.
-    co_await run_in_guest(*reached, "{ sleep 0.1; systemctl poweroff; } </dev/null >/dev/null 2>&1 &", "");
+    co_await run_in_guest(*reached, std::move(told), "");
   };
   if (!link_ || !link_->connected()) co_return;
   try {
-    co_await with_timeout(guest_power_off_patience, "asking the guest to power off", ask(link_));
+    co_await with_timeout(limit, std::move(what), work(link_, std::move(command)));
   } catch (const Error& error) {
-    log::info("{}", one_line(error));
+    log::warn("{}", one_line(error));
   }
 }
 
@@ -134,20 +138,6 @@ asio::awaitable<void> Session::resume_to_power_off() {
     co_await machine_->resume();
   } catch (const Error& error) {
     log::warn("{}", one_line(error));  // then it is ended
-  }
-}
-
-/// Whoever asked a virtiofs in the moment when its server ended waits for good, and the guest's own power-off for them.
-asio::awaitable<void> Session::bring_guest_to_rest() {
-  auto work = [](std::shared_ptr<GuestLink> link) -> asio::awaitable<void> {
-    const auto reached = co_await link->guest(guest_power_off_patience);
-    co_await run_in_guest(*reached, "sh -s", bring_to_rest_script);
-  };
-  if (!link_ || !link_->connected()) co_return;
-  try {
-    co_await with_timeout(rest_patience, "the end of Docker in the guest", work(link_));
-  } catch (const Error& error) {
-    log::warn("{}", one_line(error));
   }
 }
 
@@ -162,8 +152,10 @@ asio::awaitable<void> Session::power_off(Job& job, bool force) {
   job.begin("stop", force                ? "ending the machine"
                     : share_server_ended_ ? "ending Docker and then the machine, in which somebody may wait for a dead share"
                                           : fmt::format("powering off (ended after {} s)", grace.count()));
-  if (!force && share_server_ended_) co_await bring_guest_to_rest();
-  if (!force && driver_->traits().weak_button) co_await ask_guest_to_power_off();
+  if (!force && share_server_ended_)
+    co_await try_in_guest("the end of Docker in the guest", bring_to_rest_script, rest_patience);
+  if (!force && driver_->traits().weak_button)
+    co_await try_in_guest("asking the guest to power off", power_off_command, guest_power_off_patience);
   const bool by_itself = co_await stop_machine(*machine_, grace);
   job.end(by_itself ? "the machine is powered off" : "the machine is ended");
   co_await tear_down({});

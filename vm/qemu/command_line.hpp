@@ -36,8 +36,7 @@ std::vector<SshPort> share_ports(const std::filesystem::path& run_directory);
 ///
 /// What the guest finds: /dev/vda the root, /dev/vdb with serial colima-like-data, ports
 /// colima-like.ssh.N.in and .out and the others of vm/driver.hpp, credentials by fw_cfg, one network card behind QEMU's
-/// own NAT, a virtiofs device for
-/// each share, whose server must listen already.
+/// own NAT, a virtiofs device for each share, whose server must listen already.
 /// What the host gets: unix sockets in the run directory, and no listener on IP.
 /// Throws Error{invalid_config} when a path or a name does not fit.
 std::vector<std::string> qemu_command_line(const BootPlan& plan, const QemuHost& host);
