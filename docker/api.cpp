@@ -183,8 +183,8 @@ struct EventStream::State {
 EventStream::EventStream(std::unique_ptr<State> state) : state_(std::move(state)) {}
 EventStream::~EventStream() = default;
 
-asio::awaitable<std::unique_ptr<EventStream>> EventStream::open(std::unique_ptr<ByteStream> engine,
-                                                                std::string filters, std::chrono::nanoseconds since) {
+asio::awaitable<std::unique_ptr<EventStream>> EventStream::open(std::unique_ptr<ByteStream> engine, std::string filters,
+                                                                std::chrono::nanoseconds since) {
   std::string escaped;
   for (const char c : filters) {
     constexpr char digits[] = "0123456789ABCDEF";
@@ -200,8 +200,8 @@ asio::awaitable<std::unique_ptr<EventStream>> EventStream::open(std::unique_ptr<
   state->parser.header_limit(header_limit);
   state->parser.body_limit(boost::none);
   state->parser.eager(true);
-  const std::string head = head_of(fmt::format("GET /events?filters={}&since={}.{:09}", escaped, since.count() / 1000000000,
-                                            since.count() % 1000000000));
+  const std::string head = head_of(fmt::format("GET /events?filters={}&since={}.{:09}", escaped,
+                                               since.count() / 1000000000, since.count() % 1000000000));
   co_await state->engine->write(head);
   // The engine sends its header once it has subscribed us.
   while (!state->parser.is_header_done())

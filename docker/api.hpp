@@ -1,7 +1,7 @@
 #pragma once
 
-#include <chrono>
 #include <boost/json/array.hpp>
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>

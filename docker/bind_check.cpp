@@ -66,8 +66,9 @@ void check(std::string_view source, const BindRules& rules) {
   const fs::path path = fs::path(source).lexically_normal();
   if (const SharedFolder* folder = around(path, rules); folder != nullptr) {
     if (!folder->problem.empty())
-      refuse(path.string() + " is in the share " + folder->mount_point.string() + ", which the machine does not see now",
-             folder->problem, "see 'colima-like status'");
+      refuse(
+          path.string() + " is in the share " + folder->mount_point.string() + ", which the machine does not see now",
+          folder->problem, "see 'colima-like status'");
     check_links(path, *folder, rules);
     return;
   }

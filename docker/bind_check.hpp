@@ -17,7 +17,7 @@ struct SharedFolder {
 /// What a container may mount from outside.
 struct BindRules {
   std::vector<SharedFolder> shared;
-  std::filesystem::path socket;               ///< the engine's socket on the host; the guest has a link there
+  std::filesystem::path socket;  ///< the engine's socket on the host; the guest has a link there
 };
 
 /// Looks at the body of a container's create call. A bind mount (-v, --mount, compose) of a host folder that the guest

@@ -42,14 +42,15 @@ json::object entry(const ClientProxies& proxies) {
 }
 
 unsigned mode_of(const fs::path& config) {
-  struct stat status {};
+  struct stat status{};
   return ::stat(config.c_str(), &status) == 0 ? status.st_mode & 0777U : 0600U;
 }
 
 }  // namespace
 
 fs::path client_config(const std::string& docker_config, const std::string& home) {
-  const fs::path config = (docker_config.empty() ? fs::path(home) / ".docker" : fs::path(docker_config)) / "config.json";
+  const fs::path config =
+      (docker_config.empty() ? fs::path(home) / ".docker" : fs::path(docker_config)) / "config.json";
   std::error_code nothing_there;
   const fs::path real = fs::canonical(config, nothing_there);
   return nothing_there ? config : real;

@@ -21,7 +21,8 @@ std::filesystem::path client_config(const std::string& docker_config, const std:
 bool has_client_proxies(const std::filesystem::path& config, const std::filesystem::path& socket);
 
 /// Makes `proxies` that entry, or removes it, and leaves everything else as it is, the file's mode and its order, too.
-/// Writes nothing when nothing differs; a file that is missing is made when it is needed. Throws as above, and Error{io}.
+/// Writes nothing when nothing differs; a file that is missing is made when it is needed. Throws as above, and
+/// Error{io}.
 void set_client_proxies(const std::filesystem::path& config, const std::filesystem::path& socket,
                         const std::optional<ClientProxies>& proxies);
 

@@ -8,8 +8,8 @@
 
 #include "src/base/async.hpp"
 
-/// Docker contexts, through the user's own docker CLI: what it has a command for in its config.json is its own to write.
-/// Tried with docker 20.10 (Debian 12) and 28.2. Each call of the CLI takes about 15 ms.
+/// Docker contexts, through the user's own docker CLI: what it has a command for in its config.json is its own to
+/// write. Tried with docker 20.10 (Debian 12) and 28.2. Each call of the CLI takes about 15 ms.
 namespace cl::docker {
 
 /// How to call the docker CLI as the user would.

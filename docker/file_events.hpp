@@ -25,8 +25,8 @@ struct HelperFrame {
 /// Takes the first frame off `unread`; nothing while it is not complete. Throws Error{protocol} when it is none.
 std::optional<HelperFrame> take_helper_frame(std::string& unread);
 
-/// Has the guest tell those who watch files there what has changed elsewhere, by a small program that runs in it from the
-/// first change on (docker/file_events.pl). What comes while the guest is away or asleep is told when it is back.
+/// Has the guest tell those who watch files there what has changed elsewhere, by a small program that runs in it from
+/// the first change on (docker/file_events.pl). What comes while the guest is away or asleep is told when it is back.
 /// Owner's rule: await stop() before destruction.
 class FileEvents {
  public:
@@ -34,10 +34,10 @@ class FileEvents {
   using WallClock = std::chrono::system_clock;
   struct Config {
     ReachGuest guest;
-    std::function<void()> on_change;                            ///< told when precision() or problem() has changed
-    std::function<void(WallClock::time_point)> look_again;      ///< told when more changed than was kept, and since when
+    std::function<void()> on_change;                        ///< told when precision() or problem() has changed
+    std::function<void(WallClock::time_point)> look_again;  ///< told when more changed than was kept, and since when
     std::chrono::milliseconds reconnect = std::chrono::seconds(1);  ///< after a failure; grows to half a minute
-    std::size_t most_waiting = 100'000;  ///< changes that are kept for a guest that is away
+    std::size_t most_waiting = 100'000;                             ///< changes that are kept for a guest that is away
   };
 
   FileEvents(asio::any_io_executor executor, Config config);

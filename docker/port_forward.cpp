@@ -25,8 +25,8 @@ constexpr auto accept_pause = 200ms;       // when descriptors have run out
 constexpr auto longest_reconnect = 2s;
 constexpr auto first_try_again = 10ms, longest_try_again = 100ms;  // of a container that does not listen yet
 
-/// An engine lists a container as running for a moment after it told its end: what it told that long before we listen is
-/// wanted, too.
+/// An engine lists a container as running for a moment after it told its end: what it told that long before we listen
+/// is wanted, too.
 constexpr auto end_takes = 10s;
 
 /// What changes published ports. Not exec and health checks, which an engine reports by the dozen.

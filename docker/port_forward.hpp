@@ -52,7 +52,7 @@ class PortForward {
                                      ///< flood there delays nothing else; empty = `guest`
     std::string engine;              ///< the engine's socket in the guest
     PortRules rules;
-    std::function<void()> on_change;  ///< told when a port fails, or no longer does
+    std::function<void()> on_change;                                    ///< told when a port fails, or no longer does
     std::function<void(const boost::json::array&)> on_containers = {};  ///< told the running ones, after each event
     Timings timings = {};
   };
@@ -117,7 +117,7 @@ class PortForward {
   /// Containers whose end was told, by id, with the run that ended (empty when we never saw it). The engine goes on
   /// listing a container as running for a moment after that, and no later event tells when it stops to.
   std::map<std::string, std::string> dead_;
-  std::set<std::string> ended_;  ///< likewise for on_containers, with or without ports
+  std::set<std::string> ended_;            ///< likewise for on_containers, with or without ports
   std::chrono::nanoseconds last_event_{};  ///< its time; zero before the first connection
   bool stopping_ = false;
   bool engine_answers_ = false;

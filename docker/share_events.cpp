@@ -89,13 +89,12 @@ std::vector<fs::path> outermost(std::vector<fs::path> folders) {
 
 ShareEvents::ShareEvents(asio::any_io_executor executor, Config config)
     : config_(std::move(config)),
-      events_(executor, FileEvents::Config{config_.guest, [this] { tell_report(); },
-                                           [this](FileEvents::WallClock::time_point since) {
-                                             watch_.look_for_changes_since(since);
-                                           }}),
-      watch_(executor, FileWatch::Config{config_.excluded,
-                                         [this](std::vector<FileChange> changes) { take(std::move(changes)); },
-                                         [this] { tell_report(); }}) {}
+      events_(executor, FileEvents::Config{
+                            config_.guest, [this] { tell_report(); },
+                            [this](FileEvents::WallClock::time_point since) { watch_.look_for_changes_since(since); }}),
+      watch_(executor,
+             FileWatch::Config{config_.excluded, [this](std::vector<FileChange> changes) { take(std::move(changes)); },
+                               [this] { tell_report(); }}) {}
 
 void ShareEvents::set_shares(std::vector<SharedTree> shares) {
   for (SharedTree& share : shares) {
@@ -138,8 +137,10 @@ void ShareEvents::take(std::vector<FileChange> changes) {
       one.from.clear();
       if (change.kind == FileChange::Kind::moved) {
         // From share to share it is two file systems in the guest, where nothing can move between them.
-        if (from.size() != to.size()) one.kind = FileChange::Kind::created;
-        else one.from = from[i];
+        if (from.size() != to.size())
+          one.kind = FileChange::Kind::created;
+        else
+          one.from = from[i];
       }
       seen.push_back(std::move(one));
     }

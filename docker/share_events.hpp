@@ -22,7 +22,8 @@ std::vector<std::string> bound_paths(const boost::json::array& containers);
 
 /// Where `guest_path` is on this host, links resolved; nothing when no share holds it or it is not there.
 std::optional<std::filesystem::path> host_path(const std::string& guest_path, const std::vector<SharedTree>& shares);
-/// The places where the guest has `host_path`: one for each share that holds it. The shares' host folders are without links.
+/// The places where the guest has `host_path`: one for each share that holds it. The shares' host folders are without
+/// links.
 std::vector<std::string> guest_paths(const std::string& host_path, const std::vector<SharedTree>& shares);
 /// Without those that are below others, and sorted.
 std::vector<std::filesystem::path> outermost(std::vector<std::filesystem::path> folders);

@@ -25,7 +25,7 @@ struct ProfilePaths {
   std::filesystem::path run_directory, control_socket;
   std::filesystem::path log_directory, daemon_log, console_log, driver_log;
   std::filesystem::path root_disk, data_disk, keys_directory;
-  std::filesystem::path seed_disk;                      ///< of a machine on a distribution's image, see vm/seed.hpp
+  std::filesystem::path seed_disk;      ///< of a machine on a distribution's image, see vm/seed.hpp
   std::filesystem::path raw_root_disk;  ///< in root_disk's place, for a driver that reads raw files alone
   std::filesystem::path saved_directory, saved_marker;  ///< of a suspended machine, see vm/saved_machine.hpp
 };

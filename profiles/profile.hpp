@@ -31,13 +31,13 @@ struct Profile {
   std::vector<std::string> insecure;      ///< registries without TLS, "host[:port]" or a network
   std::vector<std::string> certificates;  ///< PEM files of the host that the guest trusts; "host" is the host's store
   std::vector<std::string> dns;
-  std::map<std::string, std::string> hosts;  ///< IP addresses by name
-  std::string proxy_http, proxy_https;       ///< URLs; empty = none
-  std::string proxy_none;                    ///< "a,.b": what is reached directly
-  std::map<std::string, std::string> env;    ///< of shells and commands in the guest
-  std::string driver = "auto";               ///< "auto", "qemu" or "vz"
-  std::string accel = "auto";                ///< "auto", "kvm", "hvf" or "tcg"
-  std::string rosetta = "auto";              ///< "auto", "on" (or it is an error) or "off"
+  std::map<std::string, std::string> hosts;              ///< IP addresses by name
+  std::string proxy_http, proxy_https;                   ///< URLs; empty = none
+  std::string proxy_none;                                ///< "a,.b": what is reached directly
+  std::map<std::string, std::string> env;                ///< of shells and commands in the guest
+  std::string driver = "auto";                           ///< "auto", "qemu" or "vz"
+  std::string accel = "auto";                            ///< "auto", "kvm", "hvf" or "tcg"
+  std::string rosetta = "auto";                          ///< "auto", "on" (or it is an error) or "off"
   bool nested = false;                                   ///< machines within the machine
   std::chrono::seconds idle = std::chrono::minutes(15);  ///< asleep after so long without use; 0 = never
   std::string network_address = "0.0.0.0";               ///< of ports that were published without one

@@ -16,10 +16,23 @@ namespace {
 constexpr std::array<std::string_view, 4> types{"auto", "virtiofs", "sshfs", "9p"};
 
 /// Where the guest keeps its own system: a folder mounted there, or above, would take it away.
-constexpr std::array<std::string_view, 17> of_the_guest{
-    "/bin",  "/boot", "/dev", "/etc", "/lib", "/lib64",          "/proc",           "/run",
-    "/sbin", "/sys",  "/usr", "/var/lib/colima-like", "/var/lib/containerd", "/var/lib/containers",
-    "/var/lib/docker", "/var/lib/dpkg", "/var/run"};
+constexpr std::array<std::string_view, 17> of_the_guest{"/bin",
+                                                        "/boot",
+                                                        "/dev",
+                                                        "/etc",
+                                                        "/lib",
+                                                        "/lib64",
+                                                        "/proc",
+                                                        "/run",
+                                                        "/sbin",
+                                                        "/sys",
+                                                        "/usr",
+                                                        "/var/lib/colima-like",
+                                                        "/var/lib/containerd",
+                                                        "/var/lib/containers",
+                                                        "/var/lib/docker",
+                                                        "/var/lib/dpkg",
+                                                        "/var/run"};
 
 bool path_like(std::string_view text) {
   return !text.empty() && (text[0] == '/' || text == "~" || text.starts_with("~/"));

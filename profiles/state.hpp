@@ -48,9 +48,9 @@ struct State {
   std::vector<std::string> port_problems;  ///< one line for each published port that this host does not serve
   std::vector<ShareState> shares;          ///< of the machine that runs
   std::vector<ShareState> share_devices;   ///< those it was booted with by virtiofs: a saved machine has them still
-  int event_folders = 0;          ///< shared folders that are watched for containers which mount them
-  std::string event_precision;    ///< of what watchers there are told: "exact", "near", empty = not known yet
-  std::string event_problem;      ///< why some of that does not work, and what to do; else empty
+  int event_folders = 0;                   ///< shared folders that are watched for containers which mount them
+  std::string event_precision;             ///< of what watchers there are told: "exact", "near", empty = not known yet
+  std::string event_problem;               ///< why some of that does not work, and what to do; else empty
   bool rosetta = false;                    ///< the machine has a share tagged "rosetta"
   std::string rosetta_why_not;             ///< why it has none though the profile would like it; else empty
   std::vector<PlatformState> platforms;    ///< what programs of other architectures run in this boot

@@ -22,7 +22,8 @@ using namespace std::string_view_literals;
 constexpr std::array table{
     // sub $512,%rsp; mov %rsp,%rdi; mov $63,%eax; syscall; lea 260(%rsp),%rsi; mov %rsi,%rdx
     // 1: cmpb $0,(%rdx); je 2f; inc %rdx; jmp 1b
-    // 2: movb $10,(%rdx); inc %rdx; sub %rsi,%rdx; mov $1,%edi; mov $1,%eax; syscall; xor %edi,%edi; mov $60,%eax; syscall
+    // 2: movb $10,(%rdx); inc %rdx; sub %rsi,%rdx; mov $1,%edi; mov $1,%eax; syscall; xor %edi,%edi; mov $60,%eax;
+    // syscall
     Platform{"linux/amd64", "x86_64", 64, false, 62, 0,
              "\x48\x81\xec\x00\x02\x00\x00\x48\x89\xe7\xb8\x3f\x00\x00\x00\x0f\x05\x48\x8d\xb4\x24\x04\x01\x00\x00\x48"
              "\x89\xf2\x80\x3a\x00\x74\x05\x48\xff\xc2\xeb\xf6\xc6\x02\x0a\x48\xff\xc2\x48\x29\xf2\xbf\x01\x00\x00\x00"
@@ -88,8 +89,9 @@ class Bytes {
 
 /// The first 16 bytes of an ELF file.
 std::string identity(const Platform& platform) {
-  std::string text = "\x7f"
-                     "ELF";
+  std::string text =
+      "\x7f"
+      "ELF";
   text += platform.bits == 64 ? '\2' : '\1';
   text += platform.big_endian ? '\2' : '\1';
   text += '\1';

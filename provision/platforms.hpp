@@ -14,9 +14,9 @@ namespace cl {
 
 /// One platform of container images.
 struct Platform {
-  std::string_view name;     ///< as docker calls it: "linux/arm64"
-  std::string_view arch;     ///< as qemu-user calls it: "aarch64"
-  int bits;                  ///< 32 or 64
+  std::string_view name;  ///< as docker calls it: "linux/arm64"
+  std::string_view arch;  ///< as qemu-user calls it: "aarch64"
+  int bits;               ///< 32 or 64
   bool big_endian;
   std::uint16_t machine;     ///< e_machine of its ELF files
   std::uint32_t flags;       ///< e_flags
@@ -33,15 +33,15 @@ std::string tiny_program(const Platform& platform);
 /// What binfmt_misc recognizes the platform's programs by: "magic:mask", each byte as \xNN.
 std::string binfmt_magic(const Platform& platform);
 
-/// One line of /usr/lib/binfmt.d or of /proc/sys/fs/binfmt_misc/register. F opens the interpreter at once, so that it is
-/// there in every container; O and C keep the rights of set-uid programs; P keeps argv[0].
+/// One line of /usr/lib/binfmt.d or of /proc/sys/fs/binfmt_misc/register. F opens the interpreter at once, so that it
+/// is there in every container; O and C keep the rights of set-uid programs; P keeps argv[0].
 std::string binfmt_line(const Platform& platform, std::string_view name, std::string_view interpreter,
                         std::string_view flags);
 
 /// What the guest's half of this needs to know.
 struct PlatformPlan {
-  std::string machine;   ///< architecture of the guest
-  bool rosetta = false;  ///< it has a share tagged "rosetta"
+  std::string machine;          ///< architecture of the guest
+  bool rosetta = false;         ///< it has a share tagged "rosetta"
   std::string rosetta_why_not;  ///< shown with linux/amd64 when it has none though one is wanted; else empty
 };
 

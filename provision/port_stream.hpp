@@ -8,9 +8,9 @@
 
 namespace cl {
 
-/// A byte stream to a program of the guest that has a pair of the machine's ports to itself, with nothing in between: for
-/// one that would have to wait for SSH at each of its many small exchanges (sshfs: docs/benchmarks.md). Not encrypted, as
-/// the data channel is not: the ports are private to this user, like the machine's memory.
+/// A byte stream to a program of the guest that has a pair of the machine's ports to itself, with nothing in between:
+/// for one that would have to wait for SSH at each of its many small exchanges (sshfs: docs/benchmarks.md). Not
+/// encrypted, as the data channel is not: the ports are private to this user, like the machine's memory.
 ///
 /// Ports have no end of input: shutdown_write() closes. One thread only.
 class PortStream : public ByteStream, public std::enable_shared_from_this<PortStream> {
@@ -24,8 +24,8 @@ class PortStream : public ByteStream, public std::enable_shared_from_this<PortSt
   void close() noexcept override;
 
   // The stream outlives its transport when both ends do: the guest's memory is saved and loaded, ours stays.
-  /// Stops sending; returns once the guest's side has taken in all that was sent. From then on the transport's end is not
-  /// the stream's. A side that does not read for some seconds closes it.
+  /// Stops sending; returns once the guest's side has taken in all that was sent. From then on the transport's end is
+  /// not the stream's. A side that does not read for some seconds closes it.
   asio::awaitable<void> park();
   /// After park(): returns when the transport has ended, and all that came over it is received.
   asio::awaitable<void> unplugged();

@@ -102,8 +102,7 @@ std::string proxy_for_guest(const std::string& url, const std::string& host_addr
 
 std::optional<GuestProxies> guest_proxies(const Profile& profile, const std::string& host_address) {
   GuestProxies proxies;
-  for (const auto& [url, into] :
-       {std::pair{profile.proxy_http, &proxies.http}, {profile.proxy_https, &proxies.https}})
+  for (const auto& [url, into] : {std::pair{profile.proxy_http, &proxies.http}, {profile.proxy_https, &proxies.https}})
     if (!url.empty()) *into = proxy_for_guest(url, host_address);
   if (proxies.http.empty() && proxies.https.empty()) return std::nullopt;
   proxies.none = always_direct;

@@ -35,8 +35,7 @@ struct Provisioned {
 /// Brings the guest into the wanted state by one script in one exec (provision/scripts/provision.sh).
 /// `on_step` is told in words what is being done. Throws Error{guest_failed} that names the step, with the last
 /// lines of its output and a remedy.
-asio::awaitable<Provisioned> provision(Guest& guest, ProvisionPlan plan,
-                                       std::function<void(std::string_view)> on_step);
+asio::awaitable<Provisioned> provision(Guest& guest, ProvisionPlan plan, std::function<void(std::string_view)> on_step);
 
 /// The pure half: is told the script's stdout line by line.
 class StepReader {

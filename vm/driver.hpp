@@ -49,7 +49,7 @@ struct BootPlan {
   std::filesystem::path data_disk;       ///< raw: /dev/vdb
   std::filesystem::path seed_disk;       ///< raw, only read, the last disk; may be empty
   std::vector<Credential> credentials;
-  std::vector<BootShare> shares;        ///< by virtiofs
+  std::vector<BootShare> shares;       ///< by virtiofs
   std::filesystem::path share_server;  ///< virtiofsd, for drivers without DriverTraits::share_server
   bool rosetta = false;  ///< the guest finds Apple's translator under the tag "rosetta"; the vz driver alone
 
@@ -119,7 +119,8 @@ class Machine {
   /// Ends the hypervisor now (SIGKILL). Safe to call twice.
   virtual void kill() noexcept = 0;
   /// Waits until nobody serves one of the plan's shares any more, though the machine runs: its tag, each once;
-  /// empty when the machine is gone. One waiter. Whoever uses such a share in the guest waits for ever, until its mount is aborted.
+  /// empty when the machine is gone. One waiter. Whoever uses such a share in the guest waits for ever, until its mount
+  /// is aborted.
   virtual asio::awaitable<std::string> share_lost() = 0;
   /// Completes when the hypervisor process is gone, whoever caused it. Any number of waiters.
   virtual asio::awaitable<ExitReason> exited() = 0;

@@ -54,7 +54,7 @@ struct ImageEntry {
   ByteSize allocated;
   std::string created;
   std::string source_title, source;  ///< of one from elsewhere: its name, and "URL#sha512:HEX"
-  std::string problem;  ///< empty: as far as its files' sizes and times tell, sound
+  std::string problem;               ///< empty: as far as its files' sizes and times tell, sound
 };
 
 /// Told in a few words what is being done, at each change.

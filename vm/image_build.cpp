@@ -80,7 +80,8 @@ std::string debian_arch(const std::string& arch) { return arch == "aarch64" ? "a
 std::optional<Error> cannot_build(const std::string& arch, const HostFacts& host) {
   using enum Errc;
   if (host.os != "linux")
-    return Error(host_requirement, "guest images are built on Linux hosts alone", "colima-like start --image debian-13");
+    return Error(host_requirement, "guest images are built on Linux hosts alone",
+                 "colima-like start --image debian-13");
   if (!find_program("mmdebstrap"))
     return Error(host_requirement, "mmdebstrap, which builds guest images, is not installed",
                  "apt-get install mmdebstrap, or scripts/setup");
@@ -88,7 +89,8 @@ std::optional<Error> cannot_build(const std::string& arch, const HostFacts& host
   // As the recipe asks (vm/guest_image/build.sh): with F, the translator works in the new root as well.
   const std::string entry = read_file_if_exists("/proc/sys/fs/binfmt_misc/qemu-" + arch).value_or("");
   const auto flags = entry.find("\nflags: ");
-  if (flags != std::string::npos && entry.substr(flags, entry.find('\n', flags + 1) - flags).find('F') != std::string::npos)
+  if (flags != std::string::npos &&
+      entry.substr(flags, entry.find('\n', flags + 1) - flags).find('F') != std::string::npos)
     return std::nullopt;
   return Error(host_requirement, fmt::format("this host does not run {0} programs, and so builds no {0} images", arch),
                "apt-get install qemu-user-binfmt (on Debian 12 and Ubuntu 24.04 qemu-user-static), or scripts/setup "

@@ -30,8 +30,7 @@ class Mux : public std::enable_shared_from_this<Mux> {
   static constexpr std::size_t most_stale = 8 << 20;
 
   /// Takes over the transport. Sends nothing before the far end has said `nonce`, and then that first.
-  static std::shared_ptr<Mux> start(const asio::any_io_executor& executor, ssh::Transport transport,
-                                    std::string nonce);
+  static std::shared_ptr<Mux> start(const asio::any_io_executor& executor, ssh::Transport transport, std::string nonce);
   Mux(const asio::any_io_executor& executor, ssh::Transport transport, std::string nonce);  // for start()
   Mux(const Mux&) = delete;
   Mux& operator=(const Mux&) = delete;

@@ -94,8 +94,8 @@ class Event {
   asio::steady_timer timer_;
 };
 
-/// Returns when poll() says so, or with why there is nothing to wait for. Asio alone may say it by mistake, by an event of
-/// an earlier descriptor whose state object it used again. `events` as in poll(2); what is wrong is always told.
+/// Returns when poll() says so, or with why there is nothing to wait for. Asio alone may say it by mistake, by an event
+/// of an earlier descriptor whose state object it used again. `events` as in poll(2); what is wrong is always told.
 template <class Descriptor>
 asio::awaitable<error_code> ready(Descriptor& descriptor, typename Descriptor::wait_type what, short events) {
   for (;;) {
@@ -106,8 +106,8 @@ asio::awaitable<error_code> ready(Descriptor& descriptor, typename Descriptor::w
   }
 }
 
-/// Returns when the peer of a connected socket is gone altogether, also while what it sent lies unread. Where the system
-/// cannot tell, nobody is told.
+/// Returns when the peer of a connected socket is gone altogether, also while what it sent lies unread. Where the
+/// system cannot tell, nobody is told.
 template <class Socket>
 asio::awaitable<void> hung_up(Socket& socket) {
   const error_code unknown = co_await ready(socket, Socket::wait_error, 0);

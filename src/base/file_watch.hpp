@@ -12,9 +12,9 @@
 
 namespace cl {
 
-/// Tells what changes in folders of this host and in everything below them, by what the system reports: inotify on Linux
-/// (file_watch_linux.cpp), FSEvents on macOS (file_watch_darwin.cpp). Costs nothing while nothing changes. Symbolic
-/// links are not followed: they are files. Owner's rule: await stop() before destruction.
+/// Tells what changes in folders of this host and in everything below them, by what the system reports: inotify on
+/// Linux (file_watch_linux.cpp), FSEvents on macOS (file_watch_darwin.cpp). Costs nothing while nothing changes.
+/// Symbolic links are not followed: they are files. Owner's rule: await stop() before destruction.
 class FileWatch {
  public:
   using WallClock = std::chrono::system_clock;

@@ -80,9 +80,9 @@ void FileWatch::State::open() {
   FSEventStreamContext context{};
   context.info = new std::weak_ptr<State>(weak_from_this());
   context.release = [](const void* weak) { delete static_cast<const std::weak_ptr<State>*>(weak); };
-  stream = FSEventStreamCreate(nullptr, &on_events, &context, paths, kFSEventStreamEventIdSinceNow, latency,
-                               kFSEventStreamCreateFlagFileEvents | kFSEventStreamCreateFlagNoDefer |
-                                   kFSEventStreamCreateFlagWatchRoot);
+  stream = FSEventStreamCreate(
+      nullptr, &on_events, &context, paths, kFSEventStreamEventIdSinceNow, latency,
+      kFSEventStreamCreateFlagFileEvents | kFSEventStreamCreateFlagNoDefer | kFSEventStreamCreateFlagWatchRoot);
   CFRelease(paths);
   if (stream != nullptr) {
     FSEventStreamSetDispatchQueue(stream, queue);
@@ -142,7 +142,7 @@ void FileWatch::State::take(const std::vector<RawEvent>& events) {
       continue;
     }
     const bool directory = has(kFSEventStreamEventFlagItemIsDir);
-    struct stat now {};
+    struct stat now{};
     const bool there = ::lstat(path.c_str(), &now) == 0;
     const bool named = has(kFSEventStreamEventFlagItemCreated) || has(kFSEventStreamEventFlagItemRenamed) ||
                        has(kFSEventStreamEventFlagItemRemoved);
@@ -172,7 +172,7 @@ asio::awaitable<void> FileWatch::State::look_for_changes(std::string tree, Time 
   while (!folders.empty()) {
     const std::string folder = std::move(folders.back());
     folders.pop_back();
-    struct stat info {};
+    struct stat info{};
     if (is_excluded(folder) || ::lstat(folder.c_str(), &info) != 0) continue;
     if (to_time(info.st_mtimespec) >= since) found.push_back({Kind::listing, folder, {}, true});
     std::error_code ec;
@@ -196,7 +196,8 @@ asio::awaitable<void> FileWatch::State::look_for_changes(std::string tree, Time 
   quiet.notify_all();
 }
 
-// ---- the class --------------------------------------------------------------------------------------------------------
+// ---- the class
+// --------------------------------------------------------------------------------------------------------
 
 FileWatch::FileWatch(asio::any_io_executor executor, Config config)
     : state_(std::make_shared<State>(executor, std::move(config))) {}
@@ -218,9 +219,7 @@ void FileWatch::set_trees(std::vector<std::filesystem::path> trees) {
   if (state_->config.on_status) state_->config.on_status();
 }
 
-FileWatch::Status FileWatch::status() const {
-  return Status{state_->trees.size(), 0, state_->problem, state_->remedy};
-}
+FileWatch::Status FileWatch::status() const { return Status{state_->trees.size(), 0, state_->problem, state_->remedy}; }
 
 asio::awaitable<void> FileWatch::settled() {
   const auto state = state_;

@@ -23,8 +23,9 @@
 #include "src/base/task_group.hpp"
 #include "src/base/unique_fd.hpp"
 
-// inotify, one watch for each folder. Not fanotify: what it has for whole file systems needs root, and wakes us for every
-// write to the file system, those to a machine's own disks among them; inotify is silent about all that nobody watches.
+// inotify, one watch for each folder. Not fanotify: what it has for whole file systems needs root, and wakes us for
+// every write to the file system, those to a machine's own disks among them; inotify is silent about all that nobody
+// watches.
 
 namespace cl {
 namespace {
@@ -38,15 +39,15 @@ using Time = FileWatch::WallClock::time_point;
 constexpr std::uint32_t interest = IN_CREATE | IN_DELETE | IN_MODIFY | IN_ATTRIB | IN_MOVED_FROM | IN_MOVED_TO |
                                    IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR | IN_DONT_FOLLOW | IN_EXCL_UNLINK;
 constexpr std::size_t read_size = 64 * 1024;
-constexpr int reads_at_once = 64;       // then what was read is told
-constexpr auto slice = 5ms;             // of looking through folders, before others have a turn
-constexpr auto pace = 5ms;              // between reads while much happens: the kernel merges what repeats
-constexpr auto much = 50ms;             // reads that follow each other within that
-constexpr auto second_half = 1ms;       // until the other event of a move is there, if it comes at all
-constexpr auto granularity = 1s;        // of the times of files, generously
-constexpr long unknown_file_systems[] = {PROC_SUPER_MAGIC,  SYSFS_MAGIC,       CGROUP2_SUPER_MAGIC, TRACEFS_MAGIC,
-                                         DEBUGFS_MAGIC,     NFS_SUPER_MAGIC,   CIFS_SUPER_MAGIC,    SMB2_SUPER_MAGIC,
-                                         FUSE_SUPER_MAGIC,  V9FS_MAGIC,        AFS_SUPER_MAGIC,     BPF_FS_MAGIC};
+constexpr int reads_at_once = 64;  // then what was read is told
+constexpr auto slice = 5ms;        // of looking through folders, before others have a turn
+constexpr auto pace = 5ms;         // between reads while much happens: the kernel merges what repeats
+constexpr auto much = 50ms;        // reads that follow each other within that
+constexpr auto second_half = 1ms;  // until the other event of a move is there, if it comes at all
+constexpr auto granularity = 1s;   // of the times of files, generously
+constexpr long unknown_file_systems[] = {PROC_SUPER_MAGIC, SYSFS_MAGIC,     CGROUP2_SUPER_MAGIC, TRACEFS_MAGIC,
+                                         DEBUGFS_MAGIC,    NFS_SUPER_MAGIC, CIFS_SUPER_MAGIC,    SMB2_SUPER_MAGIC,
+                                         FUSE_SUPER_MAGIC, V9FS_MAGIC,      AFS_SUPER_MAGIC,     BPF_FS_MAGIC};
 
 std::string below(const std::string& folder, std::string_view name) {
   std::string path = folder;
@@ -80,7 +81,8 @@ struct Folder {
 using FolderPtr = std::shared_ptr<Folder>;
 
 bool is_below(const std::string& path, const std::string& folder) {
-  return path.size() > folder.size() && path.starts_with(folder) && (folder.back() == '/' || path[folder.size()] == '/');
+  return path.size() > folder.size() && path.starts_with(folder) &&
+         (folder.back() == '/' || path[folder.size()] == '/');
 }
 
 Time to_time(const struct statx_timestamp& time) {
@@ -207,9 +209,12 @@ void FileWatch::State::set_trees(const std::vector<fs::path>& trees) {
   for (const auto& [path, folder] : roots) {
     if (folder->gone || wanted.contains(path)) continue;
     // What was watched stays so without a gap while the larger tree around it is looked through.
-    const bool kept = std::any_of(wanted.begin(), wanted.end(), [&path](const auto& one) { return is_below(path, one.first); });
-    if (kept) orphans[path] = folder;
-    else forget(folder);
+    const bool kept =
+        std::any_of(wanted.begin(), wanted.end(), [&path](const auto& one) { return is_below(path, one.first); });
+    if (kept)
+      orphans[path] = folder;
+    else
+      forget(folder);
   }
   roots = std::move(wanted);
   problem.clear();
@@ -341,8 +346,10 @@ void FileWatch::State::take_move(const FolderPtr& folder, std::string path, cons
   const std::string name(event.name);
   FolderPtr moved;
   if (const auto child = folder->children.find(name); child != folder->children.end()) {
-    if ((event.mask & IN_MOVED_FROM) != 0) moved = child->second;
-    else forget(child->second);
+    if ((event.mask & IN_MOVED_FROM) != 0)
+      moved = child->second;
+    else
+      forget(child->second);
     folder->children.erase(child);
   }
   if ((event.mask & IN_MOVED_FROM) != 0) {
@@ -372,7 +379,7 @@ void FileWatch::State::take_move(const FolderPtr& folder, std::string path, cons
 void FileWatch::State::root_is_gone(const FolderPtr& folder, Batch& batch) {
   const std::string path = folder->name;
   forget(folder);
-  if (struct stat info {}; folder->file && ::lstat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode)) {
+  if (struct stat info{}; folder->file && ::lstat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode)) {
     // Editors put another file in its place.
     batch.changes.push_back({Kind::created, path, {}, false, true});
     auto another = std::make_shared<Folder>();
@@ -391,7 +398,8 @@ void FileWatch::State::deliver(std::vector<FileChange> changes) {
   if (!changes.empty()) config.on_changes(std::move(changes));
 }
 
-// ---- looking through folders ------------------------------------------------------------------------------------------
+// ---- looking through folders
+// ------------------------------------------------------------------------------------------
 
 asio::awaitable<void> FileWatch::State::visit_all() {
   for (;;) {
@@ -464,12 +472,12 @@ void FileWatch::State::list(const Visit& task, const std::string& path, std::vec
   const FolderPtr& folder = task.folder;
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!fd && errno == ENOENT) folder->missed = task.tell;
-  struct stat info {};
+  struct stat info{};
   if (!fd || ::fstat(fd.get(), &info) != 0) return;
   folder->device = info.st_dev;
   const FolderPtr parent = folder->root ? nullptr : folder->parent.lock();
   if (parent && parent->device != info.st_dev) {
-    struct statfs system {};
+    struct statfs system{};
     if (::fstatfs(fd.get(), &system) != 0) return;
     const bool tells = std::find(std::begin(unknown_file_systems), std::end(unknown_file_systems),
                                  static_cast<long>(system.f_type)) == std::end(unknown_file_systems);
@@ -488,10 +496,10 @@ void FileWatch::State::list(const Visit& task, const std::string& path, std::vec
   while (const dirent* entry = ::readdir(stream.get())) {
     const std::string name(entry->d_name);
     if (name == "." || name == "..") continue;
-    struct stat kind {};
+    struct stat kind{};
     const bool directory = entry->d_type == DT_DIR ||
-                           (entry->d_type == DT_UNKNOWN && ::fstatat(in, name.c_str(), &kind, AT_SYMLINK_NOFOLLOW) == 0 &&
-                            S_ISDIR(kind.st_mode));
+                           (entry->d_type == DT_UNKNOWN &&
+                            ::fstatat(in, name.c_str(), &kind, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(kind.st_mode));
     if (directory) missing.erase(name);
     look_at(task, in, path, name, directory, found);
   }
@@ -530,14 +538,15 @@ void FileWatch::State::look_at(const Visit& task, int in, const std::string& pat
     found.push_back({Kind::created, std::move(full_path), {}, false, true});
     return;
   }
-  struct statx info {};
+  struct statx info{};
   if (::statx(in, name.c_str(), AT_SYMLINK_NOFOLLOW, STATX_CTIME | STATX_BTIME, &info) != 0) return;
   if (to_time(info.stx_ctime) < task.since) return;
   const bool born = (info.stx_mask & STATX_BTIME) != 0 && to_time(info.stx_btime) >= task.since;
   found.push_back({born ? Kind::created : Kind::modified, std::move(full_path), {}, false, born});
 }
 
-// ---- the class --------------------------------------------------------------------------------------------------------
+// ---- the class
+// --------------------------------------------------------------------------------------------------------
 
 FileWatch::FileWatch(asio::any_io_executor executor, Config config)
     : state_(std::make_shared<State>(executor, std::move(config))) {

@@ -63,8 +63,8 @@ bool clone_file(const std::filesystem::path& from, const std::filesystem::path& 
 /// Does not reap.
 asio::awaitable<void> wait_until_gone(pid_t pid);
 
-/// Returns once a read of `fd` would not wait: at once for what never waits (regular files, /dev/null). Its flags stay as
-/// they are, since others may have the same open file: a terminal that we leave non-blocking breaks the shell's next
+/// Returns once a read of `fd` would not wait: at once for what never waits (regular files, /dev/null). Its flags stay
+/// as they are, since others may have the same open file: a terminal that we leave non-blocking breaks the shell's next
 /// program.
 asio::awaitable<void> wait_readable(int fd);
 
@@ -80,8 +80,8 @@ int seal_descriptors(const std::vector<int>& keep) noexcept;
 /// there is no such thing.
 void avoid_huge_pages() noexcept;
 
-/// Large blocks go back to the system when they are freed, in a process that lives for weeks: glibc would raise the size
-/// from which it does so with the first one, and keep what one suspend needed (0.9 MiB). Does nothing elsewhere.
+/// Large blocks go back to the system when they are freed, in a process that lives for weeks: glibc would raise the
+/// size from which it does so with the first one, and keep what one suspend needed (0.9 MiB). Does nothing elsewhere.
 void return_freed_memory() noexcept;
 
 /// Longest path a unix socket may have, without the final NUL: 107 on Linux, 103 on macOS.

@@ -28,8 +28,8 @@ class Backend {
   virtual boost::json::array list_images() = 0;
   /// Removes images that no profile stands on: {"removed": [names], "freed_bytes"}.
   virtual boost::json::object prune_images() = 0;
-  /// What is wrong with this host and the profile, and what is right; changes nothing. {"host": [], "profile": []}, each
-  /// finding with subject, verdict (ok, warning, problem), text and remedy.
+  /// What is wrong with this host and the profile, and what is right; changes nothing. {"host": [], "profile": []},
+  /// each finding with subject, verdict (ok, warning, problem), text and remedy.
   virtual asio::awaitable<boost::json::object> examine(Home home, std::string profile) = 0;
   /// Makes the profile's docker context and makes it the current one; its name, or empty without a docker CLI.
   virtual asio::awaitable<std::string> use_context(ProfilePaths paths) = 0;

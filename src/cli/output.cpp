@@ -62,9 +62,7 @@ void print_error(const Error& error) {
 
 void print_note(const std::string& text) { std::cerr << text << '\n'; }
 
-void print_json(const boost::json::value& value) {
-  std::cout << pretty_json(value, "  ") << '\n';
-}
+void print_json(const boost::json::value& value) { std::cout << pretty_json(value, "  ") << '\n'; }
 
 void print_table(const std::vector<std::vector<std::string>>& rows) {
   std::vector<std::size_t> widths;

@@ -12,8 +12,8 @@
 #include "src/cli/output.hpp"
 #include "src/cli/summary.hpp"
 
-// `share add`, `remove` and `list`. The first two edit the key `shares` of the profile's file, as `config set` would, and
-// let a running machine apply it.
+// `share add`, `remove` and `list`. The first two edit the key `shares` of the profile's file, as `config set` would,
+// and let a running machine apply it.
 
 namespace cl::cli {
 namespace {
@@ -50,9 +50,7 @@ asio::awaitable<int> apply_to(const ProfilePaths& paths) {
   co_return 0;
 }
 
-std::vector<std::string> items_of(const ConfigFile& config) {
-  return load_layers(config.paths, {}, {}).profile.shares;
-}
+std::vector<std::string> items_of(const ConfigFile& config) { return load_layers(config.paths, {}, {}).profile.shares; }
 
 /// Writes the list into the file, and lets a running machine have it.
 int install(const ConfigFile& config, const std::vector<std::string>& items) {

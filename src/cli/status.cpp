@@ -25,7 +25,9 @@ json::array describe_shares(const std::vector<ShareState>& shares) {
                      {"mount_point", share.mount_point},
                      {"read_only", share.read_only},
                      {"type", share.type},
-                     {"state", problem.empty() ? "mounted" : gone.empty() ? "failed" : "folder missing"}};
+                     {"state", problem.empty() ? "mounted"
+                               : gone.empty()  ? "failed"
+                                               : "folder missing"}};
     if (!share.why.empty()) one["why"] = share.why;
     if (!problem.empty()) one["problem"] = problem;
     all.push_back(std::move(one));
@@ -143,7 +145,8 @@ int run_status(const Invocation& call) {
           const std::string why = text(share, "why"), problem = text(share, "problem");
           line("share    ", from + (at == from ? "" : " at " + at) + ", " +
                                 (share.at("read_only").as_bool() ? "read-only, " : "") + text(share, "type") +
-                                (why.empty() ? "" : " (" + why + ")") + (problem.empty() ? "" : ": NOT THERE: " + problem));
+                                (why.empty() ? "" : " (" + why + ")") +
+                                (problem.empty() ? "" : ": NOT THERE: " + problem));
         }
       if (const json::value* events = status.if_contains("file_events")) {
         const json::object& told = events->as_object();

@@ -79,10 +79,9 @@ constexpr std::array table{
          &run_ssh_server},
 };
 
-constexpr std::array groups{std::pair{"config", "Settings of a profile"},
-                            std::pair{"template", "Settings that new profiles start from"},
-                            std::pair{"share", "Folders of this computer in the machine"},
-                            std::pair{"image", "Guest images"}};
+constexpr std::array groups{
+    std::pair{"config", "Settings of a profile"}, std::pair{"template", "Settings that new profiles start from"},
+    std::pair{"share", "Folders of this computer in the machine"}, std::pair{"image", "Guest images"}};
 
 /// Adds the options that a row asks for; they write into `into`.
 void define(CLI::App& app, const Verb& command, Invocation& into) {

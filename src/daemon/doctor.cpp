@@ -106,7 +106,8 @@ Finding check_image(const Home& home, const Profile& profile, const std::string&
   const bool built = automatic || (ref && ref->kind == ImageRef::Kind::built);
   if (!built) return {"image", Verdict::ok, "it is not there yet; the first start downloads it", ""};
   const auto lack = cannot_build(arch, host);
-  if (!lack) return {"image", Verdict::ok, "none is there yet; the first start builds it, which takes some minutes", ""};
+  if (!lack)
+    return {"image", Verdict::ok, "none is there yet; the first start builds it, which takes some minutes", ""};
   if (!automatic) return from_error("image", *lack);
   return {"image", Verdict::ok, fmt::format("none is there yet; the first start downloads one: {}", lack->what()), ""};
 }
@@ -168,9 +169,9 @@ Finding check_home(const Home& home) {
     if (errno != ENOENT)
       return {"home", Verdict::problem, home.profiles.string() + ": " + std::strerror(errno), "set COLIMA_LIKE_HOME"};
     const fs::path parent = nearest_directory(home.profiles);
-    if (::access(parent.c_str(), W_OK) == 0)
-      return {"home", Verdict::ok, home.profiles.string() + " will be made", ""};
-    return {"home", Verdict::problem, home.profiles.string() + " cannot be made: " + parent.string() + " is not writable",
+    if (::access(parent.c_str(), W_OK) == 0) return {"home", Verdict::ok, home.profiles.string() + " will be made", ""};
+    return {"home", Verdict::problem,
+            home.profiles.string() + " cannot be made: " + parent.string() + " is not writable",
             "set COLIMA_LIKE_HOME"};
   }
   return judge_home(home.profiles.string(), facts.st_mode & 07777U, facts.st_uid == ::geteuid());
@@ -183,15 +184,14 @@ asio::awaitable<Finding> check_socket(const ProfilePaths& paths, const State& st
   std::optional<Finding> failed;
   try {
     auto stream = co_await connect_unix(socket);
-    if (runtime.speaks_docker)
-      co_await with_timeout(20s, "the engine's answer to a ping", docker::ping(*stream));
+    if (runtime.speaks_docker) co_await with_timeout(20s, "the engine's answer to a ping", docker::ping(*stream));
   } catch (const Error& error) {
     failed = Finding{"socket", Verdict::problem, socket.string() + ": " + one_line(error),
                      "colima-like start; the daemon's log: colima-like logs"};
   }
   if (failed) co_return *failed;
-  Finding fine{"socket", Verdict::ok, fmt::format("{} {} answers at {}", runtime.title, state.runtime_version, socket.string()),
-               ""};
+  Finding fine{"socket", Verdict::ok,
+               fmt::format("{} {} answers at {}", runtime.title, state.runtime_version, socket.string()), ""};
   co_return fine;
 }
 
@@ -212,7 +212,8 @@ std::string_view to_string(Verdict verdict) noexcept {
 }
 
 Finding judge_space(const std::string& place, std::uint64_t free) {
-  constexpr std::uint64_t enough = 10ULL << 30, least = 2ULL << 30;  // an image build takes 5 GiB, a machine what it writes
+  constexpr std::uint64_t enough = 10ULL << 30,
+                          least = 2ULL << 30;  // an image build takes 5 GiB, a machine what it writes
   Finding finding{"space", Verdict::ok, fmt::format("{} free for {}", ByteSize::bytes(free).str(), place), ""};
   if (free >= enough) return finding;
   finding.verdict = free < least ? Verdict::problem : Verdict::warning;
@@ -223,7 +224,8 @@ Finding judge_space(const std::string& place, std::uint64_t free) {
 Finding judge_home(const std::string& place, unsigned mode, bool ours) {
   constexpr unsigned others = 077;
   if (!ours)
-    return {"home", Verdict::problem, place + " belongs to another user", "set COLIMA_LIKE_HOME to a directory of yours"};
+    return {"home", Verdict::problem, place + " belongs to another user",
+            "set COLIMA_LIKE_HOME to a directory of yours"};
   if ((mode & others) != 0)
     return {"home", Verdict::warning, fmt::format("{} is open to other users (mode {:o})", place, mode),
             "chmod 700 " + place + "; the next start does it too"};

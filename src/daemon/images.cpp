@@ -145,7 +145,9 @@ std::optional<ImageEntry> cached_image(const Home& home, const std::string& sett
   const ImageCache cache = image_cache(home);
   const std::string built =
       automatic || ref->kind == Kind::built ? cache.name_of(image_key(automatic ? "docker" : ref->name, arch)) : "";
-  const std::string title = automatic ? std::string(catalog_names.front()) : ref->kind == Kind::catalog ? ref->name : "";
+  const std::string title = automatic                    ? std::string(catalog_names.front())
+                            : ref->kind == Kind::catalog ? ref->name
+                                                         : "";
   auto fits = [&](const ImageEntry& entry) {
     if (entry.name == built) return true;
     if (entry.arch != arch) return false;

@@ -371,7 +371,8 @@ asio::awaitable<void> Session::find_host_address(Guest& guest) {
 
 ProvisionPlan Session::provision_plan() const {
   HostSide host{host_address_, read_certificates(state_.profile.certificates)};
-  return {state_.data_owner, paths_.docker_socket, state_.profile.runtime, guest_files(state_.profile, host),
+  return {state_.data_owner,        paths_.docker_socket,
+          state_.profile.runtime,   guest_files(state_.profile, host),
           state_.profile.provision, PlatformPlan{state_.arch, state_.rosetta, state_.rosetta_why_not}};
 }
 
@@ -487,8 +488,8 @@ void Session::take_over() {
   run(Job::Kind::attach, [this](Job& job) { return do_take_over(job); });
 }
 
-/// To a machine that runs: as much of it as there is not yet. Of a guest that its hypervisor has paused (the host's disk
-/// was full), the CPUs go on.
+/// To a machine that runs: as much of it as there is not yet. Of a guest that its hypervisor has paused (the host's
+/// disk was full), the CPUs go on.
 asio::awaitable<void> Session::reconnect() {
   co_await machine_->resume();
   if (!link_) {

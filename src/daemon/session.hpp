@@ -194,7 +194,7 @@ class Session {
   std::function<void()> on_idle_;
   int uses_ = 0;
   Clock::time_point last_use_{};
-  Notifier changed_;  ///< of vm_state_ and link_
+  Notifier changed_;               ///< of vm_state_ and link_
   asio::steady_timer idle_timer_;  ///< of sleep_when_idle(); cancelled when it has to look again
   TaskGroup tasks_;
 };

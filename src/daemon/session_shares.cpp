@@ -80,8 +80,9 @@ asio::awaitable<void> Session::settle_shares() {
   if (!shares_ && state_.shares.empty()) co_return;
   // A server may have ended before anybody was there to be told.
   if (std::any_of(state_.shares.begin(), state_.shares.end(), [this](const ShareState& share) {
-        return !share.tag.empty() && std::none_of(state_.share_devices.begin(), state_.share_devices.end(),
-                                                  [&share](const ShareState& device) { return device.tag == share.tag; });
+        return !share.tag.empty() &&
+               std::none_of(state_.share_devices.begin(), state_.share_devices.end(),
+                            [&share](const ShareState& device) { return device.tag == share.tag; });
       }))
     co_await choose_shares_again();
   if (!shares_) {
@@ -112,8 +113,8 @@ asio::awaitable<void> Session::tell_settled() {
   const auto guest = co_await link_->guest(guest_patience);
   const Runtime& runtime = runtime_of(state_.profile);
   const std::string engine = runtime.speaks_docker ? std::string(runtime.guest_socket) : "";
-  std::string script = "engine=" + shell_quoted(engine) + "\nsocket=" + shell_quoted(paths_.docker_socket.string()) +
-                       settled_script;
+  std::string script =
+      "engine=" + shell_quoted(engine) + "\nsocket=" + shell_quoted(paths_.docker_socket.string()) + settled_script;
   const GuestResult told = co_await run_in_guest(*guest, "sh -s", std::move(script));
   if (told.exit_code != 0) log::warn("shares: {}", last_lines(told.errors, 2));
 }

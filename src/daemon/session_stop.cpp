@@ -12,18 +12,18 @@ namespace cl {
 namespace json = boost::json;
 namespace {
 
-constexpr auto power_off_grace = std::chrono::seconds(60);  // dockerd gives containers 10 s, under TCG more
+constexpr auto power_off_grace = std::chrono::seconds(60);          // dockerd gives containers 10 s, under TCG more
 constexpr auto guest_power_off_patience = std::chrono::seconds(5);  // until its system has taken the order
 constexpr auto hanging_grace = std::chrono::seconds(5);             // of a guest that may never end by itself
 constexpr auto rest_patience = std::chrono::seconds(40);            // for what its script may take in all
 
-/// Not every guest hears its power button. Not by itself: it ends the session's sshd, perhaps before that has told how the
-/// command ended.
+/// Not every guest hears its power button. Not by itself: it ends the session's sshd, perhaps before that has told how
+/// the command ended.
 constexpr const char* power_off_command = "{ sleep 0.1; systemctl poweroff; } </dev/null >/dev/null 2>&1 &";
 
 /// Whoever asked a virtiofs in the moment when its server ended waits for good, and the guest's own power-off for them.
-/// What must not be lost: the engine with its containers, and what is not on the disks yet. Not `sync` alone, which would
-/// ask the dead share, too.
+/// What must not be lost: the engine with its containers, and what is not on the disks yet. Not `sync` alone, which
+/// would ask the dead share, too.
 constexpr const char* bring_to_rest_script =
     "timeout 25 systemctl stop docker.socket docker.service containerd.service 2>/dev/null\n"
     "for disk in / /var/lib/docker /var/lib/containerd; do [ ! -d $disk ] || sync -f $disk; done\n";
@@ -149,9 +149,10 @@ asio::awaitable<void> Session::power_off(Job& job, bool force) {
   co_await close_forwards();
   if (paused && !force) co_await resume_to_power_off();
   const auto grace = force ? std::chrono::seconds(0) : share_server_ended_ ? hanging_grace : power_off_grace;
-  job.begin("stop", force                ? "ending the machine"
-                    : share_server_ended_ ? "ending Docker and then the machine, in which somebody may wait for a dead share"
-                                          : fmt::format("powering off (ended after {} s)", grace.count()));
+  job.begin("stop", force ? "ending the machine"
+                    : share_server_ended_
+                        ? "ending Docker and then the machine, in which somebody may wait for a dead share"
+                        : fmt::format("powering off (ended after {} s)", grace.count()));
   if (!force && share_server_ended_)
     co_await try_in_guest("the end of Docker in the guest", bring_to_rest_script, rest_patience);
   if (!force && driver_->traits().weak_button)

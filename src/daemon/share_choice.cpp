@@ -52,9 +52,9 @@ asio::awaitable<ShareHost> look_for_share_servers(fs::path cache, std::string hy
   ShareHost host;
   host.root = ::geteuid() == 0;
   // Debian and Ubuntu, Fedora, Arch, macOS, Homebrew.
-  host.sftp_server = first_program({"/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server",
-                                    "/usr/lib/ssh/sftp-server", "/usr/libexec/sftp-server",
-                                    "/opt/homebrew/opt/openssh/libexec/sftp-server"});
+  host.sftp_server =
+      first_program({"/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server",
+                     "/usr/libexec/sftp-server", "/opt/homebrew/opt/openssh/libexec/sftp-server"});
   const ServerRights rights = co_await server_rights();
   if (rights.sandbox == ServerRights::Sandbox::name_spaces) host.bwrap = first_program({"bwrap"});
   if (!hypervisor.empty()) {
@@ -69,7 +69,8 @@ asio::awaitable<ShareHost> look_for_share_servers(fs::path cache, std::string hy
   try {
     const Virtiofsd found = co_await ask_virtiofsd(*binary);
     host.virtiofs_by = "virtiofsd " + found.version;
-    if (!host.root && !rights.subuids) host.virtiofs_note = "every file is this user's: /etc/subuid has no range for it";
+    if (!host.root && !rights.subuids)
+      host.virtiofs_note = "every file is this user's: /etc/subuid has no range for it";
     if (rights.sandbox == ServerRights::Sandbox::none)
       host.virtiofs_note = joined(host.virtiofs_note, "virtiofsd has no sandbox: name spaces do not work here");
   } catch (const Error& error) {

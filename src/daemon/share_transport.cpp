@@ -23,10 +23,10 @@ namespace {
 constexpr std::size_t kept_lines = 5;
 constexpr const char* no_such_ports = "colima-like: no ports";  // sshfs_command() says so
 
-/// Shell functions of the guest's side. `there` prints the last mount at $mp, which is $escaped in mountinfo. Whoever asks
-/// a virtiofs anything whose server is gone waits for good, and virtiofs has no abort. mount and umount look at
-/// their paths first, so the system calls are made alone. Whoever lets go of the file system last would wait, too, and that
-/// may be a container's start; so it is kept mounted where nobody looks ($aside: what is there may be such a one).
+/// Shell functions of the guest's side. `there` prints the last mount at $mp, which is $escaped in mountinfo. Whoever
+/// asks a virtiofs anything whose server is gone waits for good, and virtiofs has no abort. mount and umount look at
+/// their paths first, so the system calls are made alone. Whoever lets go of the file system last would wait, too, and
+/// that may be a container's start; so it is kept mounted where nobody looks ($aside: what is there may be such a one).
 constexpr const char* functions = R"sh(
 set_aside='my ($at, $kept, $none) = (@ARGV, "");
 my ($mount, $umount2) = `uname -m` =~ /^aarch64/ ? (40, 39) : (165, 166);
@@ -99,8 +99,8 @@ class SshfsTransport : public ShareTransport {
   SharePort* port_;
 };
 
-/// Before the guest opens its end: what it says then has somebody to say it to. False where there is none: a machine that
-/// an older program has booted has no such ports.
+/// Before the guest opens its end: what it says then has somebody to say it to. False where there is none: a machine
+/// that an older program has booted has no such ports.
 asio::awaitable<bool> SshfsTransport::open_port() {
   const auto executor = co_await asio::this_coro::executor;
   const Dial dial = unix_dial(port_->at.to_guest, port_->at.from_guest);
@@ -219,8 +219,8 @@ std::string mountinfo_escaped(std::string_view path) {
 }
 
 std::string virtiofs_command(const ShareState& share) {
-  return head(share.mount_point) + "tag=" + shell_quoted(share.tag) +
-         "\nmode=" + (share.read_only ? "ro" : "rw") + R"sh(
+  return head(share.mount_point) + "tag=" + shell_quoted(share.tag) + "\nmode=" + (share.read_only ? "ro" : "rw") +
+         R"sh(
 case $(there) in *" - virtiofs $tag "*) exit 0 ;; esac
 clear_mount
 mkdir -p "$mp" && exec mount -t virtiofs -o "$mode" "$tag" "$mp"
@@ -230,8 +230,8 @@ mkdir -p "$mp" && exec mount -t virtiofs -o "$mode" "$tag" "$mp"
 std::string sshfs_command(const ShareState& share, const std::string& port) {
   // Names and attributes are asked for again after a second, as with virtiofs; owners are the host's numbers, and the
   // guest's kernel checks permissions by them. Without -o reconnect: what serves the other end decides.
-  return head(share.mount_point, true) + "from=" + shell_quoted(share.location) + "\nmode=" +
-         (share.read_only ? "ro" : "rw") + "\nport=" + port + R"sh(
+  return head(share.mount_point, true) + "from=" + shell_quoted(share.location) +
+         "\nmode=" + (share.read_only ? "ro" : "rw") + "\nport=" + port + R"sh(
 clear_mount > /dev/null 2>&1 < /dev/null
 mkdir -p "$mp" || exit
 (
@@ -267,8 +267,8 @@ std::string unmount_command(const std::string& mount_point) { return head(mount_
 std::vector<std::string> sftp_command_line(const ShareState& share, const SftpPrograms& programs) {
   std::vector<std::string> words;
   if (!programs.bwrap.empty()) {
-    words = {programs.bwrap.string(), "--die-with-parent", "--unshare-net", "--unshare-pid", "--unshare-ipc",
-             "--ro-bind",             "/usr",              "/usr"};
+    words = {programs.bwrap.string(), "--die-with-parent", "--unshare-net", "--unshare-pid",
+             "--unshare-ipc",         "--ro-bind",         "/usr",          "/usr"};
     for (const char* path : {"/lib", "/lib64", "/etc/ld.so.cache", "/etc/passwd", "/etc/group", "/etc/nsswitch.conf"})
       words.insert(words.end(), {"--ro-bind-try", path, path});
     words.insert(words.end(), {"--dev-bind", "/dev/null", "/dev/null", share.read_only ? "--ro-bind" : "--bind",

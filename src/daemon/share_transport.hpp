@@ -39,16 +39,17 @@ struct SftpPrograms {
   int log = -1;                 ///< descriptor for its messages; not owned
 };
 
-/// An sftp-server of this host on the standard input and output of `sshfs -o passive` in the guest, by `port`, or where that
-/// is null through the SSH session, which costs an emulated guest half of its time. It may take the place of a virtiofs,
-/// also of one whose server is dead.
+/// An sftp-server of this host on the standard input and output of `sshfs -o passive` in the guest, by `port`, or where
+/// that is null through the SSH session, which costs an emulated guest half of its time. It may take the place of a
+/// virtiofs, also of one whose server is dead.
 std::unique_ptr<ShareTransport> sshfs_transport(ShareState share, SftpPrograms programs, SharePort* port);
 
 /// The server's argv: in name spaces where nothing of this host is but the folder and what the program needs to run, if
 /// bwrap is there. Read-only is enforced by the kernel there, else by the server. Pure.
 std::vector<std::string> sftp_command_line(const ShareState& share, const SftpPrograms& programs);
 
-/// The guest's side: sshfs on stdin and stdout or, with its name, on a pair of ports; it says "@mounted" on stderr. Pure.
+/// The guest's side: sshfs on stdin and stdout or, with its name, on a pair of ports; it says "@mounted" on stderr.
+/// Pure.
 std::string sshfs_command(const ShareState& share, const std::string& port);
 /// Mounts a virtiofs share unless it is mounted already. Pure.
 std::string virtiofs_command(const ShareState& share);

@@ -74,7 +74,8 @@ void GuestShares::fall_back(Entry& entry) const {
   if (entry.state.type != "virtiofs" || config_.sftp_server.empty()) return;
   entry.state.type = "sshfs";
   entry.state.tag.clear();
-  entry.state.why = "its virtiofsd ended: by sshfs until the next start. Containers that had it mounted must be restarted";
+  entry.state.why =
+      "its virtiofsd ended: by sshfs until the next start. Containers that had it mounted must be restarted";
 }
 
 asio::awaitable<void> GuestShares::mount_once(std::shared_ptr<Entry> entry) {
@@ -131,8 +132,8 @@ asio::awaitable<void> GuestShares::settle(std::vector<ShareState> wanted) {
            a.type == b.type && a.tag == b.tag && a.problem == b.problem;
   };
   for (ShareState& state : wanted) {
-    const auto kept = std::find_if(old.begin(), old.end(),
-                                   [&](const auto& entry) { return entry && same(entry->wanted, state); });
+    const auto kept =
+        std::find_if(old.begin(), old.end(), [&](const auto& entry) { return entry && same(entry->wanted, state); });
     if (kept != old.end()) {
       next.push_back(std::move(*kept));
     } else {

@@ -26,7 +26,8 @@ class Connection {
   asio::awaitable<std::optional<Frame>> read_frame();
   asio::awaitable<void> write_frame(Frame frame);
 
-  /// Returns when the peer is gone altogether, also while what it sent lies unread; where the system cannot tell, never.
+  /// Returns when the peer is gone altogether, also while what it sent lies unread; where the system cannot tell,
+  /// never.
   asio::awaitable<void> hung_up();
 
   void close();

@@ -6,8 +6,8 @@
 #include "tests/e2e/machine_images.hpp"
 #include "tests/e2e/sandbox.hpp"
 
-// A whole machine of the other architecture, emulated, booted once; in it Rosetta is rehearsed: a share tagged "rosetta"
-// that holds another translator of x86_64 programs under its name.
+// A whole machine of the other architecture, emulated, booted once; in it Rosetta is rehearsed: a share tagged
+// "rosetta" that holds another translator of x86_64 programs under its name.
 
 namespace cl::e2e {
 namespace {
@@ -81,7 +81,8 @@ TEST_F(Aarch64, IsAMachineOfItsOwnArchitecture) {
 TEST_F(Aarch64, RunsImagesOfItsOwnAndOfOthers) {
   for (const Platform& one : platforms()) {
     ASSERT_NO_FATAL_FAILURE(import_tiny(*box, one));
-    const Result ran = box->docker({"run", "--rm", "--platform", std::string(one.name), tiny_image(one), "/machine"}, {}, 300s);
+    const Result ran =
+        box->docker({"run", "--rm", "--platform", std::string(one.name), tiny_image(one), "/machine"}, {}, 300s);
     EXPECT_TRUE(is_machine(one, ran.out)) << ran;
   }
 }

@@ -39,7 +39,8 @@ class Engine : public testing::Test {
     auto starting = box->start_cl({"start"});
     // The machine follows its socket after some hundred milliseconds.
     const auto until = std::chrono::steady_clock::now() + 60s;
-    while (!fs::exists(box->docker_socket()) && std::chrono::steady_clock::now() < until) std::this_thread::sleep_for(1ms);
+    while (!fs::exists(box->docker_socket()) && std::chrono::steady_clock::now() < until)
+      std::this_thread::sleep_for(1ms);
     const std::string host = "unix://" + box->docker_socket().string();
     early = new Result(box->start_docker({"--host", host, "version", "--format", "{{.Server.Os}}"})->wait(1800s));
     started = new Result(starting->wait(1800s));  // builds the image when there is none
@@ -383,11 +384,13 @@ TEST_F(Engine, SshKeepsWordsApartAndPassesInputThrough) {
 TEST_F(Engine, SshReadsFilesAndLeavesItsInputAsItWas) {
   const std::string bytes = random_bytes(300'000);
   write_atomically(box->root() / "input", bytes);
-  const Result file = box->run({"sh", "-c", "exec \"$0\" ssh -- cat < \"$1\"", program(), (box->root() / "input").string()});
+  const Result file =
+      box->run({"sh", "-c", "exec \"$0\" ssh -- cat < \"$1\"", program(), (box->root() / "input").string()});
   EXPECT_OK(file);
   EXPECT_TRUE(file.out == bytes) << file.out.size() << " bytes came back of " << bytes.size() << ", or others";
   // What reads on after it must be able to wait for more.
-  const Result next = box->run({"sh", "-c", "(echo one; sleep 5; echo two) | (\"$0\" ssh -- 'read line; echo $line'; cat)", program()});
+  const Result next =
+      box->run({"sh", "-c", "(echo one; sleep 5; echo two) | (\"$0\" ssh -- 'read line; echo $line'; cat)", program()});
   EXPECT_EQ(next.out, "one\ntwo\n") << next;
 }
 

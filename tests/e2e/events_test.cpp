@@ -8,7 +8,8 @@
 #include "src/base/file.hpp"
 #include "tests/e2e/sandbox.hpp"
 
-// One machine, booted once: what is done to shared files on this host is told to programs in containers that watch them.
+// One machine, booted once: what is done to shared files on this host is told to programs in containers that watch
+// them.
 
 namespace cl::e2e {
 namespace {
@@ -38,7 +39,7 @@ class Events : public testing::Test {
   /// A container with the share at /src that prints a line "EVENT\tWATCHED\tNAME" for each of these events there.
   static void watch(const std::string& name, const std::string& events, std::vector<std::string> where,
                     const std::string& options = "") {
-    std::vector<std::string> args{"run", "-d", "--name", name, "-v", source().string() + ":/src" + options,
+    std::vector<std::string> args{"run", "-d",           "--name", name, "-v", source().string() + ":/src" + options,
                                   "box", "/src/watcher", events};
     args.insert(args.end(), where.begin(), where.end());
     ASSERT_OK(box->docker(std::move(args)));
@@ -76,16 +77,18 @@ TEST_F(Events, AreThoseThatTheKernelOfTheMachineWouldTell) {
   put(source() / "replaced.new", "new");
   fs::rename(source() / "replaced.new", source() / "replaced");
   expect_said("watcher", "m\t/src\treplaced");
-  // By virtiofs the file that was watched is gone, by sshfs a path is always the same file and this one has other content.
+  // By virtiofs the file that was watched is gone, by sshfs a path is always the same file and this one has other
+  // content.
   EXPECT_TRUE(eventually(60s, [] {
     const std::string all = said("watcher");
-    return all.find("\nD\t/src/replaced\t\n") != std::string::npos || all.find("\nc\t/src/replaced\t\n") != std::string::npos;
+    return all.find("\nD\t/src/replaced\t\n") != std::string::npos ||
+           all.find("\nc\t/src/replaced\t\n") != std::string::npos;
   })) << said("watcher");
   EXPECT_EQ(box->docker({"exec", "watcher", "cat", "/src/file", "/src/replaced"}).out, "new textnew");
   const boost::json::object status = box->status();
   ASSERT_TRUE(status.contains("file_events")) << boost::json::serialize(status);
   EXPECT_EQ(boost::json::serialize(status.at("file_events")), R"({"folders":1,"precision":"exact"})");
-  struct stat now {};
+  struct stat now{};
   ::stat((source() / "file").c_str(), &now);
   EXPECT_EQ(now.st_size, 8);
 }

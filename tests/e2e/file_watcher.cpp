@@ -5,8 +5,9 @@
 #include <map>
 #include <string>
 
-// Run in containers, statically linked: prints "ready" and then a line "LETTER\tWATCHED\tNAME" for each thing that inotify says
-// of the files and folders in the arguments. The letters are those of busybox's inotifyd, which Debian's busybox lacks.
+// Run in containers, statically linked: prints "ready" and then a line "LETTER\tWATCHED\tNAME" for each thing that
+// inotify says of the files and folders in the arguments. The letters are those of busybox's inotifyd, which Debian's
+// busybox lacks.
 
 int main(int count, char** arguments) {
   constexpr std::pair<unsigned, char> letters[] = {

@@ -6,7 +6,8 @@
 #include "provision/platforms.hpp"
 #include "tests/e2e/sandbox.hpp"
 
-// Images of each platform that hold one program, which prints the machine that it runs on. No registry has a part in it.
+// Images of each platform that hold one program, which prints the machine that it runs on. No registry has a part in
+// it.
 
 namespace cl::e2e {
 

@@ -78,25 +78,30 @@ TEST_F(Platforms, BuildsRunTheirStepsOnTheOther) {
   for (const char* buildkit : {"1", "0"}) {
     std::vector<std::string> words{"env", std::string("DOCKER_BUILDKIT=") + buildkit, "docker", "build", "--no-cache"};
     if (*buildkit == '1') words.emplace_back("--progress=plain");
-    for (const std::string& word : {std::string("--platform"), name, std::string("-t"), std::string("built"), context.string()})
+    for (const std::string& word :
+         {std::string("--platform"), name, std::string("-t"), std::string("built"), context.string()})
       words.push_back(word);
     const Result built = box->run(words, {}, 300s);
-    if (built.err.find("buildx component is missing") != std::string::npos) continue;  // this host's CLI has no BuildKit
+    if (built.err.find("buildx component is missing") != std::string::npos)
+      continue;  // this host's CLI has no BuildKit
     ASSERT_OK(built);
     EXPECT_NE((built.out + built.err).find(std::string(foreign.arch) + "\n"), std::string::npos) << built;
-    EXPECT_EQ(box->docker({"run", "--rm", "--platform", name, "built", "/machine"}).out, std::string(foreign.arch) + "\n");
+    EXPECT_EQ(box->docker({"run", "--rm", "--platform", name, "built", "/machine"}).out,
+              std::string(foreign.arch) + "\n");
   }
 }
 
 TEST_F(Platforms, AMachineWithoutQemuUserSaysSoAndGetsItBack) {
-  ASSERT_OK(guest("mv /usr/bin/qemu-s390x /root/away && echo -1 > /proc/sys/fs/binfmt_misc/qemu-s390x && "
-                  "rm /run/colima-like/platforms"));
+  ASSERT_OK(
+      guest("mv /usr/bin/qemu-s390x /root/away && echo -1 > /proc/sys/fs/binfmt_misc/qemu-s390x && "
+            "rm /run/colima-like/platforms"));
   ASSERT_OK(box->cl({"config", "set", "env", "ROUND=1"}));
   ASSERT_OK(box->cl({"apply"}));
   json::object state = platform("linux/s390x");
   EXPECT_EQ(state.at("translator"), "none");
   EXPECT_FALSE(state.at("works").as_bool());
-  EXPECT_NE(std::string(state.at("why").as_string()).find("not installed"), std::string::npos) << json::serialize(state);
+  EXPECT_NE(std::string(state.at("why").as_string()).find("not installed"), std::string::npos)
+      << json::serialize(state);
   const Result report = box->cl({"doctor"});
   EXPECT_NE(report.out.find("apt-get install"), std::string::npos) << report;
   EXPECT_NE(box->docker({"run", "--rm", "--platform", "linux/s390x", "tiny-s390x", "/machine"}).code, 0);

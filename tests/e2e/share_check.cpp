@@ -1,6 +1,6 @@
-// share_check DIRECTORY [--files N] [--read-only]: what POSIX promises of files, tried in a folder. To be run in a container
-// on a share; a static program that needs nothing else there. A line for each check: "ok NAME" or "no NAME: what was
-// seen instead". Exits with the number of checks that failed. docs/shares.md lists what passes for each type.
+// share_check DIRECTORY [--files N] [--read-only]: what POSIX promises of files, tried in a folder. To be run in a
+// container on a share; a static program that needs nothing else there. A line for each check: "ok NAME" or "no NAME:
+// what was seen instead". Exits with the number of checks that failed. docs/shares.md lists what passes for each type.
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
@@ -158,7 +158,8 @@ void names_and_modes() {
   });
   check("any-name", [](const std::string& path) {
     MUST(::mkdir(path.c_str(), 0755));
-    const std::set<std::string> names{" ", "a b", "quote'\"`$", "back\\slash", "new\nline", "日本語", "\xff\xfe", "-rf"};
+    const std::set<std::string> names{" ",         "a b",    "quote'\"`$", "back\\slash",
+                                      "new\nline", "日本語", "\xff\xfe",   "-rf"};
     for (const std::string& name : names) put(path + "/" + name, name);
     std::set<std::string> listed;
     DIR* open = ::opendir(path.c_str());
@@ -191,7 +192,8 @@ void links() {
     require(std::string(target) == "to/nowhere", "it leads elsewhere");
     REFUSED(ENOENT, ::open(path.c_str(), O_RDONLY));
   });
-  // A link is followed where the container is: an absolute one, or one with many "..", ends in the container's own root.
+  // A link is followed where the container is: an absolute one, or one with many "..", ends in the container's own
+  // root.
   check("symlink-stays-inside", [](const std::string& path) {
     put("/tmp/of-the-container", "the container's");
     MUST(::symlink("/tmp/of-the-container", path.c_str()));

@@ -3,8 +3,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <boost/json.hpp>
 #include <algorithm>
+#include <boost/json.hpp>
 #include <cstdlib>
 #include <fstream>
 #include <set>
@@ -34,8 +34,8 @@ struct Sshfs {
   static constexpr const char* name = "sshfs";
   static constexpr const char* server = "sftp-server -e";
   static std::set<std::string> not_passed() {
-    return {"nanoseconds", "long-name",  "symlink-stays-inside", "hard-link-count", "fifo",
-            "unix-socket", "sparse",     "fallocate",            "xattr"};
+    return {"nanoseconds", "long-name", "symlink-stays-inside", "hard-link-count", "fifo", "unix-socket", "sparse",
+            "fallocate",   "xattr"};
   }
   static bool is_here() { return true; }
 };
@@ -148,10 +148,12 @@ TYPED_TEST_SUITE(Shares, Types, Names);
 
 TYPED_TEST(Shares, AMountOfTheCurrentFolderJustWorks) {
   const fs::path work = TestFixture::user() / "work ü";
-  const Result read = TestFixture::docker({"run", "--rm", "-v", work.string() + ":/src", "box", "cat", "/src/greeting"});
+  const Result read =
+      TestFixture::docker({"run", "--rm", "-v", work.string() + ":/src", "box", "cat", "/src/greeting"});
   EXPECT_EQ(read.out, "hello from the host\n") << read;
-  const Result written = TestFixture::docker({"run", "--rm", "--mount", "type=bind,source=" + work.string() + ",target=/src",
-                                              "box", "sh", "-c", "echo built >/src/made && busybox chmod 640 /src/made"});
+  const Result written =
+      TestFixture::docker({"run", "--rm", "--mount", "type=bind,source=" + work.string() + ",target=/src", "box", "sh",
+                           "-c", "echo built >/src/made && busybox chmod 640 /src/made"});
   EXPECT_OK(written);
   EXPECT_EQ(read_file(work / "made"), "built\n");
   struct stat facts{};
@@ -170,8 +172,9 @@ TYPED_TEST(Shares, AVirtiofsdThatServesNothingLeavesTheMachineAlone) {
 
 TYPED_TEST(Shares, WhatPosixPromisesHoldsAsDocumented) {
   const char* files = std::getenv("COLIMA_LIKE_SHARE_FILES");  // 100000 takes minutes under emulation
-  const Result checked = TestFixture::docker(
-      {"run", "--rm", "-v", TestFixture::home_at("/h"), "box", "share_check", "/h", "--files", files != nullptr ? files : "300"}, 1800s);
+  const Result checked = TestFixture::docker({"run", "--rm", "-v", TestFixture::home_at("/h"), "box", "share_check",
+                                              "/h", "--files", files != nullptr ? files : "300"},
+                                             1800s);
   std::set<std::string> failed;
   std::istringstream lines(checked.out);
   for (std::string line; std::getline(lines, line);)
@@ -182,18 +185,21 @@ TYPED_TEST(Shares, WhatPosixPromisesHoldsAsDocumented) {
 
 TYPED_TEST(Shares, ADatabaseCanTakeItsFolder) {
   if (::getuid() != 0) GTEST_SKIP() << "only root may give files to others by every type";
-  EXPECT_OK(TestFixture::in_container("busybox mkdir -p /h/db && busybox chown -R 999:999 /h/db && busybox chmod 700 /h/db"));
-  const Result data = TestFixture::docker({"run", "--rm", "--user", "999:999", "-v", TestFixture::user().string() + "/db:/data", "box",
-                                           "sh", "-c", "echo 17 >/data/PG_VERSION && busybox stat -c '%u %g %a' /data /data/PG_VERSION"});
+  EXPECT_OK(
+      TestFixture::in_container("busybox mkdir -p /h/db && busybox chown -R 999:999 /h/db && busybox chmod 700 /h/db"));
+  const Result data = TestFixture::docker(
+      {"run", "--rm", "--user", "999:999", "-v", TestFixture::user().string() + "/db:/data", "box", "sh", "-c",
+       "echo 17 >/data/PG_VERSION && busybox stat -c '%u %g %a' /data /data/PG_VERSION"});
   EXPECT_EQ(data.out, "999 999 700\n" + TestFixture::owner_of_new_files("999 999") + " 644\n") << data;
 }
 
 TYPED_TEST(Shares, ReadOnlyIsEnforcedOnTheHost) {
-  const Result checked = TestFixture::docker(
-      {"run", "--rm", "-v", "/mnt/read only:/h", "box", "share_check", "/h", "--read-only"});
+  const Result checked =
+      TestFixture::docker({"run", "--rm", "-v", "/mnt/read only:/h", "box", "share_check", "/h", "--read-only"});
   EXPECT_OK(checked);
   // Root of the machine can make its own mount writable.
-  const Result tried = TestFixture::cl({"ssh", "--", "mount -o remount,rw '/mnt/read only' && echo x >'/mnt/read only/file'"});
+  const Result tried =
+      TestFixture::cl({"ssh", "--", "mount -o remount,rw '/mnt/read only' && echo x >'/mnt/read only/file'"});
   EXPECT_NE(tried.code, 0) << tried;
   EXPECT_EQ(read_file(TestFixture::user() / "fixed/file"), "of the host\n");
 }
@@ -203,7 +209,8 @@ TYPED_TEST(Shares, WhatIsNotSharedIsRefusedByName) {
   const Result refused = TestFixture::docker({"run", "--rm", "-v", outside + ":/x", "box", "true"});
   EXPECT_NE(refused.code, 0);
   EXPECT_NE(refused.err.find(outside + " is not shared"), std::string::npos) << refused;
-  const Result link = TestFixture::docker({"run", "--rm", "-v", (TestFixture::user() / "leads-out").string() + ":/x", "box", "true"});
+  const Result link =
+      TestFixture::docker({"run", "--rm", "-v", (TestFixture::user() / "leads-out").string() + ":/x", "box", "true"});
   EXPECT_NE(link.code, 0);
   EXPECT_NE(link.err.find("is a link to " + outside), std::string::npos) << link;
 }
@@ -234,18 +241,22 @@ TYPED_TEST(Shares, GitWorksInside) {
   // git compares the two names of a hard link, which by SFTP look like two files.
   const std::string clone = TestFixture::name() == "sshfs" ? "git clone -q --no-hardlinks" : "git clone -q";
   const Result git = TestFixture::cl(
-      {"ssh", "--", at + "git init -q repo && cd repo && git config user.email a@b && git config user.name n && "
-                         "for i in 1 2 3 4 5 6 7 8 9; do mkdir d$i && echo $i >d$i/f; done && git add . && git commit -qm one && "
-                         "cd .. && " + clone + " repo clone && cd clone && git fsck --strict && git status --porcelain && "
-                         "git log --format=%s"});
+      {"ssh", "--",
+       at +
+           "git init -q repo && cd repo && git config user.email a@b && git config user.name n && "
+           "for i in 1 2 3 4 5 6 7 8 9; do mkdir d$i && echo $i >d$i/f; done && git add . && git commit -qm one && "
+           "cd .. && " +
+           clone +
+           " repo clone && cd clone && git fsck --strict && git status --porcelain && "
+           "git log --format=%s"});
   EXPECT_OK(git);
   EXPECT_EQ(git.out, "one\n") << git;
   EXPECT_EQ(read_file(TestFixture::user() / "clone/d9/f"), "9\n");
 }
 
 TYPED_TEST(Shares, AContainerThatComesBackFindsItsFolder) {
-  ASSERT_OK(TestFixture::docker({"run", "-d", "--name", "back", "--restart", "always", "-v", TestFixture::home_at("/h"), "box", "sh", "-c",
-                                 "cat '/h/work ü/greeting' >/found 2>&1; sleep 1000000"}));
+  ASSERT_OK(TestFixture::docker({"run", "-d", "--name", "back", "--restart", "always", "-v", TestFixture::home_at("/h"),
+                                 "box", "sh", "-c", "cat '/h/work ü/greeting' >/found 2>&1; sleep 1000000"}));
   ASSERT_OK(TestFixture::cl({"restart"}, 600s));
   Result found = TestFixture::docker({"exec", "back", "cat", "/found"});
   EXPECT_EQ(found.out, "hello from the host\n") << found;
@@ -265,7 +276,8 @@ TYPED_TEST(Shares, OpenFilesOutliveASuspend) {
   const Result resumed = TestFixture::cl({"start"});
   ASSERT_OK(resumed);
   EXPECT_NE(resumed.out.find("is resumed"), std::string::npos) << resumed;
-  EXPECT_TRUE(eventually(20s, [&] { return fs::file_size(lines) > before + 20; })) << "the container does not write any more";
+  EXPECT_TRUE(eventually(20s, [&] { return fs::file_size(lines) > before + 20; }))
+      << "the container does not write any more";
   std::ifstream all(lines);
   for (int expected = 1, line = 0; all >> line && !all.eof(); ++expected) ASSERT_EQ(line, expected) << "a line is lost";
   EXPECT_EQ(TestFixture::in_container("cat /h/meanwhile").out, "changed while it slept\n");
@@ -284,7 +296,8 @@ TYPED_TEST(Shares, AreAddedAndRemovedWhileItRuns) {
   EXPECT_EQ(TestFixture::state_of(more), "");
   EXPECT_NE(TestFixture::docker({"run", "--rm", "-v", more.string() + ":/x", "box", "cat", "/x/file"}).code, 0);
   EXPECT_EQ(TestFixture::in_container("cat '/h/work ü/greeting'").out, "hello from the host\n");
-  expect_error(TestFixture::cl({"share", "add", more.string() + ":/usr/x"}), 2, {"belongs to the machine's own system"});
+  expect_error(TestFixture::cl({"share", "add", more.string() + ":/usr/x"}), 2,
+               {"belongs to the machine's own system"});
   expect_error(TestFixture::cl({"share", "add", "/no/such/folder"}), 1, {"there is no folder /no/such/folder"});
 }
 
@@ -303,8 +316,10 @@ TYPED_TEST(Shares, AKilledServerIsReplaced) {
   for (const pid_t pid : before) ::kill(pid, SIGKILL);
   // Who asks a dead virtiofsd before the daemon has seen its end waits for good.
   ASSERT_TRUE(eventually(30s, [] { return TestFixture::share_at(TestFixture::user()).at("type") == "sshfs"; }));
-  ASSERT_TRUE(eventually(30s, [] { return TestFixture::state_of(TestFixture::user()) == "mounted" && !TestFixture::box->processes().empty() &&
-                                          TestFixture::in_container("cat '/h/work ü/greeting'").out == "hello from the host\n"; }));
+  ASSERT_TRUE(eventually(30s, [] {
+    return TestFixture::state_of(TestFixture::user()) == "mounted" && !TestFixture::box->processes().empty() &&
+           TestFixture::in_container("cat '/h/work ü/greeting'").out == "hello from the host\n";
+  }));
   EXPECT_OK(TestFixture::in_container("echo again >/h/again"));
   EXPECT_EQ(read_file(TestFixture::user() / "again"), "again\n");
   const std::string log = read_file(TestFixture::box->profile() / "log/daemon.log");
@@ -326,14 +341,16 @@ TYPED_TEST(Shares, ADaemonThatIsKilledBringsThemBack) {
 TYPED_TEST(Shares, WhoWaitsForAKilledServerDoesNotKeepTheMachine) {
   if (TestFixture::name() != "virtiofs") GTEST_SKIP() << "others tell who waits that their server is gone";
   ASSERT_OK(TestFixture::cl({"restart"}, 600s));  // by virtiofs again
-  ASSERT_OK(TestFixture::docker({"run", "-d", "--name", "waits", "-v", TestFixture::home_at("/h"), "box", "sleep", "9999"}));
+  ASSERT_OK(
+      TestFixture::docker({"run", "-d", "--name", "waits", "-v", TestFixture::home_at("/h"), "box", "sleep", "9999"}));
   ASSERT_OK(TestFixture::docker({"run", "--rm", "-v", "kept:/kept", "box", "sh", "-c", "echo precious >/kept/file"}));
   const auto servers = TestFixture::servers();
   ASSERT_FALSE(servers.empty());
   for (const pid_t pid : servers) ::kill(pid, SIGSTOP);
   ASSERT_OK(TestFixture::docker({"exec", "-d", "waits", "cat", "/h/work ü/greeting"}));
   ASSERT_TRUE(eventually(30s, [] {
-    return TestFixture::docker({"exec", "waits", "sh", "-c", "grep -l request_wait_answer /proc/[0-9]*/wchan"}).code == 0;
+    return TestFixture::docker({"exec", "waits", "sh", "-c", "grep -l request_wait_answer /proc/[0-9]*/wchan"}).code ==
+           0;
   })) << "nobody waits for the server";
   for (const pid_t pid : servers) ::kill(pid, SIGKILL);
   ASSERT_TRUE(eventually(30s, [] { return TestFixture::share_at(TestFixture::user()).at("type") == "sshfs"; }));

@@ -234,7 +234,8 @@ TEST_F(StandIn, WhoseResumeIsInterruptedIsStillWokenByItsUsers) {
 
 TEST_F(StandIn, OutputThatNobodyReadsAnyMoreEndsItsProgram) {
   ASSERT_NO_FATAL_FAILURE(start());
-  const Result cut = box.run({"timeout", "20", "bash", "-c", "\"$0\" ssh -- yes | head -n 1; echo ${PIPESTATUS[0]}", program()});
+  const Result cut =
+      box.run({"timeout", "20", "bash", "-c", "\"$0\" ssh -- yes | head -n 1; echo ${PIPESTATUS[0]}", program()});
   EXPECT_EQ(cut.out.substr(cut.out.find('\n') + 1), "141\n") << cut;
 }
 

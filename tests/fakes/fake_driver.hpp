@@ -42,8 +42,8 @@ class FakeDriver : public Driver {
   bool is_running(const std::filesystem::path& run_directory) const;
 
   FakeBehaviour behaviour;
-  std::vector<std::string> calls;  ///< "boot NAME", "attach", "power_off", "kill", "pause", "save", ..., in order
-  std::vector<BootPlan> plans;     ///< of every boot() that began
+  std::vector<std::string> calls;    ///< "boot NAME", "attach", "power_off", "kill", "pause", "save", ..., in order
+  std::vector<BootPlan> plans;       ///< of every boot() that began
   std::vector<SshPort> ssh_ports;    ///< what machines offer
   std::optional<SshPort> data_port;  ///< likewise
 

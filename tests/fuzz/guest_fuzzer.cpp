@@ -1,5 +1,5 @@
-// Whatever bytes the guest sends, and whatever QEMU passes on of it: they are understood or refused, within bounds, and do
-// not depend on how they were cut on their way. The first byte chooses who reads the others.
+// Whatever bytes the guest sends, and whatever QEMU passes on of it: they are understood or refused, within bounds, and
+// do not depend on how they were cut on their way. The first byte chooses who reads the others.
 #include <boost/json/parse.hpp>
 #include <cstdint>
 #include <cstdlib>
@@ -83,7 +83,8 @@ void read_ports(const std::string& bytes) {
   if (wrong || !containers.is_array()) return;
   cl::PortRules rules;
   cl::WantedPorts ports = cl::wanted_ports(containers.as_array(), rules);
-  const auto listener = cl::read_listener(end == std::string::npos ? std::string_view() : std::string_view(bytes).substr(end + 1));
+  const auto listener =
+      cl::read_listener(end == std::string::npos ? std::string_view() : std::string_view(bytes).substr(end + 1));
   if (listener) cl::add_listeners(ports, {*listener}, containers.as_array(), rules);
   for (const auto& [at, port] : ports) {
     if (!(port.at == at) || !port.container) std::abort();

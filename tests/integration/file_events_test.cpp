@@ -129,11 +129,12 @@ class Mount {
     Command server, client;
     server.argv = {"/usr/lib/openssh/sftp-server"};
     server.input = server.output = pair.ours.get();
-    client.argv = {"sshfs", "-f", "-o", "passive,dcache_timeout=1", ":" + host().string(), (directory_ / "guest").string()};
+    client.argv = {
+        "sshfs", "-f", "-o", "passive,dcache_timeout=1", ":" + host().string(), (directory_ / "guest").string()};
     client.input = client.output = pair.theirs.get();
     server_.emplace(Child::start(executor, server));
     client_.emplace(Child::start(executor, client));
-    struct stat above {}, mounted {};
+    struct stat above{}, mounted{};
     ::stat(directory_.path().c_str(), &above);
     for (int i = 0; i < 300; ++i) {
       if (::stat((directory_ / "guest").c_str(), &mounted) == 0 && mounted.st_dev != above.st_dev) co_return true;
@@ -160,11 +161,11 @@ class Mount {
 
 /// All that must be as it was: content, size, mode, owner and times.
 std::string facts(const fs::path& path) {
-  struct stat now {};
+  struct stat now{};
   ::lstat(path.c_str(), &now);
-  return (S_ISREG(now.st_mode) ? get(path) : "") + " " + std::to_string(now.st_size) + " " + std::to_string(now.st_mode) + " " +
-         std::to_string(now.st_uid) + " " + std::to_string(now.st_mtim.tv_sec) + "." +
-         std::to_string(now.st_mtim.tv_nsec);
+  return (S_ISREG(now.st_mode) ? get(path) : "") + " " + std::to_string(now.st_size) + " " +
+         std::to_string(now.st_mode) + " " + std::to_string(now.st_uid) + " " + std::to_string(now.st_mtim.tv_sec) +
+         "." + std::to_string(now.st_mtim.tv_nsec);
 }
 
 asio::awaitable<std::string> watchers(bool sshfs) {

@@ -15,8 +15,8 @@
 #include "tests/support/run.hpp"
 #include "tests/support/temp_dir.hpp"
 
-// On the real file system. What changes tell is collected by a reader that believes nothing else: at the end it must know
-// every file and its last content.
+// On the real file system. What changes tell is collected by a reader that believes nothing else: at the end it must
+// know every file and its last content.
 
 namespace cl::test {
 namespace {
@@ -49,7 +49,8 @@ class Reader {
       if (one.kind == Kind::moved) {
         Files moved;
         for (const auto& [path, content] : files)
-          if (path == one.from || path.starts_with(one.from + "/")) moved[one.path + path.substr(one.from.size())] = content;
+          if (path == one.from || path.starts_with(one.from + "/"))
+            moved[one.path + path.substr(one.from.size())] = content;
         forget(one.from);
         forget(one.path);
         files.merge(moved);
@@ -125,7 +126,9 @@ asio::awaitable<std::string> one_of_each() {
   co_await bed.begin({root});
   put(root / "new", "");
   co_await sleep_for(20ms);
-  { std::ofstream(root / "folder" / "old", std::ios::app) << "2"; }
+  {
+    std::ofstream(root / "folder" / "old", std::ios::app) << "2";
+  }
   fs::permissions(root / "folder" / "old", fs::perms::owner_all);
   fs::rename(root / "folder" / "old", root / "moved");
   fs::rename(root / "folder", root / "named");

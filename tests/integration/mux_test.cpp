@@ -80,8 +80,7 @@ class LocalGuest : public Guest {
     Pipe in, out, errors;
     Command command;
     command.argv = {"sh", "-c", request.command};
-    if (with_ports)
-      command.argv[2] += " " + std::to_string(ports_[0].get()) + " " + std::to_string(ports_[1].get());
+    if (with_ports) command.argv[2] += " " + std::to_string(ports_[0].get()) + " " + std::to_string(ports_[1].get());
     command.input = in.read.get();
     command.output = out.write.get();
     command.errors = errors.write.get();
@@ -170,8 +169,10 @@ TEST(DataChannel, TellsWhyNobodyIsThere) {
   EXPECT_EQ(run(refused()),
             "guest_failed: cannot connect to /nonexistent/it's a socket in the guest: No such file or directory\n"
             "guest_failed: cannot connect to 127.0.0.1 port 1 in the guest: Connection refused\n"
-            "guest_failed: cannot connect to /" + std::string(200, 'x') + " in the guest: the path is too long\n"
-            "guest_failed: SSH was asked for localhost");
+            "guest_failed: cannot connect to /" +
+                std::string(200, 'x') +
+                " in the guest: the path is too long\n"
+                "guest_failed: SSH was asked for localhost");
 }
 
 asio::awaitable<std::string> reset_by_a_container(std::string address) {

@@ -52,8 +52,8 @@ class Program : public ::testing::Test {
 std::string snapshot(const fs::path& directory) {
   std::vector<std::string> all;
   for (const auto& entry : fs::recursive_directory_iterator(directory))
-    all.push_back(entry.path().string() + " " + std::to_string(entry.last_write_time().time_since_epoch().count()) + " " +
-                  (entry.is_regular_file() ? read_file(entry.path()) : ""));
+    all.push_back(entry.path().string() + " " + std::to_string(entry.last_write_time().time_since_epoch().count()) +
+                  " " + (entry.is_regular_file() ? read_file(entry.path()) : ""));
   std::sort(all.begin(), all.end());
   std::string text;
   for (const std::string& one : all) text += one + "\n";
@@ -72,8 +72,8 @@ TEST_F(Program, DoctorLooksAtTheHostAndChangesNothing) {
     if (verdicts[subject] != "problem") verdicts[subject] = verdict;
     if (verdict != "ok") EXPECT_NE(one.as_object().if_contains("remedy"), nullptr) << subject;
   }
-  for (const char* subject : {"settings", "qemu", "qemu-img", "ssh-keygen", "accelerator", "image", "docker", "home",
-                              "space", "context"})
+  for (const char* subject :
+       {"settings", "qemu", "qemu-img", "ssh-keygen", "accelerator", "image", "docker", "home", "space", "context"})
     EXPECT_TRUE(verdicts.contains(subject)) << subject << done.output;
   EXPECT_EQ(verdicts["settings"], "ok");
   EXPECT_EQ(verdicts["home"], "ok");
@@ -89,7 +89,8 @@ TEST_F(Program, DoctorTellsWhatIsWrongAndGoesOn) {
                          "DOCKER_HOST=unix:///elsewhere.sock"};
   const Finished done = test::run(cl::run(std::move(command), {}, 30s), 40s);
   EXPECT_EQ(done.status.code, 4) << done.output << done.errors;
-  for (const char* text : {"qemu-system-", "DOCKER_HOST=unix:///elsewhere.sock is set", "is open to other users", "cpus"})
+  for (const char* text :
+       {"qemu-system-", "DOCKER_HOST=unix:///elsewhere.sock is set", "is open to other users", "cpus"})
     EXPECT_NE(done.output.find(text), std::string::npos) << text << "\n" << done.output;
 }
 

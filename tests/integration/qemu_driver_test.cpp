@@ -346,8 +346,10 @@ TEST_F(QemuShares, AreTriedOneByOneBeforeAMachineIsStarted) {
 }
 
 TEST_F(QemuShares, AServerThatEndsAtOnceIsNoServer) {
-  write_atomically(home_ / "broken", "#!/bin/sh\ncase $1 in --version) echo virtiofsd 1.14.0 ;; --help) echo --shared-dir ;; "
-                   "*) echo it is broken >&2 ;; esac\n", 0700);
+  write_atomically(home_ / "broken",
+                   "#!/bin/sh\ncase $1 in --version) echo virtiofsd 1.14.0 ;; --help) echo --shared-dir ;; "
+                   "*) echo it is broken >&2 ;; esac\n",
+                   0700);
   auto work = [&]() -> asio::awaitable<std::map<std::filesystem::path, std::string>> {
     BootPlan wanted = co_await with_shares();
     wanted.share_server = home_ / "broken";

@@ -58,8 +58,8 @@ void add_machine(Words& words, const BootPlan& plan, const QemuHost& host) {
   // Sleep states of the guest's own would be nobody's to wake.
   if (x86) words.add("-global", "ICH9-LPC.disable_s3=1", "-global", "ICH9-LPC.disable_s4=1");
   words.add("-action", "reboot=shutdown");  // until Machine::allow_reboot()
-  // Booted without firmware, an ARM machine has no ACPI, and Debian's kernel knows no other power button than ACPI's; so
-  // there is a keyboard with a power key (QemuMachine::power_off).
+  // Booted without firmware, an ARM machine has no ACPI, and Debian's kernel knows no other power button than ACPI's;
+  // so there is a keyboard with a power key (QemuMachine::power_off).
   if (!x86) words.add("-device", "virtio-keyboard-pci");
   // Tells the guest that it was restored from a copy, so that it reseeds its random numbers. ACPI on PCs only.
   if (x86) words.add("-device", "vmgenid,guid=auto");
@@ -111,12 +111,13 @@ void add_disks(Words& words, const BootPlan& plan) {
 
 void add_channels(Words& words, const BootPlan& plan) {
   // Port 0 of a virtio-serial device is kept for a console.
-  words.add("-device", fmt::format("virtio-serial-pci,id=channels,max_ports={}", 2 * (ssh_port_count + share_port_count) + 3));
+  words.add("-device",
+            fmt::format("virtio-serial-pci,id=channels,max_ports={}", 2 * (ssh_port_count + share_port_count) + 3));
   int number = 0;  // of the virtio port before
   auto add = [&](const std::string& id, const std::string& name, const fs::path& socket) {
     words.add("-chardev", fmt::format("socket,id={},path={},server=on,wait=off", id, path_value(socket)));
-    words.add("-device", fmt::format("virtserialport,bus=channels.0,nr={},chardev={},name=colima-like.{}", ++number, id,
-                                     name));
+    words.add("-device",
+              fmt::format("virtserialport,bus=channels.0,nr={},chardev={},name=colima-like.{}", ++number, id, name));
   };
   auto add_pair = [&](const std::string& id, const std::string& name, const SshPort& pair) {
     add(id + "-in", name + ".in", pair.to_guest);
@@ -159,8 +160,8 @@ void add_shares(Words& words, const BootPlan& plan, int memory) {
 std::vector<SshPort> pairs_of(const fs::path& run_directory, std::string_view name, int count) {
   std::vector<SshPort> pairs;
   for (int i = 0; i < count; ++i)
-    pairs.push_back({run_directory / fmt::format("{}{}-in.sock", name, i),
-                     run_directory / fmt::format("{}{}-out.sock", name, i)});
+    pairs.push_back(
+        {run_directory / fmt::format("{}{}-in.sock", name, i), run_directory / fmt::format("{}{}-out.sock", name, i)});
   return pairs;
 }
 

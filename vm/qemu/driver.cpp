@@ -238,6 +238,8 @@ asio::awaitable<std::unique_ptr<Machine>> QemuDriver::attach(fs::path run_direct
 
 bool QemuDriver::has_remains(const fs::path& run_directory) const { return share_servers_run(run_directory); }
 
-asio::awaitable<void> QemuDriver::clean_up(fs::path run_directory) { return end_share_servers(std::move(run_directory)); }
+asio::awaitable<void> QemuDriver::clean_up(fs::path run_directory) {
+  return end_share_servers(std::move(run_directory));
+}
 
 }  // namespace cl

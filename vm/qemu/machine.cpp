@@ -190,8 +190,10 @@ asio::awaitable<void> QemuMachine::resume() { co_await ask(state_, "cont"); }
 /// once (0.3 s instead of 0.4 s for 350 MB here). QEMU has it since 9.0.
 asio::awaitable<void> QemuMachine::set_up_migration(bool without_memory) {
   json::array capabilities;
-  for (const auto& [name, wanted] : {std::pair("events", true), {"mapped-ram", !without_memory},
-                                     {"multifd", !without_memory}, {"x-ignore-shared", without_memory}})
+  for (const auto& [name, wanted] : {std::pair("events", true),
+                                     {"mapped-ram", !without_memory},
+                                     {"multifd", !without_memory},
+                                     {"x-ignore-shared", without_memory}})
     capabilities.push_back(json::object{{"capability", name}, {"state", wanted}});
   json::object arguments{{"capabilities", std::move(capabilities)}};
   co_await ask(state_, "migrate-set-capabilities", std::move(arguments));

@@ -9,9 +9,9 @@
 #include "src/base/byte_size.hpp"
 #include "src/base/unique_fd.hpp"
 
-/// A guest's memory as an anonymous file of the host (memfd), which the servers of its shares map, too. To read all of a
-/// mapping, as QEMU does to save it, would have the kernel make a page for each hole: what the guest never touched, or
-/// has given back. The file's holes can be skipped, so that memory is saved and loaded from here.
+/// A guest's memory as an anonymous file of the host (memfd), which the servers of its shares map, too. To read all of
+/// a mapping, as QEMU does to save it, would have the kernel make a page for each hole: what the guest never touched,
+/// or has given back. The file's holes can be skipped, so that memory is saved and loaded from here.
 namespace cl {
 
 /// An empty one. Linux only: throws Error{host_requirement} elsewhere.

@@ -54,8 +54,7 @@ UniqueFd listen_at(const fs::path& path) {
   ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC);
   std::error_code ignored;
   fs::remove(path, ignored);
-  if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
-      ::listen(fd.get(), 1) != 0)
+  if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 || ::listen(fd.get(), 1) != 0)
     throw io_error("cannot listen at " + path.string(), errno);
   return fd;
 }
@@ -76,8 +75,8 @@ Child start_server(const asio::any_io_executor& executor, std::vector<std::strin
   return Child::start(executor, command);
 }
 
-/// What every hypervisor asks first (vhost-user protocol: GET_FEATURES in version 1 without a body; the answer is a header
-/// of the same three words and 64 bits). One that has ended hangs up.
+/// What every hypervisor asks first (vhost-user protocol: GET_FEATURES in version 1 without a body; the answer is a
+/// header of the same three words and 64 bits). One that has ended hangs up.
 asio::awaitable<bool> answers(fs::path socket) {
   const std::array<std::uint32_t, 3> get_features{1, 1, 0};
   std::array<char, sizeof get_features + 8> reply{};

@@ -56,8 +56,8 @@ std::optional<std::pair<std::uint32_t, std::uint32_t>> subordinate_ids(std::stri
 std::vector<std::string> virtiofsd_command_line(const BootShare& share, const Virtiofsd& host,
                                                 const ServerRights& rights, int fd);
 
-/// Tries a server for each share of the plan, as the machine would have it, and ends it again: of those that do not serve,
-/// the folder and why. Some 10 ms each. Throws Error{host_requirement} as start_share_servers() does.
+/// Tries a server for each share of the plan, as the machine would have it, and ends it again: of those that do not
+/// serve, the folder and why. Some 10 ms each. Throws Error{host_requirement} as start_share_servers() does.
 asio::awaitable<std::map<std::filesystem::path, std::string>> try_share_servers(const BootPlan& plan);
 
 /// One running server, listening for QEMU; in a session of its own. It ends by itself when QEMU hangs up.
@@ -73,8 +73,8 @@ asio::awaitable<std::vector<ShareServer>> start_share_servers(const BootPlan& pl
 /// Whether a server runs there.
 bool share_servers_run(const std::filesystem::path& run_directory);
 
-/// Ends servers that no machine has: their daemon was killed before it had started QEMU. The caller holds the lock that a
-/// machine would hold.
+/// Ends servers that no machine has: their daemon was killed before it had started QEMU. The caller holds the lock that
+/// a machine would hold.
 asio::awaitable<void> end_share_servers(std::filesystem::path run_directory);
 
 /// For Saving: what the shares add to what a saved memory depends on, or why a machine with them cannot be saved.

@@ -141,9 +141,7 @@ TEST_F(Preparation, ARawRootDiskIsAsLargeAsItsImageAtLeast) {
   const auto time = fs::last_write_time(large.root);
   fs::resize_file(large.root, size);
   fs::last_write_time(large.root, time);
-  rewrite(large, [](json::object& manifest) {
-    manifest["files"].as_object()["root.raw"].as_object()["size"] = size;
-  });
+  rewrite(large, [](json::object& manifest) { manifest["files"].as_object()["root.raw"].as_object()["size"] = size; });
   prepare();
   EXPECT_EQ(fs::file_size(paths_.raw_root_disk), size);
 }

@@ -92,8 +92,7 @@ TEST(ShareChoice, AMachineThatRunsHasTheDevicesItWasBootedWith) {
   const auto devices = choose_share_types({share("/a"), share("/b")}, full_host(), nullptr);
   EXPECT_EQ(chosen({share("/b"), share("/c"), share("/a", "sshfs")}, full_host(), &devices),
             "/b virtiofs share1 (virtiofsd 1.13.2)\n/c sshfs  (virtiofs from the next start on)\n/a sshfs  ()\n");
-  EXPECT_EQ(chosen({share("/a", "auto", true)}, full_host(), &devices),
-            "/a sshfs  (virtiofs from the next start on)\n")
+  EXPECT_EQ(chosen({share("/a", "auto", true)}, full_host(), &devices), "/a sshfs  (virtiofs from the next start on)\n")
       << "a device that can write is none for a read-only share";
   EXPECT_EQ(chosen({share("/a")}, without_virtiofsd(), &devices).substr(0, 18), "/a virtiofs share0") << "it runs";
 }

@@ -18,7 +18,9 @@ class DeafGuest : public Guest {
     throw Error(Errc::guest_failed, "deaf");
     co_return nullptr;
   }
-  asio::awaitable<std::unique_ptr<ByteStream>> open_unix(std::string) override { throw Error(Errc::guest_failed, "deaf"); }
+  asio::awaitable<std::unique_ptr<ByteStream>> open_unix(std::string) override {
+    throw Error(Errc::guest_failed, "deaf");
+  }
   asio::awaitable<std::unique_ptr<ByteStream>> open_tcp(std::string, std::uint16_t) override {
     throw Error(Errc::guest_failed, "deaf");
   }
@@ -68,7 +70,9 @@ ShareState share(const std::string& path, const std::string& type = "sshfs") {
 
 GuestShares::Config config_for(Stage& stage) {
   GuestShares::Config config;
-  config.guest = [&stage]() -> asio::awaitable<std::shared_ptr<Guest>> { co_return std::make_shared<DeafGuest>(stage.log); };
+  config.guest = [&stage]() -> asio::awaitable<std::shared_ptr<Guest>> {
+    co_return std::make_shared<DeafGuest>(stage.log);
+  };
   config.transport = [&stage](const ShareState& state, std::shared_ptr<Event> lost) {
     return std::make_unique<FakeTransport>(stage, state, std::move(lost));
   };
@@ -123,7 +127,7 @@ TEST(GuestShares, OneThatFailsSaysWhyAndIsTriedAgain) {
     co_return texts;
   };
   EXPECT_EQ(test::run(work()), (Log{"/a sshfs !no such device\n/b sshfs !cannot be\n", "incomplete",
-                                   "/a sshfs\n/b sshfs !cannot be\n", "complete"}));
+                                    "/a sshfs\n/b sshfs !cannot be\n", "complete"}));
 }
 
 TEST(GuestShares, OneThatIsLostIsMountedAgainAndTold) {

@@ -8,8 +8,9 @@
 namespace cl {
 namespace {
 
-const BindRules rules{{{"/home/u/work", "/home/u/work", ""}, {"/srv/data", "/data", ""}, {"/gone", "/gone", "it is away"}},
-                      "/home/u/.colima-like/default/docker.sock"};
+const BindRules rules{
+    {{"/home/u/work", "/home/u/work", ""}, {"/srv/data", "/data", ""}, {"/gone", "/gone", "it is away"}},
+    "/home/u/.colima-like/default/docker.sock"};
 
 std::string checked(const std::string& host_config) {
   try {

@@ -50,7 +50,7 @@ TEST_F(ClientProxiesFile, KeepsWhatIsTheUsers) {
   EXPECT_NE(text().find("http://a:1"), std::string::npos);
   set_client_proxies(config_, socket_, std::nullopt);
   EXPECT_EQ(text(), users_own);
-  struct stat status {};
+  struct stat status{};
   ASSERT_EQ(::stat(config_.c_str(), &status), 0);
   EXPECT_EQ(status.st_mode & 0777U, 0640U);
 }
@@ -67,8 +67,9 @@ TEST_F(ClientProxiesFile, IsFollowedWhereALinkLeads) {
 
 TEST_F(ClientProxiesFile, IsNotWrittenWhenNothingDiffersOrItCannotBeRead) {
   fs::create_directory(config_.parent_path());
-  for (const char* odd : {"{ \"proxies\": {\"unix:///p/docker.sock\":\n{\"httpProxy\": \"http://a:1\", \"noProxy\":\"localhost\"}}}",
-                          "{", "[]", "{\"proxies\": 1}"}) {
+  for (const char* odd :
+       {"{ \"proxies\": {\"unix:///p/docker.sock\":\n{\"httpProxy\": \"http://a:1\", \"noProxy\":\"localhost\"}}}", "{",
+        "[]", "{\"proxies\": 1}"}) {
     write_atomically(config_, odd);
     try {
       set_client_proxies(config_, socket_, proxies_);

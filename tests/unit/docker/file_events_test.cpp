@@ -20,7 +20,12 @@ std::string frame(std::string_view content) {
 
 TEST(FileEventsWire, IsWhatTheHelperReads) {
   const std::vector<FileChange> changes{{Kind::modified, "/a b"}, {Kind::moved, "/y", "/x", true, true}};
-  const std::string expected("\0\0\0\x15" "b" "m\0\0\4/a b\0\0" "r\3\0\2/y\0\2/x", 25);
+  const std::string expected(
+      "\0\0\0\x15"
+      "b"
+      "m\0\0\4/a b\0\0"
+      "r\3\0\2/y\0\2/x",
+      25);
   EXPECT_EQ(encode_changes(changes), expected);
 }
 

@@ -192,9 +192,7 @@ asio::awaitable<std::string> told_containers() {
   PortForward::Config config;
   config.guest = [guest]() -> asio::awaitable<std::shared_ptr<Guest>> { co_return guest; };
   config.engine = "/engine.sock";
-  config.on_containers = [&told](const boost::json::array& containers) {
-    told += std::to_string(containers.size());
-  };
+  config.on_containers = [&told](const boost::json::array& containers) { told += std::to_string(containers.size()); };
   PortForward ports(executor, std::move(config));
   guest->list = R"([{"Id":"a","Ports":[]},{"Id":"b","Ports":[]}])";
   auto settle = [&]() -> asio::awaitable<void> {

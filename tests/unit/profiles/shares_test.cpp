@@ -28,13 +28,14 @@ TEST(Shares, AnItemIsTakenApart) {
   EXPECT_EQ(parsed("/a:/b"), "/a at /b rw ");
   EXPECT_EQ(parsed("/a:~/b:ro:sshfs"), "/a at ~/b ro sshfs");
   EXPECT_EQ(parsed("/a:virtiofs:rw"), "/a at /a rw virtiofs");
-  EXPECT_EQ(parsed("/with space/и кириллица, 日本"), "/with space/и кириллица, 日本 at /with space/и кириллица, 日本 rw ");
+  EXPECT_EQ(parsed("/with space/и кириллица, 日本"),
+            "/with space/и кириллица, 日本 at /with space/и кириллица, 日本 rw ");
   EXPECT_EQ(parsed("/a'b\"c\\d$e`f"), "/a'b\"c\\d$e`f at /a'b\"c\\d$e`f rw ");
 }
 
 TEST(Shares, NonsenseIsNamed) {
-  for (const char* text : {"", "a", "./a", "~u", ":/a", "/a:", "/a:b", "/a:/b:/c", "/a:ro:rw", "/a:ro:/b", "/a:sshfs:9p",
-                           "/a:nfs", "/a\n/b"})
+  for (const char* text : {"", "a", "./a", "~u", ":/a", "/a:", "/a:b", "/a:/b:/c", "/a:ro:rw", "/a:ro:/b",
+                           "/a:sshfs:9p", "/a:nfs", "/a\n/b"})
     EXPECT_NE(parsed(text).find("must be"), parsed(text).find("which is no mount point")) << text;
   EXPECT_NE(parsed("/a:nfs").find("'nfs'"), std::string::npos);
 }
@@ -104,8 +105,7 @@ TEST_F(PlannedShares, WhatWouldHideSomethingIsRefused) {
 }
 
 TEST_F(PlannedShares, AMissingFolderIsThatSharesProblemAlone) {
-  EXPECT_EQ(plan({"@/gone", "@/data"}),
-            "@/gone>@/gone !there is no folder @/gone on this computer\n@/data>@/data\n");
+  EXPECT_EQ(plan({"@/gone", "@/data"}), "@/gone>@/gone !there is no folder @/gone on this computer\n@/data>@/data\n");
   std::ofstream(root() / "file") << "x";
   EXPECT_NE(plan({"@/file"}).find("!@/file is no folder"), std::string::npos);
   fs::create_directory_symlink(root() / "nowhere", root() / "dangling");

@@ -22,8 +22,8 @@ asio::awaitable<void> guest_clock(ByteStream& stream, std::vector<std::chrono::m
       line += c;
     }
     if (i < pauses.size()) co_await sleep_for(pauses[i]);
-    const auto told = std::chrono::seconds(std::stoll(line)) +
-                      std::chrono::nanoseconds(std::stoll(line.substr(line.find(' ') + 1)));
+    const auto told =
+        std::chrono::seconds(std::stoll(line)) + std::chrono::nanoseconds(std::stoll(line.substr(line.find(' ') + 1)));
     late.push_back(std::chrono::system_clock::now().time_since_epoch() - told);
     co_await stream.write(answer);
   }

@@ -80,9 +80,7 @@ struct Peer {
     co_return text;
   }
   /// How many bytes are there to be read now.
-  std::size_t waiting() {
-    return from.available();
-  }
+  std::size_t waiting() { return from.available(); }
 
   asio::local::stream_protocol::socket from, to;
   std::string last_payload;
@@ -180,8 +178,7 @@ asio::awaitable<std::string> exchange(bool single_bytes) {
   co_return seen;
 }
 
-const char* const whole_exchange =
-    "0 bytes unasked; nonce; 1 d 8 question; 1 e; answer; 0 bytes; 0 streams; 0 bytes";
+const char* const whole_exchange = "0 bytes unasked; nonce; 1 d 8 question; 1 e; answer; 0 bytes; 0 streams; 0 bytes";
 
 TEST(Mux, CarriesBothDirectionsToTheirOwnEnds) { EXPECT_EQ(run(exchange(false)), whole_exchange); }
 TEST(Mux, CarriesThemInSingleBytes) { EXPECT_EQ(run(exchange(true)), whole_exchange); }

@@ -38,7 +38,9 @@ TEST(TinyProgram, IsAStaticElfProgramOfItsPlatform) {
     const std::string file = tiny_program(platform);
     const bool wide = platform.bits == 64;
     EXPECT_LT(file.size(), 300U) << platform.name;
-    EXPECT_EQ(file.substr(0, 4), "\x7f" "ELF");
+    EXPECT_EQ(file.substr(0, 4),
+              "\x7f"
+              "ELF");
     EXPECT_EQ(file[4], wide ? 2 : 1) << platform.name;
     EXPECT_EQ(file[5], platform.big_endian ? 2 : 1) << platform.name;
     EXPECT_EQ(number(platform, file, 16, 2), 2U) << platform.name << ": ET_EXEC";
@@ -138,8 +140,8 @@ class PlatformsScript : public ::testing::Test {
       for (std::size_t i = 0; (i = script.find(from, i)) != std::string::npos; i += to.size())
         script.replace(i, from.size(), to);
     };
-    for (const char* path : {"/proc/sys/fs/binfmt_misc", "/run/colima-like", "/var/cache", "/mnt/rosetta", "/run/binfmt.d",
-                             "/usr/bin/qemu-"})
+    for (const char* path : {"/proc/sys/fs/binfmt_misc", "/run/colima-like", "/var/cache", "/mnt/rosetta",
+                             "/run/binfmt.d", "/usr/bin/qemu-"})
       replace(path, dir_.path().string() + path);
     replace("/proc/self/mountinfo", at("mountinfo").string());
     std::ofstream(at("script")) << "set -u\n" << script << "\nbegin_platforms\nend_platforms\n";
@@ -176,7 +178,8 @@ TEST_F(PlatformsScript, RegistersWhatTheMachineHasInPlaceOfAnEntryThatLacksFlags
   install_qemu("s390x");
   enable("qemu-s390x", "POF");
   look();
-  EXPECT_EQ(last_registered(), binfmt_line(platform_of("s390x"), "qemu-s390x", at("usr/bin/qemu-s390x").string(), "POCF"));
+  EXPECT_EQ(last_registered(),
+            binfmt_line(platform_of("s390x"), "qemu-s390x", at("usr/bin/qemu-s390x").string(), "POCF"));
 }
 
 TEST_F(PlatformsScript, LeavesAnEntryAloneThatHasThem) {

@@ -79,7 +79,8 @@ class InstallScript : public ::testing::Test {
     part = part.substr(begin, end - begin);
     const std::string marker = "/etc/colima-like/set-up";
     part.replace(part.find(marker), marker.size(), (dir_ / "set-up").string());
-    std::ofstream(dir_ / "script") << "set -u\nruntime=" << runtime << "\nstep() { :; }\ndoing() { echo \"$1\"; }\ndone_() { echo \"$1 $2\"; }\n"
+    std::ofstream(dir_ / "script") << "set -u\nruntime=" << runtime
+                                   << "\nstep() { :; }\ndoing() { echo \"$1\"; }\ndone_() { echo \"$1 $2\"; }\n"
                                    << part << call << "\n";
     const std::string log = dir_ / "log", said = dir_ / "said";
     fs::remove(log);
@@ -103,7 +104,8 @@ class InstallScript : public ::testing::Test {
 
 TEST_F(InstallScript, ADistributionsGuestGetsWhatOurImagesHaveTogetherWithDocker) {
   is_a_distributions();
-  EXPECT_EQ(install("install docker dockerd docker.io '?docker-cli'"), "docker.io sshfs dnsmasq-base qemu-user-static\n");
+  EXPECT_EQ(install("install docker dockerd docker.io '?docker-cli'"),
+            "docker.io sshfs dnsmasq-base qemu-user-static\n");
   EXPECT_EQ(steps_, "docker-install\ndocker-install changed\n");
   program("apt-cache", "case $2 in qemu-user-static) exit 100 ;; esac");
   EXPECT_EQ(install("install docker dockerd docker.io"), "docker.io sshfs dnsmasq-base qemu-user-binfmt\n");

@@ -267,13 +267,18 @@ TEST(QemuCommandLine, AShareIsADeviceWhoseServerSeesTheMemory) {
   EXPECT_TRUE(has(words, "-device", "vhost-user-fs-pci,chardev=rosetta,tag=rosetta,queue-size=1024"));
   const auto machine = std::find(words.begin(), words.end(), "-machine");
   EXPECT_TRUE(std::next(machine)->ends_with(",memory-backend=memory")) << *std::next(machine);
-  EXPECT_EQ(joined(typical(), host_of(plan)).find("memory-backend"), std::string::npos) << "without shares nothing changes";
+  EXPECT_EQ(joined(typical(), host_of(plan)).find("memory-backend"), std::string::npos)
+      << "without shares nothing changes";
 }
 
 TEST(QemuCommandLine, ATagIsAPlainNameOfItsOwn) {
-  for (const std::vector<BootShare>& shares : std::vector<std::vector<BootShare>>{
-           {{"", "/a", false}}, {{"a,b", "/a", false}}, {{"0", "/a", false}}, {{"A", "/a", false}},
-           {{std::string(37, 'a'), "/a", false}}, {{"a", "/a", false}, {"a", "/b", false}}}) {
+  for (const std::vector<BootShare>& shares :
+       std::vector<std::vector<BootShare>>{{{"", "/a", false}},
+                                           {{"a,b", "/a", false}},
+                                           {{"0", "/a", false}},
+                                           {{"A", "/a", false}},
+                                           {{std::string(37, 'a'), "/a", false}},
+                                           {{"a", "/a", false}, {"a", "/b", false}}}) {
     BootPlan plan = typical();
     plan.shares = shares;
     EXPECT_THROW(qemu_command_line(plan, host_of(plan)), Error) << shares[0].tag;

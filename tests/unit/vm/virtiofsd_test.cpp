@@ -7,8 +7,9 @@
 namespace cl {
 namespace {
 
-constexpr const char* help = "Options:\n  --shared-dir <SHARED_DIR>\n  --readonly\n  --translate-uid <TRANSLATE_UID>\n"
-                             "  --migration-on-error <MIGRATION_ON_ERROR>\n";
+constexpr const char* help =
+    "Options:\n  --shared-dir <SHARED_DIR>\n  --readonly\n  --translate-uid <TRANSLATE_UID>\n"
+    "  --migration-on-error <MIGRATION_ON_ERROR>\n";
 
 Virtiofsd known() {
   Virtiofsd host;
@@ -23,7 +24,9 @@ std::string words(const BootShare& share, const Virtiofsd& host, const ServerRig
   return text;
 }
 
-bool has(const std::string& text, const std::string& line) { return ('\n' + text).find('\n' + line + '\n') != std::string::npos; }
+bool has(const std::string& text, const std::string& line) {
+  return ('\n' + text).find('\n' + line + '\n') != std::string::npos;
+}
 
 TEST(Virtiofsd, IsToldFromOtherProgramsOfThatName) {
   const Virtiofsd host = known();
@@ -31,7 +34,8 @@ TEST(Virtiofsd, IsToldFromOtherProgramsOfThatName) {
   EXPECT_TRUE(host.read_only && host.saves && host.translates);
   Virtiofsd other;
   // QEMU 7's own, in C.
-  EXPECT_FALSE(parse_virtiofsd("virtiofsd version 7.2.11 (Debian)\nusing FUSE kernel interface version 7.36\n", help, other));
+  EXPECT_FALSE(
+      parse_virtiofsd("virtiofsd version 7.2.11 (Debian)\nusing FUSE kernel interface version 7.36\n", help, other));
   EXPECT_FALSE(parse_virtiofsd("", help, other));
   EXPECT_FALSE(parse_virtiofsd("virtiofsd 1.14.0\n", "", other));
 }
@@ -66,9 +70,10 @@ TEST(Virtiofsd, OfAUserGivesFilesToTheUserAndItsSubordinates) {
   rights.subuids = {{100000, 65536}};
   rights.subgids = {{200000, 65536}};
   const std::string text = words({"share0", "/a", false}, known(), rights);
-  for (const char* line : {"--uid-map=:0:1000:1:", "--uid-map=:1:100000:65536:", "--gid-map=:0:100:1:",
-                           "--gid-map=:1:200000:65536:", "--translate-uid=host:0:1000:1", "--translate-uid=guest:1000:0:1",
-                           "--translate-gid=host:0:100:1", "--translate-gid=guest:100:0:1", "--migration-verify-handles"})
+  for (const char* line :
+       {"--uid-map=:0:1000:1:", "--uid-map=:1:100000:65536:", "--gid-map=:0:100:1:", "--gid-map=:1:200000:65536:",
+        "--translate-uid=host:0:1000:1", "--translate-uid=guest:1000:0:1", "--translate-gid=host:0:100:1",
+        "--translate-gid=guest:100:0:1", "--migration-verify-handles"})
     EXPECT_TRUE(has(text, line)) << line << " is not in\n" << text;
 }
 
