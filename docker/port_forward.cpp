@@ -8,9 +8,9 @@
 #include <ctime>
 #include <fstream>
 
-#include "docker/port_owner.hpp"
-#include "docker/socket_stream.hpp"
 #include "src/base/log.hpp"
+#include "src/base/net/socket_stream.hpp"
+#include "src/forward/port_owner.hpp"
 
 namespace cl {
 namespace {

@@ -12,12 +12,12 @@
 #include <vector>
 
 #include "docker/api.hpp"
-#include "docker/listener_watch.hpp"
 #include "docker/ports.hpp"
-#include "docker/relay.hpp"
-#include "docker/udp_forward.hpp"
 #include "provision/guest.hpp"
+#include "src/base/net/relay.hpp"
 #include "src/base/task_group.hpp"
+#include "src/forward/listener_watch.hpp"
+#include "src/forward/udp_forward.hpp"
 
 namespace cl {
 

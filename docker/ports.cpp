@@ -85,13 +85,6 @@ std::optional<asio::ip::address> host_address(const std::string& said, const Por
 
 }  // namespace
 
-std::string_view to_string(Protocol protocol) noexcept { return protocol == Protocol::udp ? "udp" : "tcp"; }
-
-std::string HostPort::str() const {
-  const std::string host = address.is_v6() ? "[" + address.to_string() + "]" : address.to_string();
-  return host + ":" + std::to_string(port) + "/" + std::string(to_string(protocol));
-}
-
 std::vector<std::pair<std::string, std::uint16_t>> PublishedPort::targets() const {
   std::vector<std::pair<std::string, std::uint16_t>> found;
   for (const std::string& address : container->addresses) found.emplace_back(address, private_port);
@@ -127,20 +120,6 @@ WantedPorts wanted_ports(const json::array& containers, const PortRules& rules) 
     }
   }
   return wanted;
-}
-
-std::optional<Listener> read_listener(std::string_view line) {
-  std::istringstream words{std::string(line)};
-  std::string protocol, address;
-  int port = 0;
-  Listener listener;
-  if (!(words >> protocol >> address >> port >> listener.control_group)) return std::nullopt;
-  error_code ec;
-  listener.address = asio::ip::make_address(address, ec);
-  if (ec || port <= 0 || port > 65535 || (protocol != "tcp" && protocol != "udp")) return std::nullopt;
-  listener.protocol = protocol == "udp" ? Protocol::udp : Protocol::tcp;
-  listener.port = static_cast<std::uint16_t>(port);
-  return listener;
 }
 
 void add_listeners(WantedPorts& wanted, const std::vector<Listener>& listeners, const json::array& containers,

@@ -11,27 +11,11 @@
 #include <utility>
 #include <vector>
 
-#include "src/base/async.hpp"
+#include "src/forward/host_port.hpp"
+#include "src/forward/listener_watch.hpp"
 
 /// Which ports of this host should lead to which containers: plain values, no sockets.
 namespace cl {
-
-enum class Protocol { tcp, udp };
-std::string_view to_string(Protocol protocol) noexcept;
-
-/// One address and port of this host.
-struct HostPort {
-  Protocol protocol = Protocol::tcp;
-  asio::ip::address address;
-  std::uint16_t port = 0;
-
-  bool operator==(const HostPort&) const = default;
-  bool operator<(const HostPort& other) const {
-    return std::tie(protocol, port, address) < std::tie(other.protocol, other.port, other.address);
-  }
-  /// "127.0.0.1:8080/tcp", "[::]:53/udp".
-  std::string str() const;
-};
 
 /// A running container, as far as ports are concerned.
 struct Container {
@@ -77,17 +61,6 @@ using WantedPorts = std::map<HostPort, PublishedPort>;
 
 /// From the engine's list of running containers. What is not understood in it is left out.
 WantedPorts wanted_ports(const boost::json::array& containers, const PortRules& rules);
-
-/// A port of the guest itself on which a program listens.
-struct Listener {
-  Protocol protocol = Protocol::tcp;
-  asio::ip::address address;
-  std::uint16_t port = 0;
-  std::string control_group;  ///< of the program: "/docker/ID" for a container's; "-" when it is not known
-};
-
-/// One line of docker/listen_watch.pl; nothing when it is none.
-std::optional<Listener> read_listener(std::string_view line);
 
 /// Adds ports that lead to programs in the guest, where no container publishes them: those that listen on every address
 /// (here: where ports without an address are opened), and on 127.0.0.1 or ::1 (here: the same). Other addresses were

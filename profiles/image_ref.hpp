@@ -33,7 +33,7 @@ struct ImageRef {
   Digest digest;         ///< of a location
 };
 
-/// Names of images that are downloaded without further ado; where from is in vm/image_catalog.cpp.
+/// Names of images that are downloaded without further ado; where from is in vm/image/catalog.cpp.
 inline constexpr std::array<std::string_view, 2> catalog_names{"debian-13", "ubuntu-24.04"};
 
 /// A location carries its digest: https://HOST/FILE#sha512:HEX. Without one nobody could tell what was downloaded.

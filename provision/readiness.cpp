@@ -29,12 +29,12 @@ asio::awaitable<UniqueFd> connect_unix(std::filesystem::path path) {
   co_return fd;
 }
 
-asio::awaitable<ssh::Transport> dial_unix(std::filesystem::path to_guest, std::filesystem::path from_guest) {
+asio::awaitable<Transport> dial_unix(std::filesystem::path to_guest, std::filesystem::path from_guest) {
   // In this order: a guest begins to speak when somebody listens, and must then find all of us there.
   UniqueFd to = co_await connect_unix(to_guest);
-  if (from_guest == to_guest) co_return ssh::Transport(std::move(to));
+  if (from_guest == to_guest) co_return Transport(std::move(to));
   UniqueFd from = co_await connect_unix(from_guest);
-  co_return ssh::Transport(std::move(from), std::move(to));
+  co_return Transport(std::move(from), std::move(to));
 }
 
 /// Whether the same attempt may succeed a little later.
@@ -43,7 +43,7 @@ bool may_pass(const Error& error) {
 }
 
 asio::awaitable<std::unique_ptr<SshGuest>> dial_and_log_in(Dial dial, SshLogin login) {
-  ssh::Transport transport = co_await dial();
+  Transport transport = co_await dial();
   co_return co_await connect_ssh(std::move(transport), std::move(login));
 }
 

@@ -12,7 +12,7 @@
 namespace cl {
 
 /// Makes a new connection to where the guest's SSH server is or will be. Throws Error when it cannot.
-using Dial = std::function<asio::awaitable<ssh::Transport>()>;
+using Dial = std::function<asio::awaitable<Transport>()>;
 
 /// Dials a unix socket, or two of which one carries each direction where the paths differ. Error{io} when nobody
 /// listens there, Error{invalid_config} when the path is too long for one.

@@ -6,9 +6,10 @@
 
 The rules are those of the README's map: left may be included by right, never back.
 
-    src/base <- profiles <- vm ----------+
-            \\           <- provision <- docker <- src/daemon <- src/main.cpp
-             <- src/rpc <----------------------/  <- src/cli (base, rpc, profiles only)
+    src/base <- profiles <- vm ---------------------------------+
+            \\           <- provision <- src/forward <- docker --+- src/app <- src/daemon <- src/main.cpp
+             \\                      <- src/shares (also vm) ----+         <- src/cli (also rpc, profiles)
+              <- src/rpc
 """
 import pathlib
 import re
@@ -22,16 +23,20 @@ PARTS = {
     "profiles/": {"src/base/"},
     "vm/": {"src/base/", "profiles/"},
     "provision/": {"src/base/", "profiles/"},
-    "docker/": {"src/base/", "profiles/", "provision/"},
-    "src/daemon/": {"src/base/", "src/rpc/", "profiles/", "vm/", "provision/", "docker/"},
-    "src/cli/": {"src/base/", "src/rpc/", "profiles/"},
+    "src/forward/": {"src/base/", "provision/"},
+    "src/shares/": {"src/base/", "profiles/", "provision/", "vm/"},
+    "docker/": {"src/base/", "profiles/", "provision/", "src/forward/"},
+    "src/app/": {"src/base/", "src/rpc/", "profiles/", "vm/", "docker/"},
+    "src/daemon/": {"src/base/", "src/rpc/", "profiles/", "vm/", "provision/", "docker/", "src/forward/", "src/shares/",
+                    "src/app/"},
+    "src/cli/": {"src/base/", "src/rpc/", "profiles/", "src/app/"},
     "src/": {"src/base/", "src/rpc/", "src/daemon/", "src/cli/", "profiles/"},
 }
 # Finer arrows inside parts: what others see of a part is its front, not its insides.
 PRIVATE = {
-    "vm/qemu/": ["vm/", "src/daemon/"],
+    "vm/qemu/": ["vm/", "src/app/", "src/daemon/", "src/shares/"],
     "vm/vz/": ["vm/", "src/daemon/"],
-    "provision/mux/": ["provision/", "src/daemon/"],
+    "provision/channel/": ["provision/", "src/daemon/", "src/shares/"],
     "provision/ssh/": ["provision/", "src/daemon/"],
 }
 # Third-party headers: where they may appear. fmt and Boost.Asio may appear anywhere. Beast where HTTP is spoken: the
@@ -40,12 +45,12 @@ FENCES = [
     (r"boost/process", ["src/base/child.cpp"]),
     (r"libssh2", ["provision/ssh/"]),
     (r"yaml-cpp/", ["profiles/parse.cpp"]),
-    (r"boost/beast", ["docker/api.", "vm/image", "vm/vz/rest."]),
+    (r"boost/beast", ["docker/api.", "vm/image/", "vm/vz/rest."]),
     (r"CLI/|CLI11", ["src/cli/"]),
     (r"spdlog/(?!fmt/)", ["src/base/log.cpp"]),
     (r"openssl/", ["vm/hash.cpp"]),
     # TLS of downloads: Asio's wrapper, whose OpenSSL calls for names and verdicts have no other place.
-    (r"boost/asio/ssl", ["vm/image_http.cpp"]),
+    (r"boost/asio/ssl", ["vm/image/http.cpp"]),
     (r"gtest/|gmock/|benchmark/", ["tests/"]),
 ]
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
@@ -104,20 +109,21 @@ def self_test():
         "src/base/log.hpp": ["#include <fmt/format.h>", "#include <boost/json.hpp> BAD"],
         "src/rpc/codec.cpp": ["#include <boost/json.hpp>", '#include "vm/driver.hpp" BAD'],
         "src/cli/start.cpp": ["#include <CLI/CLI.hpp>", '#include "profiles/store.hpp"', '#include "src/daemon/daemon.hpp" BAD'],
-        "src/daemon/daemon.cpp": ['#include "vm/qemu/driver.hpp"', '#include "docker/relay.hpp"', '# include "src/cli/table.hpp" BAD'],
+        "src/daemon/daemon.cpp": ['#include "vm/qemu/driver.hpp"', '#include "src/base/net/relay.hpp"', '# include "src/cli/table.hpp" BAD'],
         "src/main.cpp": ['#include "src/cli/table.hpp"', '#include "src/daemon/daemon.hpp"', "#include <spdlog/spdlog.h> BAD"],
         "profiles/parse.cpp": ["#include <yaml-cpp/yaml.h>", '#include "src/base/file.hpp"'],
         "profiles/store.cpp": ["#include <yaml-cpp/yaml.h> BAD", '#include "src/rpc/codec.hpp" BAD'],
         "vm/hash.cpp": ["#include <openssl/sha.h>", "#include <boost/asio/ssl.hpp> BAD"],
-        "vm/image_http.cpp": ["#include <boost/asio/ssl.hpp>", "#include <boost/asio/ip/tcp.hpp>"],
-        "vm/image.cpp": ["#include <boost/beast/http.hpp>", '#include "profiles/profile.hpp"'],
+        "vm/image/http.cpp": ["#include <boost/asio/ssl.hpp>", "#include <boost/asio/ip/tcp.hpp>"],
+        "vm/image/image.cpp": ["#include <boost/beast/http.hpp>", '#include "profiles/profile.hpp"'],
         "vm/vz/rest.cpp": ["#include <boost/beast/http.hpp>"],
         "vm/vz/machine.cpp": ["#include <boost/beast/http.hpp> BAD", '#include "vm/vz/rest.hpp"'],
         "vm/disk.cpp": ["#include <openssl/sha.h> BAD", '#include "provision/guest.hpp" BAD', '#include "disk.hpp" BAD'],
         "provision/steps.cpp": ["#include <libssh2.h> BAD", '#include "vm/driver.hpp" BAD', '#include "provision/ssh/session.hpp"'],
         "provision/ssh/pump.cpp": ["#include <libssh2.h>", "#include <sys/socket.h>"],
         "docker/api.cpp": ["#include <boost/beast/http.hpp>", '#include "provision/guest.hpp"'],
-        "docker/relay.cpp": ['#include "provision/ssh/pump.hpp" BAD', '#include "vm/driver.hpp" BAD', '#include "tests/fakes/x.hpp" BAD'],
+        "docker/ports.cpp": ['#include "provision/ssh/pump.hpp" BAD', '#include "vm/driver.hpp" BAD', '#include "tests/fakes/x.hpp" BAD'],
+        "src/shares/transport.cpp": ['#include "provision/channel/port_stream.hpp"', '#include "docker/api.hpp" BAD'],
         "tests/unit/vm/x_test.cpp": ["#include <gtest/gtest.h>", '#include "vm/qemu/driver.hpp"'],
     }
     with tempfile.TemporaryDirectory() as name:

@@ -22,7 +22,7 @@ foreach(path IN LISTS paths)
 endforeach()
 
 file(WRITE ${TO} "// Made from ${FROM} by vm/embed_recipe.cmake.
-#include \"vm/recipe.hpp\"
+#include \"vm/image/recipe.hpp\"
 
 namespace cl {
 namespace {

@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "vm/recipe.hpp"
+#include "vm/image/recipe.hpp"
 
 /// The seed disk of a machine that boots a distribution's cloud image: cloud-init's NoCloud.
 namespace cl {

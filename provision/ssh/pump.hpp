@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "provision/channel/wire.hpp"
 #include "provision/ssh/banner.hpp"
-#include "provision/ssh/wire.hpp"
 #include "src/base/async.hpp"
 
 struct _LIBSSH2_SESSION;

@@ -177,7 +177,7 @@ asio::awaitable<std::unique_ptr<ByteStream>> SshGuest::open_tcp(std::string host
 
 asio::awaitable<void> SshGuest::lost() { return pump_->lost(); }
 
-asio::awaitable<std::unique_ptr<SshGuest>> connect_ssh(ssh::Transport transport, SshLogin login) {
+asio::awaitable<std::unique_ptr<SshGuest>> connect_ssh(Transport transport, SshLogin login) {
   read_file(login.private_key);  // libssh2 would report a missing file as a refusal
   std::string pinned = key_blob(login.host_key);
   const SshTimings timings = login.timings;

@@ -5,8 +5,8 @@
 #include <memory>
 #include <string>
 
+#include "provision/channel/wire.hpp"
 #include "provision/guest.hpp"
-#include "provision/ssh/wire.hpp"
 
 namespace cl {
 namespace ssh {
@@ -47,6 +47,6 @@ class SshGuest : public Guest {
 ///
 /// Errors that trying again cannot mend are Error{guest_failed} (another host key, our key refused) or concern
 /// `private_key` ({not_found}, {io} naming the file). Those that may pass are Error{timed_out}, {protocol} and {io}.
-asio::awaitable<std::unique_ptr<SshGuest>> connect_ssh(ssh::Transport transport, SshLogin login);
+asio::awaitable<std::unique_ptr<SshGuest>> connect_ssh(Transport transport, SshLogin login);
 
 }  // namespace cl

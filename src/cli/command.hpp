@@ -16,37 +16,9 @@
 
 namespace cl::cli {
 
-/// What verbs need that the CLI's own boxes cannot do; main.cpp provides it.
-class Backend {
- public:
-  using OnProgress = std::function<void(const rpc::Progress&)>;
-  virtual ~Backend() = default;
-  /// Builds, downloads or finds the image that a setting means: {"name", "digest", "path"}.
-  virtual asio::awaitable<boost::json::object> make_image(std::string setting, std::string arch, OnProgress) = 0;
-  /// One object per cached image: name, digest, bytes, created, in_use, source when it was downloaded, and problem when
-  /// it is not usable.
-  virtual boost::json::array list_images() = 0;
-  /// Removes images that no profile stands on: {"removed": [names], "freed_bytes"}.
-  virtual boost::json::object prune_images() = 0;
-  /// What is wrong with this host and the profile, and what is right; changes nothing. {"host": [], "profile": []},
-  /// each finding with subject, verdict (ok, warning, problem), text and remedy.
-  virtual asio::awaitable<boost::json::object> examine(Home home, std::string profile) = 0;
-  /// Makes the profile's docker context and makes it the current one; its name, or empty without a docker CLI.
-  virtual asio::awaitable<std::string> use_context(ProfilePaths paths) = 0;
-  /// Removes the context of a profile that goes away; nothing without a docker CLI.
-  virtual asio::awaitable<void> remove_context(ProfilePaths paths) = 0;
-  /// A stopped profile's settings and data under another name.
-  virtual void clone_profile(const ProfilePaths& from, const ProfilePaths& to) = 0;
-  /// A stopped profile as one file with a checksum, and back: {"bytes"} written, {"name", "profile_bytes"} read.
-  virtual boost::json::object export_profile(const ProfilePaths& from, const std::filesystem::path& file) = 0;
-  /// `name` empty: as it was called when it was exported.
-  virtual boost::json::object import_profile(const Home& home, std::string name, const std::filesystem::path& file) = 0;
-};
-
 /// A parsed command line: what a verb's function gets.
 struct Invocation {
   Home home;
-  Backend* backend = nullptr;
   std::string profile = "default";
   Settings settings;                         ///< of `start`, by key name
   std::vector<std::string> command;          ///< of `ssh`
@@ -117,7 +89,7 @@ std::vector<std::string> completions(const Home& home, const std::vector<std::st
 std::string manual_page();
 
 /// Parses and runs a whole command line; prints errors. Returns the process exit code.
-int run(int argc, char** argv, Backend& backend);
+int run(int argc, char** argv);
 
 // The verbs, one file each.
 int run_start(const Invocation&);

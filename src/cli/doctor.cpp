@@ -2,6 +2,7 @@
 #include <boost/json/array.hpp>
 #include <iostream>
 
+#include "src/app/doctor.hpp"
 #include "src/base/task_group.hpp"
 #include "src/cli/command.hpp"
 #include "src/cli/launch.hpp"
@@ -35,7 +36,7 @@ bool any_problem(const json::array& findings) {
 }
 
 asio::awaitable<int> doctor(const Invocation& call) {
-  const json::object found = co_await call.backend->examine(call.home, call.profile);
+  const json::object found = co_await cl::doctor(call.home, call.profile);
   const json::array& host = found.at("host").as_array();
   const json::array& profile = found.at("profile").as_array();
   if (call.json) {

@@ -3,6 +3,7 @@
 
 #include "profiles/image_ref.hpp"
 #include "profiles/keys.hpp"
+#include "src/app/images.hpp"
 #include "src/base/task_group.hpp"
 #include "src/cli/command.hpp"
 #include "src/cli/launch.hpp"
@@ -21,8 +22,8 @@ Profile settings_of(const Invocation& call) {
 }
 
 asio::awaitable<int> make(const Invocation& call, Profile profile) {
-  const json::object result = co_await show_while([&call, &profile](Backend::OnProgress on_progress) {
-    return call.backend->make_image(profile.image, resolved_arch(profile, host_facts()), std::move(on_progress));
+  const json::object result = co_await show_while([&call, &profile](OnImageProgress on_progress) {
+    return make_image(profile.image, resolved_arch(profile, host_facts()), std::move(on_progress));
   });
   std::cout << std::string_view(result.at("name").as_string()) << '\n';
   co_return 0;
@@ -59,7 +60,7 @@ int run_image_pull(const Invocation& call) {
 }
 
 int run_image_list(const Invocation& call) {
-  const json::array images = call.backend->list_images();
+  const json::array images = list_images();
   if (call.json) {
     print_json(images);
     return 0;
@@ -76,7 +77,7 @@ int run_image_list(const Invocation& call) {
 }
 
 int run_image_prune(const Invocation& call) {
-  const json::object result = call.backend->prune_images();
+  const json::object result = prune_images();
   if (call.json) {
     print_json(result);
     return 0;

@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "src/app/images.hpp"
 #include "src/base/async.hpp"
 #include "src/cli/command.hpp"
 #include "src/rpc/connection.hpp"
@@ -20,7 +21,7 @@ int run_async(asio::awaitable<int> work);
 asio::awaitable<boost::json::object> call_with_progress(rpc::Connection& connection, rpc::Request request);
 
 /// Runs work of this process that tells its progress, showing it on stderr; Ctrl-C cancels it.
-using ProgressWork = std::function<asio::awaitable<boost::json::object>(Backend::OnProgress)>;
+using ProgressWork = std::function<asio::awaitable<boost::json::object>(OnImageProgress)>;
 asio::awaitable<boost::json::object> show_while(ProgressWork work);
 
 /// Error{not_found} that names the profile, unless it exists.

@@ -5,6 +5,7 @@
 #include "profiles/edit.hpp"
 #include "profiles/parse.hpp"
 #include "profiles/state.hpp"
+#include "src/app/transfer.hpp"
 #include "src/base/file.hpp"
 #include "src/cli/command.hpp"
 #include "src/cli/launch.hpp"
@@ -28,7 +29,7 @@ asio::awaitable<int> use(const Invocation& call) {
   make_current(call.home, name);
   std::string context, failure;
   try {
-    context = co_await call.backend->use_context(paths);
+    context = co_await cl::use_context(paths);
   } catch (const Error& error) {
     failure = one_line(error);  // the profile is current all the same
   }
@@ -55,7 +56,7 @@ asio::awaitable<int> rename(const Invocation& call) {
   if (auto state = load_state(from); state && !state->context.empty()) {
     std::string failure;
     try {
-      co_await call.backend->remove_context(from);
+      co_await cl::remove_context(from);
     } catch (const Error& error) {
       failure = one_line(error);
     }
@@ -103,7 +104,7 @@ int run_clone(const Invocation& call) {
   const ProfilePaths from = profile_paths(call.home, call.word("PROFILE")),
                      to = profile_paths(call.home, call.word("NAME"));
   require_profile(from);
-  call.backend->clone_profile(from, to);
+  cl::clone_profile(from, to);
   std::cout << "profile '" << to.name << "' has the settings and data of '" << from.name << "'\n";
   return 0;
 }
@@ -111,7 +112,7 @@ int run_clone(const Invocation& call) {
 int run_export(const Invocation& call) {
   const ProfilePaths from = profile_paths(call.home, call.profile);
   require_profile(from);
-  const auto result = call.backend->export_profile(from, fs::absolute(call.word("FILE")));
+  const auto result = cl::export_profile(from, fs::absolute(call.word("FILE")));
   const auto size = ByteSize::bytes(result.at("bytes").to_number<std::uint64_t>());
   std::cout << "profile '" << from.name << "' is in " << call.word("FILE") << " (" << size.str() << ")\n";
   return 0;
@@ -126,7 +127,7 @@ int run_import(const Invocation& call) {
   }
   if (call.word("FILE").empty())
     throw Error(Errc::usage, "which file?", "colima-like import FILE [NAME], or import --colima FILE [NAME]");
-  const auto result = call.backend->import_profile(call.home, call.word("NAME"), fs::absolute(call.word("FILE")));
+  const auto result = cl::import_profile(call.home, call.word("NAME"), fs::absolute(call.word("FILE")));
   const std::string name(result.at("name").as_string());
   std::cout << "profile '" << name << "' is imported\n";
   try {

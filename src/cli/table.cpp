@@ -235,9 +235,8 @@ void build_parser(CLI::App& app, Invocation& into, const Verb*& chosen) {
   }
 }
 
-int run(int argc, char** argv, Backend& backend) {
+int run(int argc, char** argv) {
   Invocation invocation;
-  invocation.backend = &backend;
   CLI::App app;
   const Verb* chosen = nullptr;
   build_parser(app, invocation, chosen);

@@ -100,7 +100,7 @@ asio::awaitable<void> GuestLink::drained() {
 asio::awaitable<void> GuestLink::plug() {
   const auto guest = guest_;
   if (!guest) throw Error(Errc::io, "the connection to the guest was lost");
-  ssh::Transport transport = co_await unix_dial(config_.to_guest, config_.from_guest)();
+  Transport transport = co_await unix_dial(config_.to_guest, config_.from_guest)();
   guest->pump()->plug(std::move(transport));
   const auto front = front_;
   if (front) co_await front->plug();

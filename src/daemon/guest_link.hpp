@@ -5,15 +5,15 @@
 #include <memory>
 #include <optional>
 
+#include "provision/channel/guest.hpp"
 #include "provision/clock.hpp"
 #include "provision/guest.hpp"
-#include "provision/mux/guest.hpp"
 #include "provision/ssh/session.hpp"
 #include "src/base/task_group.hpp"
 
 namespace cl {
 
-/// Keeps one SSH session to the guest alive, and beside it a data channel (provision/mux/guest.hpp): connects, and
+/// Keeps one SSH session to the guest alive, and beside it a data channel (provision/channel/guest.hpp): connects, and
 /// connects again whenever it is lost. Callers ask for the guest and are served when it is there; nobody else deals
 /// with reconnecting.
 class GuestLink : public std::enable_shared_from_this<GuestLink> {

@@ -9,12 +9,12 @@
 #include "docker/ports.hpp"
 #include "profiles/keys.hpp"
 #include "provision/ssh/keys.hpp"
+#include "src/app/images.hpp"
 #include "src/base/file.hpp"
 #include "src/base/log.hpp"
 #include "src/base/platform.hpp"
-#include "src/daemon/images.hpp"
-#include "vm/accel.hpp"
 #include "vm/disk.hpp"
+#include "vm/qemu/accel.hpp"
 #include "vm/seed.hpp"
 
 namespace cl {

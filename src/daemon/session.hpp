@@ -6,12 +6,9 @@
 #include <optional>
 #include <string>
 
-#include "docker/bind_check.hpp"
 #include "docker/context.hpp"
 #include "docker/gated_stream.hpp"
 #include "docker/port_forward.hpp"
-#include "docker/share_events.hpp"
-#include "docker/socket_forward.hpp"
 #include "profiles/state.hpp"
 #include "profiles/store.hpp"
 #include "provision/steps.hpp"
@@ -21,8 +18,11 @@
 #include "src/daemon/drivers.hpp"
 #include "src/daemon/guest_link.hpp"
 #include "src/daemon/job.hpp"
-#include "src/daemon/share_choice.hpp"
-#include "src/daemon/shares.hpp"
+#include "src/forward/socket_forward.hpp"
+#include "src/shares/bind_check.hpp"
+#include "src/shares/choice.hpp"
+#include "src/shares/events.hpp"
+#include "src/shares/mounts.hpp"
 #include "vm/driver.hpp"
 #include "vm/lifecycle.hpp"
 #include "vm/saved_machine.hpp"

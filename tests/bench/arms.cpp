@@ -23,13 +23,13 @@
 #include <utility>
 
 #include "docker/port_forward.hpp"
-#include "docker/socket_forward.hpp"
-#include "docker/socket_stream.hpp"
-#include "provision/mux/mux.hpp"
+#include "provision/channel/mux.hpp"
 #include "provision/ssh/session.hpp"
 #include "src/base/child.hpp"
 #include "src/base/file.hpp"
+#include "src/base/net/socket_stream.hpp"
 #include "src/base/task_group.hpp"
+#include "src/forward/socket_forward.hpp"
 
 namespace cl {
 extern const std::string_view guest_mux_script;
@@ -235,7 +235,7 @@ asio::awaitable<std::shared_ptr<mux::Mux>> start_mux() {
   auto executor = co_await asio::this_coro::executor;
   const Child perl = Child::start(executor, command);
   for (const int theirs : {to[1], from[1], input[0]}) ::close(theirs);
-  auto channel = mux::Mux::start(executor, ssh::Transport(UniqueFd(from[0]), UniqueFd(to[0])), nonce);
+  auto channel = mux::Mux::start(executor, Transport(UniqueFd(from[0]), UniqueFd(to[0])), nonce);
   co_await channel->wait_up();
   co_return channel;
 }

@@ -30,8 +30,8 @@
 #include <sstream>
 #include <thread>
 
-#include "docker/socket_forward.hpp"
 #include "src/base/file.hpp"
+#include "src/forward/socket_forward.hpp"
 #include "tests/bench/arms.hpp"
 
 namespace cl::bench {

@@ -5,9 +5,9 @@
 #include <string>
 
 #include "src/base/error.hpp"
-#include "vm/image_catalog.hpp"
-#include "vm/image_disk.hpp"
-#include "vm/url.hpp"
+#include "vm/image/catalog.hpp"
+#include "vm/image/disk_files.hpp"
+#include "vm/image/url.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string bytes(reinterpret_cast<const char*>(data), size);

@@ -5,13 +5,13 @@
 #include <cstdlib>
 #include <string>
 
-#include "docker/file_events.hpp"
 #include "docker/ports.hpp"
-#include "provision/mux/frame.hpp"
+#include "provision/channel/frame.hpp"
 #include "provision/platforms.hpp"
 #include "provision/ssh/banner.hpp"
 #include "provision/steps.hpp"
 #include "src/base/error.hpp"
+#include "src/shares/file_events.hpp"
 #include "vm/qemu/qmp_codec.hpp"
 
 namespace {

@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "docker/api.hpp"
-#include "docker/socket_forward.hpp"
+#include "src/forward/socket_forward.hpp"
 #include "tests/fakes/choppy_stream.hpp"
 #include "tests/integration/docker_engine.hpp"
 

@@ -1,4 +1,4 @@
-#include "docker/file_events.hpp"
+#include "src/shares/file_events.hpp"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -10,10 +10,10 @@
 #include <boost/asio/local/stream_protocol.hpp>
 #include <fstream>
 
-#include "docker/share_events.hpp"
-#include "docker/socket_stream.hpp"
 #include "src/base/child.hpp"
+#include "src/base/net/socket_stream.hpp"
 #include "src/base/unique_fd.hpp"
+#include "src/shares/events.hpp"
 #include "tests/support/run.hpp"
 #include "tests/support/temp_dir.hpp"
 

@@ -1,4 +1,4 @@
-#include "vm/image_download.hpp"
+#include "vm/image/download.hpp"
 
 #include <gtest/gtest.h>
 

@@ -9,8 +9,8 @@
 #include "tests/support/run.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "vm/hash.hpp"
-#include "vm/image.hpp"
-#include "vm/image_disk.hpp"
+#include "vm/image/disk_files.hpp"
+#include "vm/image/image.hpp"
 
 // From a file on a web server, or on this host, to an image in the cache.
 

@@ -10,7 +10,7 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/write.hpp>
 
-#include "provision/mux/guest.hpp"
+#include "provision/channel/guest.hpp"
 #include "src/base/child.hpp"
 #include "src/base/file.hpp"
 #include "tests/fakes/choppy_stream.hpp"
@@ -70,10 +70,10 @@ class LocalGuest : public Guest {
  public:
   explicit LocalGuest(asio::any_io_executor executor) : executor_(std::move(executor)), lost_(executor_) {}
   Dial dial() {
-    return [this]() -> asio::awaitable<ssh::Transport> {
+    return [this]() -> asio::awaitable<Transport> {
       SocketPair to = socket_pair(), from = socket_pair();
       ports_ = {std::move(to.theirs), std::move(from.theirs)};
-      co_return ssh::Transport(std::move(from.ours), std::move(to.ours));
+      co_return Transport(std::move(from.ours), std::move(to.ours));
     };
   }
   asio::awaitable<std::unique_ptr<GuestProcess>> exec(ExecRequest request) override {

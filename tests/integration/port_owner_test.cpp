@@ -1,4 +1,4 @@
-#include "docker/port_owner.hpp"
+#include "src/forward/port_owner.hpp"
 
 #include <gtest/gtest.h>
 

@@ -10,8 +10,8 @@
 
 #include "docker/gated_stream.hpp"
 #include "docker/port_forward.hpp"
-#include "docker/socket_forward.hpp"
 #include "src/base/log.hpp"
+#include "src/forward/socket_forward.hpp"
 #include "tests/fakes/choppy_stream.hpp"
 #include "tests/integration/docker_engine.hpp"
 #include "tests/integration/ssh_lab.hpp"

@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <boost/json/array.hpp>
 #include <cstdlib>
 #include <string>
 #include <vector>
@@ -12,24 +11,6 @@
 #include "tests/support/temp_dir.hpp"
 
 namespace cl::cli {
-
-class NoBackend : public Backend {
- public:
-  boost::json::array findings;  ///< of examine()
-  asio::awaitable<boost::json::object> make_image(std::string, std::string, OnProgress) override {
-    co_return boost::json::object{{"name", "n"}};
-  }
-  boost::json::array list_images() override { return {}; }
-  boost::json::object prune_images() override { return {{"removed", boost::json::array{}}, {"freed_bytes", 0}}; }
-  asio::awaitable<boost::json::object> examine(Home, std::string) override {
-    co_return boost::json::object{{"host", findings}, {"profile", boost::json::array{}}};
-  }
-  asio::awaitable<std::string> use_context(ProfilePaths) override { co_return ""; }
-  asio::awaitable<void> remove_context(ProfilePaths) override { co_return; }
-  void clone_profile(const ProfilePaths&, const ProfilePaths&) override {}
-  boost::json::object export_profile(const ProfilePaths&, const fs::path&) override { return {{"bytes", 0}}; }
-  boost::json::object import_profile(const Home&, std::string, const fs::path&) override { return {{"name", "n"}}; }
-};
 
 struct Said {
   int code;
@@ -50,12 +31,11 @@ class CommandLine : public ::testing::Test {
     for (std::string& word : words) argv.push_back(word.data());
     ::testing::internal::CaptureStdout();
     ::testing::internal::CaptureStderr();
-    const int code = run(static_cast<int>(argv.size()), argv.data(), backend_);
+    const int code = run(static_cast<int>(argv.size()), argv.data());
     std::string output = ::testing::internal::GetCapturedStdout();
     return {code, output, ::testing::internal::GetCapturedStderr()};
   }
   test::TempDir home_;
-  NoBackend backend_;
 };
 
 }  // namespace cl::cli

@@ -8,8 +8,8 @@
 #include <fstream>
 
 #include "profiles/keys.hpp"
+#include "src/app/images.hpp"
 #include "src/base/file.hpp"
-#include "src/daemon/images.hpp"
 #include "tests/support/run.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "vm/disk.hpp"

@@ -15,8 +15,8 @@
 #include <fstream>
 #include <random>
 
-#include "docker/socket_forward.hpp"
-#include "docker/socket_stream.hpp"
+#include "src/base/net/socket_stream.hpp"
+#include "src/forward/socket_forward.hpp"
 #include "tests/fakes/choppy_stream.hpp"
 #include "tests/support/run.hpp"
 

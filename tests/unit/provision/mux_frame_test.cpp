@@ -3,7 +3,7 @@
 #include <random>
 #include <vector>
 
-#include "provision/mux/frame.hpp"
+#include "provision/channel/frame.hpp"
 #include "src/base/error.hpp"
 
 /// The frames of the data channel, whole and cut anywhere.

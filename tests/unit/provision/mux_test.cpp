@@ -1,4 +1,4 @@
-#include "provision/mux/mux.hpp"
+#include "provision/channel/mux.hpp"
 
 #include <gtest/gtest.h>
 #include <sys/socket.h>
@@ -28,7 +28,7 @@ struct Peer {
   explicit Peer(const asio::any_io_executor& executor) : from(executor), to(executor) {}
 
   /// Transports of two sockets; ours are the other ends.
-  ssh::Transport connect() {
+  Transport connect() {
     error_code ignored;
     from.close(ignored);
     to.close(ignored);
@@ -474,7 +474,7 @@ asio::awaitable<std::string> parked() {
   seen += " | " + std::to_string(bed.peer.waiting()) + " bytes, " + co_await read(*stream, 6);
   seen += written ? " | written" : "";
   seen += bed.made->usable() ? " | usable" : "";
-  ssh::Transport next = bed.peer.connect();  // the first one ends
+  Transport next = bed.peer.connect();  // the first one ends
   co_await bed.made->unplugged();
   seen += bed.made->ended() ? " | ended" : "";
   bed.made->plug(std::move(next));

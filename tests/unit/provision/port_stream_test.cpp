@@ -1,4 +1,4 @@
-#include "provision/port_stream.hpp"
+#include "provision/channel/port_stream.hpp"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>

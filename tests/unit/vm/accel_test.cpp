@@ -1,4 +1,4 @@
-#include "vm/accel.hpp"
+#include "vm/qemu/accel.hpp"
 
 #include <gtest/gtest.h>
 #include <signal.h>

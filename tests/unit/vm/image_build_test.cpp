@@ -1,4 +1,4 @@
-#include "vm/image_build.hpp"
+#include "vm/image/build.hpp"
 
 #include <gtest/gtest.h>
 #include <signal.h>

@@ -3,11 +3,11 @@
 #include <cstdlib>
 
 #include "profiles/image_ref.hpp"
-#include "vm/image_catalog.hpp"
-#include "vm/image_disk.hpp"
-#include "vm/image_download.hpp"
-#include "vm/image_http.hpp"
-#include "vm/url.hpp"
+#include "vm/image/catalog.hpp"
+#include "vm/image/disk_files.hpp"
+#include "vm/image/download.hpp"
+#include "vm/image/http.hpp"
+#include "vm/image/url.hpp"
 
 // The pure halves of downloading an image.
 

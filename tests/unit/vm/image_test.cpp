@@ -1,4 +1,4 @@
-#include "vm/image.hpp"
+#include "vm/image/image.hpp"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>

@@ -1,0 +1,317 @@
+#include "src/app/doctor.hpp"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <optional>
+
+#include "docker/api.hpp"
+#include "docker/context.hpp"
+#include "profiles/keys.hpp"
+#include "profiles/runtime.hpp"
+#include "profiles/store.hpp"
+#include "src/app/images.hpp"
+#include "src/base/child.hpp"
+#include "src/base/file.hpp"
+#include "src/base/net/socket_stream.hpp"
+#include "vm/image/build.hpp"
+#include "vm/qemu/accel.hpp"
+#include "vm/qemu/binary.hpp"
+
+extern char** environ;
+
+namespace cl {
+namespace {
+
+using namespace std::chrono_literals;
+namespace json = boost::json;
+
+Finding from_error(std::string subject, const Error& error) {
+  std::string text = error.what();
+  if (!error.cause().empty()) text += ": " + last_lines(error.cause(), 1);
+  return {std::move(subject), Verdict::problem, std::move(text), error.remedy()};
+}
+
+/// What the profile asks for; the defaults when its file cannot be read, which is a finding of its own.
+Profile wanted(const ProfilePaths& paths, std::vector<Finding>& findings) {
+  try {
+    Profile profile = load_profile(paths, {});
+    findings.push_back({"settings", Verdict::ok,
+                        fs::exists(paths.config) ? paths.config.string() + " is valid"
+                                                 : "the defaults; there is no profile '" + paths.name + "' yet",
+                        ""});
+    return profile;
+  } catch (const Error& error) {
+    findings.push_back({"settings", Verdict::problem, one_line(error), "colima-like config edit"});
+    return {};
+  }
+}
+
+asio::awaitable<Finding> check_qemu(std::string arch) {
+  std::optional<Finding> failed;
+  QemuBinary found;
+  try {
+    found = co_await find_qemu(arch);
+  } catch (const Error& error) {
+    failed = from_error("qemu", error);
+  }
+  if (failed) co_return *failed;
+  constexpr int least_major_to_save = 9;
+  Finding fine{"qemu", Verdict::ok, fmt::format("QEMU {} at {}", found.version, found.path.string()), ""};
+  if (found.major < least_major_to_save) {
+    fine.verdict = Verdict::warning;
+    fine.text += " cannot save a suspended machine to disk, only pause it";
+    fine.remedy = install_qemu_hint(read_file_if_exists("/etc/os-release").value_or(""), arch);
+  }
+  co_return fine;
+}
+
+Finding check_program(std::string_view name, Verdict when_missing, std::string_view what_for, std::string remedy) {
+  if (const auto path = find_program(name)) return {std::string(name), Verdict::ok, path->string(), ""};
+  return {std::string(name), when_missing, fmt::format("{} is not installed: {}", name, what_for), std::move(remedy)};
+}
+
+Finding check_accelerator(const Profile& profile, const std::string& arch, const HostFacts& host) {
+  Finding finding{"accelerator", Verdict::ok, "", ""};
+  if (profile.accel == "tcg") {
+    finding.text = "tcg, as asked for: machines are emulated";
+  } else if (arch != host.arch) {
+    finding.text = fmt::format("{} machines are emulated on this {} host, several times slower", arch, host.arch);
+  } else if (host.os == "macos") {
+    finding.text = "HVF; whether it runs the machine's kernel is tried at its first start";
+  } else if (std::string problem = kvm_problem("/dev/kvm"); !problem.empty()) {
+    finding.verdict = Verdict::warning;
+    finding.text = problem + ": machines are emulated, several times slower";
+    finding.remedy = "a host, or a setting of its virtualization, that has KVM; or go on emulated";
+  } else {
+    finding.text = "/dev/kvm can be opened; whether it runs the machine's kernel is tried at its first start";
+  }
+  return finding;
+}
+
+/// Either the image is there, or this host can make it or download it.
+Finding check_image(const Home& home, const Profile& profile, const std::string& arch, const HostFacts& host) {
+  if (const auto there = cached_image(home, profile.image, arch)) {
+    if (there->problem.empty()) return {"image", Verdict::ok, there->name + " is there", ""};
+    return {"image", Verdict::problem, there->name + ": " + there->problem,
+            there->source.empty() ? "colima-like image build" : "colima-like image pull " + profile.image};
+  }
+  std::string why;
+  const auto ref = parse_image_ref(profile.image, why);
+  const bool automatic = ref && ref->kind == ImageRef::Kind::automatic;
+  const bool built = automatic || (ref && ref->kind == ImageRef::Kind::built);
+  if (!built) return {"image", Verdict::ok, "it is not there yet; the first start downloads it", ""};
+  const auto lack = cannot_build(arch, host);
+  if (!lack)
+    return {"image", Verdict::ok, "none is there yet; the first start builds it, which takes some minutes", ""};
+  if (!automatic) return from_error("image", *lack);
+  return {"image", Verdict::ok, fmt::format("none is there yet; the first start downloads one: {}", lack->what()), ""};
+}
+
+asio::awaitable<Finding> check_docker_cli() {
+  if (!find_program("docker")) {
+    Finding missing{"docker", Verdict::warning, "there is no docker command on this host",
+                    "install one, or use the socket with another client: colima-like env"};
+    co_return missing;
+  }
+  Command command;
+  command.argv = {"docker", "--version"};
+  const Finished finished = co_await run(std::move(command), "", 30s);
+  Finding finding{"docker", Verdict::ok, last_lines(finished.output, 1), ""};
+  if (!finished.status.ok())
+    finding = {"docker", Verdict::problem, "'docker --version' ended with " + finished.status.str(),
+               "install the docker CLI again"};
+  co_return finding;
+}
+
+/// Whether plain `docker` would reach this profile.
+asio::awaitable<Finding> check_context(const ProfilePaths& paths, bool runs) {
+  std::vector<std::string> environment;
+  for (char** entry = environ; *entry != nullptr; ++entry) environment.emplace_back(*entry);
+  const std::string name = docker::context_name(paths.name);
+  if (const auto hidden = docker::hidden_by(environment, name, paths.docker_socket)) {
+    const auto split = hidden->find("; ");
+    Finding finding{"context", Verdict::warning, hidden->substr(0, split), hidden->substr(split + 2)};
+    co_return finding;
+  }
+  std::optional<Finding> failed;
+  std::optional<std::string> current;
+  try {
+    current = co_await docker::current(docker::Cli{});
+  } catch (const Error& error) {
+    failed = from_error("context", error);
+  }
+  if (failed) co_return *failed;
+  Finding finding{"context", Verdict::ok, "docker uses the context " + current.value_or("default"), ""};
+  if (!current) finding.text = "there is no docker command that would have one";
+  if (runs && current && *current != name) {
+    finding.verdict = Verdict::warning;
+    finding.text += " and not " + name;
+    finding.remedy = "colima-like use " + paths.name;
+  }
+  co_return finding;
+}
+
+/// The first directory above `place` that exists: that is where it would be made.
+fs::path nearest_directory(fs::path place) {
+  std::error_code ignored;
+  while (!fs::exists(place, ignored) && place.has_relative_path()) place = place.parent_path();
+  return place;
+}
+
+Finding check_home(const Home& home) {
+  struct stat facts{};
+  if (::stat(home.profiles.c_str(), &facts) != 0) {
+    if (errno != ENOENT)
+      return {"home", Verdict::problem, home.profiles.string() + ": " + std::strerror(errno), "set COLIMA_LIKE_HOME"};
+    const fs::path parent = nearest_directory(home.profiles);
+    if (::access(parent.c_str(), W_OK) == 0) return {"home", Verdict::ok, home.profiles.string() + " will be made", ""};
+    return {"home", Verdict::problem,
+            home.profiles.string() + " cannot be made: " + parent.string() + " is not writable",
+            "set COLIMA_LIKE_HOME"};
+  }
+  return judge_home(home.profiles.string(), facts.st_mode & 07777U, facts.st_uid == ::geteuid());
+}
+
+/// The engine's answer. A suspended machine is not asked, which would wake it.
+asio::awaitable<Finding> check_socket(const ProfilePaths& paths, const State& state) {
+  const Runtime& runtime = runtime_of(state.profile);
+  const fs::path socket = host_socket(runtime, paths);
+  std::optional<Finding> failed;
+  try {
+    auto stream = co_await connect_unix(socket);
+    if (runtime.speaks_docker) co_await with_timeout(20s, "the engine's answer to a ping", docker::ping(*stream));
+  } catch (const Error& error) {
+    failed = Finding{"socket", Verdict::problem, socket.string() + ": " + one_line(error),
+                     "colima-like start; the daemon's log: colima-like logs"};
+  }
+  if (failed) co_return *failed;
+  Finding fine{"socket", Verdict::ok,
+               fmt::format("{} {} answers at {}", runtime.title, state.runtime_version, socket.string()), ""};
+  co_return fine;
+}
+
+json::array to_json(const std::vector<Finding>& findings) {
+  json::array all;
+  for (const Finding& one : findings) {
+    json::object object{{"subject", one.subject}, {"verdict", std::string(to_string(one.verdict))}, {"text", one.text}};
+    if (!one.remedy.empty()) object["remedy"] = one.remedy;
+    all.push_back(std::move(object));
+  }
+  return all;
+}
+
+}  // namespace
+
+std::string_view to_string(Verdict verdict) noexcept {
+  return verdict == Verdict::ok ? "ok" : verdict == Verdict::warning ? "warning" : "problem";
+}
+
+Finding judge_space(const std::string& place, std::uint64_t free) {
+  constexpr std::uint64_t enough = 10ULL << 30,
+                          least = 2ULL << 30;  // an image build takes 5 GiB, a machine what it writes
+  Finding finding{"space", Verdict::ok, fmt::format("{} free for {}", ByteSize::bytes(free).str(), place), ""};
+  if (free >= enough) return finding;
+  finding.verdict = free < least ? Verdict::problem : Verdict::warning;
+  finding.remedy = "free some space there; 'colima-like image prune' removes guest images that no profile uses";
+  return finding;
+}
+
+Finding judge_home(const std::string& place, unsigned mode, bool ours) {
+  constexpr unsigned others = 077;
+  if (!ours)
+    return {"home", Verdict::problem, place + " belongs to another user",
+            "set COLIMA_LIKE_HOME to a directory of yours"};
+  if ((mode & others) != 0)
+    return {"home", Verdict::warning, fmt::format("{} is open to other users (mode {:o})", place, mode),
+            "chmod 700 " + place + "; the next start does it too"};
+  return {"home", Verdict::ok, place + " is private", ""};
+}
+
+Finding judge_state(const Observed& seen) {
+  const State& state = seen.state;
+  Finding finding{"machine", Verdict::ok, state.phase, ""};
+  if (!state.reason.empty()) finding.text += ": " + state.reason;
+  if (state.phase == "degraded") {
+    finding.verdict = Verdict::problem;
+    finding.remedy = "colima-like start";
+  } else if (state.phase == "stopped" && !state.reason.empty()) {
+    finding.verdict = Verdict::warning;
+    finding.remedy = "colima-like start; why it ended: colima-like logs, colima-like logs --console";
+  }
+  return finding;
+}
+
+std::vector<Finding> judge_platforms(const std::vector<PlatformState>& platforms) {
+  std::vector<Finding> all;
+  for (const PlatformState& one : platforms) {
+    Finding finding{one.platform, Verdict::ok, one.translator, ""};
+    if (!one.why.empty()) finding.text += " (" + one.why + ")";
+    if (!one.works) {
+      finding.verdict = Verdict::warning;
+      finding.text = "images of this platform do not run: " + (one.why.empty() ? one.translator : one.why);
+      finding.remedy = one.translator == "none"
+                           ? "colima-like ssh -- apt-get install -y qemu-user-binfmt, and 'colima-like restart'"
+                           : "colima-like restart";
+    } else if (one.why.starts_with("rosetta failed")) {
+      finding.verdict = Verdict::warning;
+      finding.remedy = "they run by qemu-user, slower; 'colima-like config set vm.rosetta off' stops trying";
+    }
+    all.push_back(std::move(finding));
+  }
+  return all;
+}
+
+asio::awaitable<Examination> examine(Home home, std::string name) {
+  const ProfilePaths paths = profile_paths(home, name);
+  const HostFacts host = host_facts();
+  Examination found;
+  const Profile profile = wanted(paths, found.host);
+  const std::string arch = resolved_arch(profile, host);
+
+  found.host.push_back(co_await check_qemu(arch));
+  found.host.push_back(check_program("qemu-img", Verdict::problem, "root disks are made with it",
+                                     host.os == "macos" ? "brew install qemu" : "apt-get install qemu-utils"));
+  found.host.push_back(
+      check_program("ssh-keygen", Verdict::problem, "it makes each profile's keys", "apt-get install openssh-client"));
+  found.host.push_back(check_accelerator(profile, arch, host));
+  found.host.push_back(check_image(home, profile, arch, host));
+  found.host.push_back(co_await check_docker_cli());
+  found.host.push_back(check_home(home));
+  for (const fs::path& place : {home.profiles, home.cache}) {
+    const fs::path there = nearest_directory(place);
+    found.host.push_back(judge_space(place.string(), free_space(there)));
+  }
+
+  std::optional<Finding> broken;
+  Observed seen;
+  try {
+    seen = observe(paths);
+  } catch (const Error& error) {
+    broken = from_error("machine", error);
+  }
+  const State& state = seen.state;
+  const bool runs = seen.machine_alive && state.phase == "running";
+  found.host.push_back(co_await check_context(paths, runs));
+  if (broken) found.profile.push_back(*broken);
+  if (broken || !seen.exists) co_return found;
+  found.profile.push_back(judge_state(seen));
+  if (!runs) co_return found;
+  if (!runtime_of(state.profile).title.empty()) found.profile.push_back(co_await check_socket(paths, state));
+  for (Finding& one : judge_platforms(state.platforms)) found.profile.push_back(std::move(one));
+  for (const std::string& line : state.port_problems)
+    found.profile.push_back({"port", Verdict::warning, line, "colima-like ports"});
+  co_return found;
+}
+
+asio::awaitable<json::object> doctor(Home home, std::string profile) {
+  const Examination found = co_await examine(std::move(home), std::move(profile));
+  json::object result{{"host", to_json(found.host)}, {"profile", to_json(found.profile)}};
+  co_return result;
+}
+
+}  // namespace cl

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "profiles/paths.hpp"
+#include "src/base/async.hpp"
+#include "src/rpc/message.hpp"
+#include "vm/image/image.hpp"
+
+namespace cl {
+
+/// The image cache of this user, with the built-in recipe.
+ImageCache image_cache(const Home& home);
+/// The image that is built for a machine's architecture: "docker" or "plain".
+ImageKey image_key(const std::string& variant, const std::string& arch);
+
+struct WantedImage {
+  std::string setting;        ///< the profile's `image`
+  std::string arch;           ///< resolved
+  std::string used_digest;    ///< of the image that the root disk stands on; may be empty
+  bool this_release = false;  ///< of a catalog's image: the one that this program knows, whatever older one is there
+};
+/// The image that a setting means, built or downloaded when it is not in the cache. "auto" takes what is there, else
+/// builds where that can be done, else downloads.
+asio::awaitable<Image> provide_image(const Home& home, WantedImage wanted, OnPhase say);
+
+/// What provide_image() would find in the cache, looked at and not checked: the first of the list that fits.
+std::optional<ImageEntry> cached_image(const Home& home, const std::string& setting, const std::string& arch);
+
+// What the image verbs of the command line do, on the cache above; results as docs/protocols.md and --json show them.
+
+using OnImageProgress = std::function<void(const rpc::Progress&)>;
+/// Builds, downloads or finds the image that a setting means: name, digest, path.
+asio::awaitable<boost::json::object> make_image(std::string setting, std::string arch, OnImageProgress on_progress);
+/// One object per cached image: name, digest, bytes, created, in_use, source when it was downloaded, and problem when
+/// it is not usable.
+boost::json::array list_images();
+/// Removes images that no root disk stands on: removed (names), freed_bytes.
+boost::json::object prune_images();
+
+}  // namespace cl

@@ -1,0 +1,265 @@
+#include "src/app/transfer.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/json.hpp>
+#include <cerrno>
+
+#include "docker/context.hpp"
+#include "profiles/state.hpp"
+#include "profiles/store.hpp"
+#include "src/base/file.hpp"
+#include "src/base/sparse.hpp"
+#include "vm/hash.hpp"
+
+namespace cl {
+namespace json = boost::json;
+namespace {
+
+constexpr std::string_view first_line = "colima-like export v1\n";
+constexpr std::size_t longest_header = 16 << 20;  // about 700,000 extents
+constexpr std::array<std::string_view, 3> carried{"profile.yaml", "template.yaml", "data.raw"};
+
+/// Keeps daemons away from a stopped profile for as long as it lives.
+FileLock lock_stopped(const ProfilePaths& paths, const std::string& doing) {
+  const Observed seen = observe(paths);
+  if (!seen.exists)
+    throw Error(Errc::not_found, "there is no profile '" + paths.name + "'", "'colima-like list' shows the profiles");
+  auto lock = seen.machine_alive || seen.state.phase != "stopped" ? std::nullopt : FileLock::try_acquire(paths.lock);
+  if (!lock)
+    throw Error(Errc::busy, "profile '" + paths.name + "' is not stopped, so it cannot be " + doing,
+                "colima-like stop " + paths.name);
+  return std::move(*lock);
+}
+
+void require_free(const ProfilePaths& paths) {
+  if (fs::exists(paths.config))
+    throw Error(Errc::invalid_config, "there is a profile '" + paths.name + "' already", "choose another name");
+  if (fs::exists(paths.directory) && !fs::is_empty(paths.directory))
+    throw Error(Errc::invalid_config, paths.directory.string() + " holds the data of a deleted profile",
+                "choose another name, or move that away");
+}
+
+/// Puts a finished directory in a profile's place.
+void install(const fs::path& made, const ProfilePaths& to) {
+  require_free(to);
+  fs::remove(to.directory);
+  fs::rename(made, to.directory);
+  sync_directory(to.directory.parent_path());
+  create_profile(to);
+}
+
+/// A descriptor read or written from its beginning on, with a running checksum.
+class Stream {
+ public:
+  explicit Stream(UniqueFd fd) : fd_(std::move(fd)) {}
+
+  void write(std::string_view bytes) {
+    hash_.update(bytes);
+    count_ += bytes.size();
+    while (!bytes.empty()) {
+      const ssize_t put = ::write(fd_.get(), bytes.data(), bytes.size());
+      if (put < 0 && errno == EINTR) continue;
+      if (put < 0) throw io_error("cannot write the file", errno);
+      bytes.remove_prefix(static_cast<std::size_t>(put));
+    }
+  }
+  void read(char* into, std::size_t size) {
+    std::size_t have = 0;
+    while (have < size) {
+      const ssize_t got = ::read(fd_.get(), into + have, size - have);
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) throw io_error("cannot read the file", errno);
+      if (got == 0) throw Error(Errc::io, "the file ends too early");
+      have += static_cast<std::size_t>(got);
+    }
+    hash_.update(std::string_view(into, size));
+    count_ += size;
+  }
+  std::string read_line(std::size_t longest) {
+    std::string line;
+    char c = '\0';
+    for (read(&c, 1); c != '\n'; read(&c, 1)) {
+      if (line.size() == longest) throw Error(Errc::io, "its header is too long");
+      line += c;
+    }
+    return line;
+  }
+  std::string digest() { return hash_.hex(); }
+  std::uint64_t count() const { return count_; }
+  int fd() const { return fd_.get(); }
+
+ private:
+  UniqueFd fd_;
+  Sha256 hash_;
+  std::uint64_t count_ = 0;
+};
+
+/// Between a file and a stream, extent by extent.
+template <class Step>
+void in_pieces(const Extent& extent, Step step) {
+  std::vector<char> buffer(1 << 20);
+  for (std::uint64_t done = 0; done < extent.length;) {
+    const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(buffer.size(), extent.length - done));
+    step(buffer.data(), size, static_cast<off_t>(extent.offset + done));
+    done += size;
+  }
+}
+
+struct Carried {
+  std::string name;
+  std::uint64_t size = 0;
+  std::vector<Extent> extents;
+};
+
+json::object to_json(const Carried& file) {
+  json::array extents;
+  for (const Extent& extent : file.extents) extents.push_back(json::array{extent.offset, extent.length});
+  return json::object{{"name", file.name}, {"size", file.size}, {"extents", extents}};
+}
+
+/// What a stranger wrote: nothing but our three files, and nothing outside them.
+Carried carried_from(const json::value& value) {
+  Carried file;
+  file.name = value.at("name").as_string();
+  file.size = value.at("size").to_number<std::uint64_t>();
+  if (std::find(carried.begin(), carried.end(), file.name) == carried.end() || file.size > std::uint64_t{1} << 44)
+    throw Error(Errc::io, "it holds a file that does not belong into a profile: " + file.name);
+  std::uint64_t end = 0;
+  for (const json::value& pair : value.at("extents").as_array()) {
+    const Extent extent{pair.at(0).to_number<std::uint64_t>(), pair.at(1).to_number<std::uint64_t>()};
+    if (extent.offset < end || extent.offset > file.size || extent.length > file.size - extent.offset)
+      throw Error(Errc::io, "its extents are not in order");
+    end = extent.offset + extent.length;
+    file.extents.push_back(extent);
+  }
+  return file;
+}
+
+void write_export(Stream& out, const ProfilePaths& from) {
+  std::vector<std::pair<Carried, UniqueFd>> files;
+  json::array list;
+  for (const std::string_view name : carried) {
+    const fs::path path = from.directory / name;
+    UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!fd && errno == ENOENT) continue;
+    if (!fd) throw io_error("cannot open " + path.string(), errno);
+    Carried file{std::string(name), fs::file_size(path), data_extents(fd.get())};
+    list.push_back(to_json(file));
+    files.emplace_back(std::move(file), std::move(fd));
+  }
+  out.write(first_line);
+  out.write(json::serialize(json::object{{"name", from.name}, {"files", list}}) + "\n");
+  for (const auto& [file, fd] : files)
+    for (const Extent& extent : file.extents)
+      in_pieces(extent, [&, source = fd.get()](char* buffer, std::size_t size, off_t at) {
+        if (::pread(source, buffer, size, at) != static_cast<ssize_t>(size))
+          throw io_error("cannot read " + file.name, errno);
+        out.write({buffer, size});
+      });
+  const std::string digest = out.digest();
+  out.write(digest + "\n");
+  if (::fsync(out.fd()) != 0) throw io_error("cannot write the file", errno);
+}
+
+/// Reads everything into `directory`; the name that the profile had.
+std::string read_export(Stream& in, const fs::path& directory) {
+  if (in.read_line(first_line.size()) + "\n" != first_line)
+    throw Error(Errc::io, "it was not written by 'colima-like export'");
+  const json::value header = json::parse(in.read_line(longest_header));
+  for (const json::value& one : header.at("files").as_array()) {
+    const Carried file = carried_from(one);
+    const fs::path path = directory / file.name;
+    const UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+    if (!fd) throw io_error("cannot create " + path.string(), errno);
+    if (::ftruncate(fd.get(), static_cast<off_t>(file.size)) != 0)
+      throw io_error("cannot size " + path.string(), errno);
+    for (const Extent& extent : file.extents)
+      in_pieces(extent, [&](char* buffer, std::size_t size, off_t at) {
+        in.read(buffer, size);
+        if (::pwrite(fd.get(), buffer, size, at) != static_cast<ssize_t>(size))
+          throw io_error("cannot write " + path.string(), errno);
+      });
+    if (::fsync(fd.get()) != 0) throw io_error("cannot write " + path.string(), errno);
+  }
+  const std::string right = in.digest();
+  std::string said(right.size(), '\0');
+  in.read(said.data(), said.size());
+  if (said != right) throw Error(Errc::io, "its checksum is wrong");
+  return std::string(header.at("name").as_string());
+}
+
+}  // namespace
+
+void clone_profile(const ProfilePaths& from, const ProfilePaths& to) {
+  const FileLock lock = lock_stopped(from, "cloned");
+  require_free(to);
+  TemporaryDirectory made(to.directory.parent_path(), ".clone-");
+  const fs::path directory = made.path() / "profile";
+  make_private_directory(directory);
+  for (const std::string_view name : carried)
+    if (fs::exists(from.directory / name)) copy_sparse(from.directory / name, directory / name);
+  install(directory, to);
+}
+
+json::object export_profile(const ProfilePaths& from, const fs::path& file) {
+  const FileLock lock = lock_stopped(from, "exported");
+  if (fs::exists(file)) throw Error(Errc::invalid_config, file.string() + " exists already", "choose another name");
+  const fs::path partial = file.string() + ".partial";
+  UniqueFd fd(::open(partial.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  if (!fd) throw io_error("cannot create " + partial.string(), errno);
+  try {
+    Stream out(std::move(fd));
+    write_export(out, from);
+    fs::rename(partial, file);
+    return {{"bytes", out.count()}};
+  } catch (...) {
+    std::error_code ignored;
+    fs::remove(partial, ignored);
+    throw;
+  }
+}
+
+json::object import_profile(const Home& home, std::string name, const fs::path& file) {
+  UniqueFd fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) throw io_error("cannot open " + file.string(), errno);
+  make_private_directory(home.profiles);
+  TemporaryDirectory made(home.profiles, ".import-");
+  const fs::path directory = made.path() / "profile";
+  make_private_directory(directory);
+  std::string exported_name;
+  auto damaged = [&](std::string_view why) {
+    return Error(Errc::io, file.string() + " cannot be imported", "nothing was changed; export it again").because(why);
+  };
+  try {
+    Stream in(std::move(fd));
+    exported_name = read_export(in, directory);
+  } catch (const Error& error) {
+    throw damaged(one_line(error));
+  } catch (const std::exception& error) {  // of JSON
+    throw damaged(error.what());
+  }
+  if (name.empty()) name = exported_name;
+  install(directory, profile_paths(home, name));
+  return {{"name", name}};
+}
+
+asio::awaitable<std::string> use_context(ProfilePaths paths) {
+  std::string name = docker::context_name(paths.name);
+  const docker::Cli cli;
+  const auto activated =
+      co_await docker::activate(cli, name, "colima-like, profile " + paths.name, paths.docker_socket);
+  if (!activated) name.clear();
+  co_return name;
+}
+
+asio::awaitable<void> remove_context(ProfilePaths paths) {
+  const docker::Cli cli;
+  const std::string name = docker::context_name(paths.name);
+  co_await docker::remove(cli, name);
+}
+
+}  // namespace cl

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <boost/asio/ip/address.hpp>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <tuple>
+
+#include "src/base/async.hpp"
+
+namespace cl {
+
+enum class Protocol { tcp, udp };
+std::string_view to_string(Protocol protocol) noexcept;
+
+/// One address and port of this host.
+struct HostPort {
+  Protocol protocol = Protocol::tcp;
+  asio::ip::address address;
+  std::uint16_t port = 0;
+
+  bool operator==(const HostPort&) const = default;
+  bool operator<(const HostPort& other) const {
+    return std::tie(protocol, port, address) < std::tie(other.protocol, other.port, other.address);
+  }
+  /// "127.0.0.1:8080/tcp", "[::]:53/udp".
+  std::string str() const;
+};
+
+}  // namespace cl

@@ -1,0 +1,71 @@
+#pragma once
+
+#include <boost/asio/local/stream_protocol.hpp>
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+
+#include "src/base/net/relay.hpp"
+#include "src/base/net/socket_stream.hpp"
+#include "src/base/task_group.hpp"
+
+namespace cl {
+
+/// What a forward has carried so far. The times are what idle detection needs.
+struct ForwardCounters {
+  std::size_t connections = 0;  ///< open now, those still being opened included
+  std::uint64_t accepted = 0;   ///< since the start
+  std::uint64_t refused = 0;    ///< of these, answered with 503
+  std::uint64_t accept_errors = 0;
+  std::uint64_t from_clients = 0, to_clients = 0;         ///< bytes
+  std::chrono::steady_clock::time_point since{};          ///< when listening began
+  std::chrono::steady_clock::time_point last_activity{};  ///< last connection begun or ended, or byte carried
+};
+
+/// Offers a Docker engine on a unix socket of this host: every connection is carried, unread, to a stream of
+/// its own that the owner opens. Owner's rule: await stop() before destruction.
+class SocketForward {
+ public:
+  /// Opens one stream to the engine; called once per connection, any number at a time. It may take as long as it
+  /// needs (to wake or reconnect something): the client's bytes wait. Cancelled when the client goes away.
+  /// What it throws becomes the client's error text.
+  using Open = std::function<asio::awaitable<std::unique_ptr<ByteStream>>()>;
+
+  /// Listens at once. The socket gets mode 0600. A socket of ours that nobody listens on is replaced.
+  /// Throws and touches nothing: Error{busy} when somebody listens there; Error{io} when the path is taken by
+  /// anything else or by another user's socket, is too long for a socket, or cannot be created.
+  SocketForward(asio::any_io_executor executor, std::filesystem::path path, Open open);
+  SocketForward(const SocketForward&) = delete;
+  SocketForward& operator=(const SocketForward&) = delete;
+  /// Removes the socket file if that is still ours.
+  ~SocketForward();
+
+  /// Closes the listener, removes the socket file, ends every connection and waits for that. May be called again.
+  asio::awaitable<void> stop();
+
+  const std::filesystem::path& path() const noexcept { return path_; }
+  ForwardCounters counters() const;
+
+ private:
+  using Unix = asio::local::stream_protocol;
+  void stop_listening() noexcept;
+  asio::awaitable<void> accept();
+  asio::awaitable<void> serve(Unix::socket socket);
+
+  asio::any_io_executor executor_;
+  std::filesystem::path path_;
+  Open open_;
+  Unix::acceptor acceptor_;
+  std::uint64_t device_ = 0, inode_ = 0;  // of our socket file: another's at the same path is left alone
+  ForwardCounters counters_;
+  Traffic traffic_;
+  TaskGroup tasks_;
+};
+
+/// Raises this process's limit of open files as far as the system lets it (each connection takes one here and
+/// may take one more on the way to the guest) and returns what holds now. The usual soft limit is 1024, on macOS 256.
+std::uint64_t raise_descriptor_limit() noexcept;
+
+}  // namespace cl

@@ -1,0 +1,106 @@
+#include "src/shares/bind_check.hpp"
+
+#include <algorithm>
+#include <array>
+#include <boost/json/object.hpp>
+#include <boost/json/parse.hpp>
+#include <string>
+
+#include "src/base/error.hpp"
+
+namespace cl {
+namespace json = boost::json;
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t json_depth = 64;
+
+/// Where tools that manage the engine's machine look, and where no user keeps a project.
+constexpr std::array<std::string_view, 15> of_the_guest{"bin",   "boot",  "dev",    "etc",  "lib",
+                                                        "lib32", "lib64", "libx32", "proc", "run",
+                                                        "sbin",  "sys",   "usr",    "var",  "cgroup"};
+
+bool below(const fs::path& path, const fs::path& folder) {
+  const auto [end, unused] = std::mismatch(folder.begin(), folder.end(), path.begin(), path.end());
+  return end == folder.end() || (std::next(end) == folder.end() && end->empty());  // "/a/" ends with an empty name
+}
+
+bool of_the_guests_own(const fs::path& path, const BindRules& rules) {
+  if (path == "/" || path == rules.socket) return true;
+  const std::string top = *std::next(path.begin());
+  return std::find(of_the_guest.begin(), of_the_guest.end(), top) != of_the_guest.end();
+}
+
+/// The share that shows `path` in the guest: the innermost one. Null when there is none.
+const SharedFolder* around(const fs::path& path, const BindRules& rules) {
+  const SharedFolder* innermost = nullptr;
+  for (const SharedFolder& folder : rules.shared) {
+    const bool inside = below(path, folder.mount_point);
+    if (inside && (innermost == nullptr || below(folder.mount_point, innermost->mount_point))) innermost = &folder;
+  }
+  return innermost;
+}
+
+[[noreturn]] void refuse(const std::string& what, std::string_view because, std::string remedy) {
+  remedy += "; 'colima-like config set check_binds false' and 'colima-like apply' turn this check off";
+  throw Error(Errc::invalid_config, what, std::move(remedy)).because(because);
+}
+
+/// Follows the links in a path that the guest sees. Absolute ones lead to a path of the guest's.
+void check_links(const fs::path& path, const SharedFolder& folder, const BindRules& rules) {
+  std::error_code ec;
+  const fs::path there = folder.location / path.lexically_relative(folder.mount_point);
+  const fs::path real = fs::weakly_canonical(there, ec).lexically_normal();
+  if (ec || below(real, folder.location)) return;
+  const auto shown = std::any_of(rules.shared.begin(), rules.shared.end(), [&real](const SharedFolder& other) {
+    return below(real, other.location) && other.problem.empty() && other.mount_point == other.location;
+  });
+  if (shown || of_the_guests_own(real, rules)) return;
+  refuse(path.string() + " is a link to " + real.string() + ", which is not shared with the machine",
+         "the container would find nothing there", "colima-like share add '" + real.string() + "'");
+}
+
+void check(std::string_view source, const BindRules& rules) {
+  if (!source.starts_with('/')) return;  // a volume's name
+  const fs::path path = fs::path(source).lexically_normal();
+  if (const SharedFolder* folder = around(path, rules); folder != nullptr) {
+    if (!folder->problem.empty())
+      refuse(
+          path.string() + " is in the share " + folder->mount_point.string() + ", which the machine does not see now",
+          folder->problem, "see 'colima-like status'");
+    check_links(path, *folder, rules);
+    return;
+  }
+  if (of_the_guests_own(path, rules)) return;
+  refuse(path.string() + " is not shared with the machine", "the container would find an empty folder there",
+         "share it: colima-like share add '" + path.string() + "', or a folder above it; or use a volume");
+}
+
+const json::value* find(const json::value* in, std::string_view key) {
+  return in != nullptr && in->is_object() ? in->get_object().if_contains(key) : nullptr;
+}
+
+std::string_view text(const json::value* value) {
+  return value != nullptr && value->is_string() ? std::string_view(value->get_string()) : std::string_view();
+}
+
+}  // namespace
+
+void check_binds(std::string_view body, const BindRules& rules) {
+  json::parse_options options;
+  options.max_depth = json_depth;
+  boost::system::error_code ec;
+  const json::value call = json::parse(body, ec, {}, options);
+  const json::value* host = ec ? nullptr : find(&call, "HostConfig");
+  if (const json::value* binds = find(host, "Binds"); binds != nullptr && binds->is_array())
+    for (const json::value& bind : binds->get_array()) {
+      const std::string_view words = text(&bind);  // SOURCE:TARGET[:OPTIONS]; without a colon a new volume at TARGET
+      if (words.find(':') != std::string_view::npos) check(words.substr(0, words.find(':')), rules);
+    }
+  if (const json::value* mounts = find(host, "Mounts"); mounts != nullptr && mounts->is_array())
+    for (const json::value& mount : mounts->get_array())
+      if (text(find(&mount, "Type")) == "bind") check(text(find(&mount, "Source")), rules);
+}
+
+}  // namespace cl

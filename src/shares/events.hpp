@@ -1,0 +1,76 @@
+#pragma once
+
+#include <boost/json/array.hpp>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "src/base/file_watch.hpp"
+#include "src/shares/file_events.hpp"
+
+namespace cl {
+
+/// A folder of this host and where the guest has it.
+struct SharedTree {
+  std::filesystem::path host, guest;
+  bool operator==(const SharedTree&) const = default;
+};
+
+/// What containers of the engine's list have from the guest by bind mounts: paths of the guest.
+std::vector<std::string> bound_paths(const boost::json::array& containers);
+
+/// Where `guest_path` is on this host, links resolved; nothing when no share holds it or it is not there.
+std::optional<std::filesystem::path> host_path(const std::string& guest_path, const std::vector<SharedTree>& shares);
+/// The places where the guest has `host_path`: one for each share that holds it. The shares' host folders are without
+/// links.
+std::vector<std::string> guest_paths(const std::string& host_path, const std::vector<SharedTree>& shares);
+/// Without those that are below others, and sorted.
+std::vector<std::filesystem::path> outermost(std::vector<std::filesystem::path> folders);
+
+/// Brings changes of shared folders on this host to those who watch files in containers, as far as running containers
+/// mount them: nothing else is watched. Owner's rule: await stop() before destruction.
+class ShareEvents {
+ public:
+  struct Config {
+    FileEvents::ReachGuest guest;
+    std::vector<std::filesystem::path> excluded;  ///< folders of this host whose changes are nobody's business
+    std::function<void()> on_change;              ///< told when report() has changed
+  };
+  struct Report {
+    std::size_t folders = 0;  ///< that containers mount and that are watched for them
+    std::string precision;    ///< of what is told there, see FileEvents; empty before the first change
+    std::string problem, remedy;
+    bool operator==(const Report&) const = default;
+  };
+
+  ShareEvents(asio::any_io_executor executor, Config config);
+
+  /// What the guest has of this host; none = nothing is watched.
+  void set_shares(std::vector<SharedTree> shares);
+  /// The engine's list of running containers.
+  void set_containers(const boost::json::array& containers);
+  const Report& report() const noexcept { return report_; }
+
+  /// Before the machine is suspended. Changes go on being noticed, and wait.
+  asio::awaitable<void> pause();
+  /// It runs again. May be called when it was not paused.
+  void resume() { events_.resume(); }
+
+  asio::awaitable<void> stop();
+
+ private:
+  void update();
+  void take(std::vector<FileChange> changes);
+  void tell_report();
+
+  Config config_;
+  std::vector<SharedTree> shares_;
+  std::vector<std::string> bound_;
+  std::size_t folders_ = 0;
+  Report report_;
+  FileEvents events_;
+  FileWatch watch_;
+};
+
+}  // namespace cl

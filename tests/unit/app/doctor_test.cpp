@@ -1,0 +1,50 @@
+#include "src/app/doctor.hpp"
+
+#include <gtest/gtest.h>
+
+namespace cl {
+namespace {
+
+constexpr std::uint64_t gib = 1ULL << 30;
+
+TEST(Doctor, SpaceIsJudgedByWhatABuildTakes) {
+  EXPECT_EQ(judge_space("/x", 50 * gib).verdict, Verdict::ok);
+  EXPECT_EQ(judge_space("/x", 5 * gib).verdict, Verdict::warning);
+  EXPECT_EQ(judge_space("/x", gib).verdict, Verdict::problem);
+  EXPECT_FALSE(judge_space("/x", gib).remedy.empty());
+}
+
+TEST(Doctor, AHomeOfOthersIsAProblemAndAnOpenOneAWarning) {
+  EXPECT_EQ(judge_home("/x", 0700, true).verdict, Verdict::ok);
+  EXPECT_EQ(judge_home("/x", 0750, true).verdict, Verdict::warning);
+  EXPECT_EQ(judge_home("/x", 0700, false).verdict, Verdict::problem);
+}
+
+TEST(Doctor, ADegradedMachineIsAProblemAndOneThatDiedAWarning) {
+  Observed seen;
+  seen.state.phase = "running";
+  EXPECT_EQ(judge_state(seen).verdict, Verdict::ok);
+  seen.state.phase = "degraded";
+  seen.state.reason = "the guest does not answer";
+  EXPECT_EQ(judge_state(seen).verdict, Verdict::problem);
+  EXPECT_NE(judge_state(seen).text.find("does not answer"), std::string::npos);
+  seen.state.phase = "stopped";
+  EXPECT_EQ(judge_state(seen).verdict, Verdict::warning);
+  seen.state.reason.clear();
+  EXPECT_EQ(judge_state(seen).verdict, Verdict::ok) << "stopped because somebody asked";
+}
+
+TEST(Doctor, PlatformsAreShownWithWhatRunsThemAndWhatToDo) {
+  const auto all = judge_platforms({{"linux/arm64", "native", true, ""},
+                                    {"linux/amd64", "qemu-user", true, "rosetta failed: exit code 1"},
+                                    {"linux/s390x", "none", false, "qemu-user is not installed in the machine"}});
+  ASSERT_EQ(all.size(), 3U);
+  EXPECT_EQ(all[0].verdict, Verdict::ok);
+  EXPECT_EQ(all[1].verdict, Verdict::warning);
+  EXPECT_NE(all[1].text.find("rosetta failed"), std::string::npos);
+  EXPECT_EQ(all[2].verdict, Verdict::warning);
+  EXPECT_NE(all[2].remedy.find("apt-get install"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace cl

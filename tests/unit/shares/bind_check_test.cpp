@@ -1,0 +1,94 @@
+#include "src/shares/bind_check.hpp"
+
+#include <gtest/gtest.h>
+
+#include "src/base/error.hpp"
+#include "tests/support/temp_dir.hpp"
+
+namespace cl {
+namespace {
+
+const BindRules rules{
+    {{"/home/u/work", "/home/u/work", ""}, {"/srv/data", "/data", ""}, {"/gone", "/gone", "it is away"}},
+    "/home/u/.colima-like/default/docker.sock"};
+
+std::string checked(const std::string& host_config) {
+  try {
+    check_binds(R"({"Image":"x","HostConfig":)" + host_config + "}", rules);
+  } catch (const Error& error) {
+    return one_line(error) + " | " + error.remedy();
+  }
+  return "fine";
+}
+
+std::string dash_v(const std::string& words) { return checked(R"({"Binds":[")" + words + R"("]})"); }
+std::string mount(const std::string& type, const std::string& source) {
+  return checked(R"({"Mounts":[{"Type":")" + type + R"(","Source":")" + source + R"(","Target":"/x"}]})");
+}
+
+TEST(BindCheck, NamesThePathAndTheShareToAdd) {
+  const std::string refusal =
+      "/home/u/other is not shared with the machine: the container would find an empty folder there | share it: "
+      "colima-like share add '/home/u/other', or a folder above it; or use a volume; "
+      "'colima-like config set check_binds false' and 'colima-like apply' turn this check off";
+  EXPECT_EQ(dash_v("/home/u/other:/x"), refusal);
+  EXPECT_EQ(dash_v("/home/u/other:/x:ro"), refusal);
+  EXPECT_EQ(mount("bind", "/home/u/other"), refusal);
+  EXPECT_EQ(dash_v("/home/u/work/../other:/x"), refusal);
+}
+
+TEST(BindCheck, PassesWhatTheGuestSees) {
+  for (const char* path :
+       {"/home/u/work", "/home/u/work/", "/home/u/work/a/b", "/data", "/data/x", "/", "/var/run/docker.sock", "/proc",
+        "/etc/localtime", "/home/u/.colima-like/default/docker.sock"}) {
+    EXPECT_EQ(dash_v(std::string(path) + ":/x"), "fine") << path;
+    EXPECT_EQ(mount("bind", path), "fine") << path;
+  }
+}
+
+TEST(BindCheck, SaysWhyAShareIsNotThere) {
+  EXPECT_NE(dash_v("/gone/x:/x").find("which the machine does not see now: it is away"), std::string::npos);
+}
+
+TEST(BindCheck, FollowsLinksAsTheGuestWill) {
+  namespace fs = std::filesystem;
+  const test::TempDir dir;
+  const fs::path root = fs::canonical(dir.path());
+  for (const char* folder : {"share/inside", "other", "outside"}) fs::create_directories(root / folder);
+  fs::create_directory_symlink("inside", root / "share/near");
+  fs::create_directory_symlink(root / "outside", root / "share/far");
+  fs::create_directory_symlink(root / "other", root / "share/shared");
+  fs::create_directory_symlink("/etc", root / "share/guest");
+  const BindRules linked{{{root / "share", "/s", ""}, {root / "other", root / "other", ""}}, ""};
+  auto answer = [&linked](const std::string& path) {
+    try {
+      check_binds(R"({"HostConfig":{"Binds":[")" + path + R"(:/x"]}})", linked);
+    } catch (const Error& error) {
+      return one_line(error);
+    }
+    return std::string("fine");
+  };
+  for (const char* path : {"/s/near", "/s/near/below", "/s/shared", "/s/guest/hosts", "/s/not/there"})
+    EXPECT_EQ(answer(path), "fine") << path;
+  EXPECT_EQ(answer("/s/far/x"), "/s/far/x is a link to " + (root / "outside/x").string() +
+                                    ", which is not shared with the machine: the container would find nothing there");
+}
+
+TEST(BindCheck, IsNotFooledByNamesThatOnlyBeginAlike) {
+  for (const char* path : {"/home/u/workshop", "/home/u", "/database", "/variable", "/home/u/.colima-like"})
+    EXPECT_NE(dash_v(std::string(path) + ":/x"), "fine") << path;
+}
+
+TEST(BindCheck, LeavesVolumesAndNonsenseToTheEngine) {
+  EXPECT_EQ(dash_v("volume:/x"), "fine");
+  EXPECT_EQ(dash_v("/anonymous"), "fine");
+  EXPECT_EQ(mount("volume", "/home/u/other"), "fine");
+  EXPECT_EQ(checked("7"), "fine");
+  EXPECT_EQ(checked(R"({"Binds":"/home:/x","Mounts":{}})"), "fine");
+  EXPECT_EQ(checked(R"({"Binds":[7,null,":"],"Mounts":[7,{"Type":"bind"},{"Type":"bind","Source":7}]})"), "fine");
+  EXPECT_NO_THROW(check_binds("{", rules));
+  EXPECT_NO_THROW(check_binds("", rules));
+}
+
+}  // namespace
+}  // namespace cl

@@ -1,0 +1,140 @@
+#include "src/shares/choice.hpp"
+
+#include <gtest/gtest.h>
+
+#include "src/base/error.hpp"
+#include "src/shares/transport.hpp"
+
+namespace cl {
+namespace {
+
+Share share(const std::string& path, const std::string& type = "auto", bool read_only = false) {
+  Share one;
+  one.location = one.written = one.mount_point = path;
+  one.type = type;
+  one.read_only = read_only;
+  return one;
+}
+
+ShareHost full_host() {
+  ShareHost host;
+  host.virtiofs_by = "virtiofsd 1.13.2";
+  host.sftp_server = "/usr/lib/openssh/sftp-server";
+  host.bwrap = "/usr/bin/bwrap";
+  host.root = true;
+  return host;
+}
+
+ShareHost without_virtiofsd() {
+  ShareHost host = full_host();
+  host.no_virtiofs = "there is no virtiofsd";
+  return host;
+}
+
+/// "PATH TYPE TAG (why) !problem", one a line.
+std::string chosen(const std::vector<Share>& plan, const ShareHost& host,
+                   const std::vector<ShareState>* devices = nullptr) {
+  std::string text;
+  try {
+    for (const ShareState& one : choose_share_types(plan, host, devices))
+      text += one.mount_point + " " + one.type + " " + one.tag + " (" + one.why + ")" +
+              (one.problem.empty() ? "" : " !" + one.problem) + "\n";
+  } catch (const Error& error) {
+    return std::string("refused: ") + one_line(error);
+  }
+  return text;
+}
+
+TEST(ShareChoice, AutoIsTheBestThatWorksAndSaysWhy) {
+  EXPECT_EQ(chosen({share("/a"), share("/b")}, full_host()),
+            "/a virtiofs share0 (virtiofsd 1.13.2)\n/b virtiofs share1 (virtiofsd 1.13.2)\n");
+  EXPECT_EQ(chosen({share("/a")}, without_virtiofsd()), "/a sshfs  (there is no virtiofsd)\n");
+}
+
+TEST(ShareChoice, AFolderThatVirtiofsdDoesNotServeComesBySshfs) {
+  ShareHost host = full_host();
+  host.unserved["/b"] = "it was tried in vain";
+  EXPECT_EQ(chosen({share("/a"), share("/b")}, host),
+            "/a virtiofs share0 (virtiofsd 1.13.2)\n/b sshfs  (it was tried in vain)\n");
+  EXPECT_EQ(chosen({share("/b", "virtiofs")}, host), "refused: /b cannot be shared by virtiofs: it was tried in vain");
+  const std::vector<ShareState> none;
+  EXPECT_EQ(chosen({share("/b")}, host, &none), "/b sshfs  (it was tried in vain)\n");
+}
+
+TEST(ShareChoice, WhatIsAskedForIsTakenOrRefused) {
+  EXPECT_EQ(chosen({share("/a", "sshfs")}, full_host()), "/a sshfs  ()\n");
+  EXPECT_EQ(chosen({share("/a", "virtiofs")}, without_virtiofsd()),
+            "refused: /a cannot be shared by virtiofs: there is no virtiofsd");
+  EXPECT_NE(chosen({share("/a", "9p")}, full_host()).find("kernel has no 9p"), std::string::npos);
+  ShareHost bare = without_virtiofsd();
+  bare.sftp_server.clear();
+  EXPECT_EQ(chosen({share("/a")}, bare), "/a   () !there is no sftp-server on this host\n");
+  EXPECT_NE(chosen({share("/a", "sshfs")}, bare).find("refused"), std::string::npos);
+}
+
+TEST(ShareChoice, WhatIsNotAsOnTheHostIsSaid) {
+  ShareHost host = without_virtiofsd();
+  host.root = false;
+  host.bwrap.clear();
+  const std::string text = chosen({share("/a", "sshfs")}, host);
+  EXPECT_NE(text.find("chown does nothing"), std::string::npos) << text;
+  EXPECT_NE(text.find("bubblewrap"), std::string::npos) << text;
+}
+
+TEST(ShareChoice, AFolderThatIsAwayHasNoDevice) {
+  Share gone = share("/gone");
+  gone.problem = "it is away";
+  EXPECT_EQ(chosen({gone, share("/b")}, full_host()),
+            "/gone   () !it is away\n/b virtiofs share0 (virtiofsd 1.13.2)\n");
+}
+
+TEST(ShareChoice, AMachineThatRunsHasTheDevicesItWasBootedWith) {
+  const auto devices = choose_share_types({share("/a"), share("/b")}, full_host(), nullptr);
+  EXPECT_EQ(chosen({share("/b"), share("/c"), share("/a", "sshfs")}, full_host(), &devices),
+            "/b virtiofs share1 (virtiofsd 1.13.2)\n/c sshfs  (virtiofs from the next start on)\n/a sshfs  ()\n");
+  EXPECT_EQ(chosen({share("/a", "auto", true)}, full_host(), &devices), "/a sshfs  (virtiofs from the next start on)\n")
+      << "a device that can write is none for a read-only share";
+  EXPECT_EQ(chosen({share("/a")}, without_virtiofsd(), &devices).substr(0, 18), "/a virtiofs share0") << "it runs";
+}
+
+TEST(ShareChoice, TheGuestIsToldWhatToMountAtBoot) {
+  auto states = choose_share_types({share("/a b"), share("/c", "sshfs", true)}, full_host(), nullptr);
+  states.push_back({});
+  states.back().problem = "away";
+  EXPECT_EQ(shares_credential(states), "virtiofs share0 rw /a b\nsshfs - ro /c\n");
+}
+
+TEST(SftpServer, SeesTheFolderAlone) {
+  ShareState state;
+  state.location = "/home/u/my work";
+  state.read_only = true;
+  const auto words = sftp_command_line(state, {"/usr/lib/openssh/sftp-server", "/usr/bin/bwrap", -1});
+  std::string text;
+  for (const std::string& word : words) text += word + "|";
+  EXPECT_NE(text.find("|--unshare-net|"), std::string::npos) << text;
+  EXPECT_NE(text.find("|--ro-bind|/home/u/my work|/home/u/my work|"), std::string::npos) << text;
+  EXPECT_NE(text.find("|-R|"), std::string::npos) << text;
+  EXPECT_EQ(text.find("|/home/u|"), std::string::npos) << text;
+  state.read_only = false;
+  EXPECT_EQ(sftp_command_line(state, {"/s", "", -1})[0], "/s");
+}
+
+TEST(GuestCommands, SetAsideWhatMayBeDeadAndUnmountTheRest) {
+  ShareState state;
+  state.location = "/a";
+  state.mount_point = "/it's here";
+  EXPECT_NE(sshfs_command(state, "").find("\naside=yes\n"), std::string::npos);
+  for (const std::string& text : {virtiofs_command(state), unmount_command("/x")})
+    EXPECT_NE(text.find("\naside=\n"), std::string::npos) << text;
+  EXPECT_NE(sshfs_command(state, "").find(R"(mp='/it'\''s here')"), std::string::npos);
+  EXPECT_NE(sshfs_command(state, "").find("\nport=\n"), std::string::npos);
+  EXPECT_NE(sshfs_command(state, "colima-like.share.1").find("\nport=colima-like.share.1\n"), std::string::npos);
+}
+
+TEST(MountInfo, WritesOddBytesInOctal) {
+  EXPECT_EQ(mountinfo_escaped("/a b\tc\\d"), R"(/a\040b\011c\134d)");
+  EXPECT_EQ(mountinfo_escaped("/日本"), "/日本");
+}
+
+}  // namespace
+}  // namespace cl

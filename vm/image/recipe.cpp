@@ -1,0 +1,37 @@
+#include "vm/image/recipe.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "src/base/error.hpp"
+#include "src/base/unique_fd.hpp"
+#include "vm/hash.hpp"
+
+namespace cl {
+namespace fs = std::filesystem;
+
+Recipe::Recipe(std::vector<File> files) : files_(std::move(files)) {
+  std::sort(files_.begin(), files_.end(), [](const File& a, const File& b) { return a.path < b.path; });
+  Sha256 hash;
+  for (const File& file : files_) hash.update(file.path + '\n' + sha256_hex(file.bytes) + '\n');
+  digest_ = hash.hex();
+}
+
+void Recipe::unpack(const fs::path& directory) const {
+  for (const File& file : files_) {
+    const fs::path path = directory / file.path;
+    std::error_code ec;
+    fs::create_directories(path.parent_path(), ec);
+    if (ec) throw io_error("cannot create " + path.parent_path().string(), ec.value());
+    UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+    if (!fd) throw io_error("cannot create " + path.string(), errno);
+    const ssize_t put = ::write(fd.get(), file.bytes.data(), file.bytes.size());
+    if (put < 0) throw io_error("cannot write " + path.string(), errno);
+    if (static_cast<std::size_t>(put) != file.bytes.size()) throw io_error("cannot write " + path.string(), ENOSPC);
+  }
+}
+
+}  // namespace cl
