@@ -3,7 +3,12 @@ add_library(project_options INTERFACE)
 target_include_directories(project_options INTERFACE ${PROJECT_SOURCE_DIR})
 target_compile_options(project_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual)
 target_compile_definitions(project_options INTERFACE
-  BOOST_ASIO_NO_DEPRECATED BOOST_PROCESS_USE_STD_FS BOOST_ASIO_DISABLE_BOOST_ARRAY BOOST_ASIO_DISABLE_BOOST_BIND)
+  BOOST_ASIO_NO_DEPRECATED BOOST_PROCESS_USE_STD_FS BOOST_ASIO_DISABLE_BOOST_ARRAY BOOST_ASIO_DISABLE_BOOST_BIND
+  BOOST_ASIO_SEPARATE_COMPILATION)
+if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+  # For ccache: the same precompiled header has the same bytes.
+  target_compile_options(project_options INTERFACE "SHELL:-Xclang -fno-pch-timestamp")
+endif()
 if(COLIMA_LIKE_SANITIZE)
   # Recycled coroutine frames would hide use-after-free from ASan.
   target_compile_definitions(project_options INTERFACE BOOST_ASIO_DISABLE_AWAITABLE_FRAME_RECYCLING)
@@ -11,12 +16,26 @@ if(COLIMA_LIKE_SANITIZE)
   target_link_options(project_options INTERFACE -fsanitize=address,undefined)
 endif()
 
+# What nearly every source includes is parsed once, by cl_base, and taken over by all that link it. A source still has to
+# include what it uses: headers are also compiled without this, and so is every source by tests/macos_compile.py.
+set(precompiled_headers
+  <algorithm> <array> <chrono> <filesystem> <fstream> <functional> <map> <memory> <optional> <set> <span> <string>
+  <string_view> <utility> <vector>
+  <boost/asio/generic/stream_protocol.hpp> <boost/asio/ip/tcp.hpp> <boost/asio/local/stream_protocol.hpp>
+  <boost/asio/post.hpp> <boost/asio/write.hpp> <boost/json.hpp> <fmt/format.h>
+  [["src/base/async.hpp"]])
+
 # add_module(NAME SOURCES a.cpp ... HEADERS a.hpp ... USES other modules or imported targets)
-# One static library per box of the map; the headers are also compiled alone (target verify_headers).
+# One static library per box of the map; the headers are also compiled alone (target all_verify_interface_header_sets).
 function(add_module name)
   cmake_parse_arguments(ARG "" "" "SOURCES;HEADERS;USES" ${ARGN})
   add_library(${name} STATIC ${ARG_SOURCES})
   target_link_libraries(${name} PUBLIC project_options ${ARG_USES})
   target_sources(${name} PUBLIC FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR} FILES ${ARG_HEADERS})
   set_target_properties(${name} PROPERTIES VERIFY_INTERFACE_HEADER_SETS ON)
+  if(name STREQUAL "cl_base")
+    target_precompile_headers(${name} PRIVATE ${precompiled_headers})
+  else()
+    target_precompile_headers(${name} REUSE_FROM cl_base)
+  endif()
 endfunction()

@@ -38,8 +38,10 @@ build() {
   shift
   if command -v ccache >/dev/null 2>&1; then
     set -- "$@" -DCMAKE_CXX_COMPILER_LAUNCHER=ccache
-    # Another checkout finds what this one has compiled: paths count from here, and debug information names no folder.
+    # Paths count from here, and debug information names no folder. Precompiled headers do name it: what uses one, which
+    # is nearly everything, is found again only in this checkout.
     export CCACHE_BASEDIR="${CCACHE_BASEDIR:-$root}" CCACHE_NOHASHDIR=1
+    export CCACHE_SLOPPINESS="${CCACHE_SLOPPINESS:-pch_defines,time_macros}"  # what ccache asks for with them
   fi
   cmake -S "$root" -B "$directory" -G Ninja -DCMAKE_CXX_COMPILER="$(compiler)" "$@" >"$directory.configure.log" 2>&1 || {
     cat "$directory.configure.log" >&2
