@@ -1,25 +1,23 @@
 #include "vm/vz/rest.hpp"
 
-#include <fcntl.h>
+#include <fmt/format.h>
 
 #include <boost/asio/local/stream_protocol.hpp>
-#include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/http.hpp>
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 #include <string_view>
 
+#include "src/base/net/socket_stream.hpp"
 #include "src/base/platform.hpp"
+#include "vm/http_response.hpp"
 
 namespace cl::vfkit {
 namespace {
 
-namespace http = boost::beast::http;
 namespace json = boost::json;
 using Socket = asio::local::stream_protocol::socket;
 
-constexpr std::uint32_t header_limit = 16 * 1024;
-constexpr std::uint64_t body_limit = 1024 * 1024;
+constexpr std::size_t body_limit = 1024 * 1024;
 constexpr std::size_t json_depth = 16;
 
 struct Answer {
@@ -42,47 +40,45 @@ asio::awaitable<Socket> connect(std::filesystem::path path) {
     throw Error(Errc::not_found, "no vfkit listens at " + path.string());
   if (ec == asio::error::operation_aborted) throw boost::system::system_error(ec);
   if (ec) throw io_error("cannot connect to vfkit's control socket " + path.string(), ec.value());
-  ::fcntl(socket.native_handle(), F_SETFD, FD_CLOEXEC);
   co_return socket;
 }
 
-asio::awaitable<Answer> exchange(std::filesystem::path path, http::verb verb, std::string target, std::string body) {
+asio::awaitable<Answer> exchange(std::filesystem::path path, std::string method, std::string target, std::string body) {
   Socket socket = co_await connect(path);
   Answer answer;
   answer.pid = platform::peer_pid(socket.native_handle());
-  http::request<http::string_body> request(verb, target, 11, std::move(body));
-  request.set(http::field::host, "vfkit");
-  request.set(http::field::connection, "close");
-  if (!request.body().empty()) request.set(http::field::content_type, "application/json");
-  request.prepare_payload();
-  const std::string name = std::string(http::to_string(verb)) + " " + target;
-
-  auto [write_ec, put] = co_await http::async_write(socket, request, no_throw);
-  if (write_ec == asio::error::operation_aborted) throw boost::system::system_error(write_ec);
-  if (write_ec) throw io_error("cannot ask vfkit: " + name, write_ec.value());
-  boost::beast::flat_buffer buffer;
-  http::response_parser<http::string_body> parser;
-  parser.header_limit(header_limit);
-  parser.body_limit(body_limit);
-  auto [ec, got] = co_await http::async_read(socket, buffer, parser, no_throw);
-  if (ec == asio::error::operation_aborted) throw boost::system::system_error(ec);
-  if (ec == http::error::end_of_stream || ec == asio::error::connection_reset)
-    throw Error(Errc::not_found, "vfkit ended before it answered " + name);
-  if (ec) throw nonsense(name, ec.message());
-  answer.status = parser.get().result_int();
-  if (const std::string& text = parser.get().body(); !text.empty()) {
+  SocketStream vfkit(std::move(socket));
+  const std::string name = method + " " + target;
+  std::string request = name + " HTTP/1.1\r\nHost: vfkit\r\nConnection: close\r\n";
+  if (!body.empty()) request += fmt::format("Content-Type: application/json\r\nContent-Length: {}\r\n", body.size());
+  request += "\r\n" + body;
+  HttpResponse response([&vfkit](std::span<char> space) { return vfkit.read_some(space); });
+  std::string text;
+  try {
+    co_await vfkit.write(request);
+    co_await response.read_head();
+    text = co_await response.read_body(body_limit);
+  } catch (const Error& error) {
+    if (error.code() == Errc::io && !response.has_begun())
+      throw Error(Errc::not_found, "vfkit ended before it answered " + name).because(error.cause());
+    throw nonsense(name, error.cause());
+  }
+  answer.status = response.status();
+  if (!text.empty()) {
     json::parse_options options;
     options.max_depth = json_depth;
+    error_code ec;
     answer.body = json::parse(text, ec, {}, options);
     if (ec) throw nonsense(name, ec.message());
   }
   co_return answer;
 }
 
-asio::awaitable<Answer> ask(std::filesystem::path path, http::verb verb, std::string target, std::string body,
+asio::awaitable<Answer> ask(std::filesystem::path path, std::string method, std::string target, std::string body,
                             std::chrono::milliseconds limit) {
   try {
-    co_return co_await with_timeout(limit, "vfkit's answer", exchange(path, verb, std::move(target), std::move(body)));
+    co_return co_await with_timeout(limit, "vfkit's answer",
+                                    exchange(path, std::move(method), std::move(target), std::move(body)));
   } catch (const Error& error) {
     if (error.code() != Errc::timed_out) throw;
   }
@@ -104,7 +100,7 @@ bool flag_at(const json::value& object, std::string_view key) {
 }  // namespace
 
 asio::awaitable<VmState> state(std::filesystem::path socket, std::chrono::milliseconds limit) {
-  const Answer answer = co_await ask(std::move(socket), http::verb::get, "/vm/state", "", limit);
+  const Answer answer = co_await ask(std::move(socket), "GET", "/vm/state", "", limit);
   constexpr std::string_view prefix = "VirtualMachineState";
   VmState told;
   told.name = text_at(answer.body, "state");
@@ -120,7 +116,7 @@ asio::awaitable<VmState> state(std::filesystem::path socket, std::chrono::millis
 
 asio::awaitable<void> change(std::filesystem::path socket, std::string to, std::chrono::milliseconds limit) {
   const std::string body = json::serialize(json::object{{"state", to}});
-  const Answer answer = co_await ask(std::move(socket), http::verb::post, "/vm/state", body, limit);
+  const Answer answer = co_await ask(std::move(socket), "POST", "/vm/state", body, limit);
   if (answer.status / 100 == 2) co_return;
   const std::string why = text_at(answer.body, "error");
   throw Error(Errc::io, "vfkit refuses '" + to + "'")
@@ -128,7 +124,7 @@ asio::awaitable<void> change(std::filesystem::path socket, std::string to, std::
 }
 
 asio::awaitable<json::object> inspect(std::filesystem::path socket, std::chrono::milliseconds limit) {
-  Answer answer = co_await ask(std::move(socket), http::verb::get, "/vm/inspect", "", limit);
+  Answer answer = co_await ask(std::move(socket), "GET", "/vm/inspect", "", limit);
   if (answer.status != 200 || !answer.body.is_object())
     throw nonsense("GET /vm/inspect", "status " + std::to_string(answer.status));
   co_return std::move(answer.body.get_object());
