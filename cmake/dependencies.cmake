@@ -1,7 +1,11 @@
 # Third-party libraries; the reason for each is in docs/dependencies.md.
 find_package(Threads REQUIRED)
-find_package(Boost 1.83 REQUIRED COMPONENTS filesystem json)
+# Boost's own configuration files, for CMake's module is going away. Since 1.86 Boost.Process is a library to link.
+find_package(Boost 1.83 CONFIG REQUIRED COMPONENTS filesystem json OPTIONAL_COMPONENTS process)
 find_package(yaml-cpp REQUIRED)
+if(NOT TARGET yaml-cpp::yaml-cpp)  # before 0.8
+  add_library(yaml-cpp::yaml-cpp ALIAS yaml-cpp)
+endif()
 find_package(spdlog REQUIRED)
 find_package(fmt REQUIRED)
 find_package(CLI11 REQUIRED)
