@@ -17,7 +17,7 @@ if(COLIMA_LIKE_SANITIZE)
 endif()
 
 # What nearly every source includes is parsed once, by cl_base, and taken over by all that link it. A source still has to
-# include what it uses: headers are also compiled without this, and so is every source by tests/macos_compile.py.
+# include what it uses: tests/headers_alone.py and tests/macos_compile.py compile without this.
 set(precompiled_headers
   <algorithm> <array> <chrono> <filesystem> <fstream> <functional> <map> <memory> <optional> <set> <span> <string>
   <string_view> <utility> <vector>
@@ -26,13 +26,12 @@ set(precompiled_headers
   [["src/base/async.hpp"]])
 
 # add_module(NAME SOURCES a.cpp ... HEADERS a.hpp ... USES other modules or imported targets)
-# One static library per box of the map; the headers are also compiled alone (target all_verify_interface_header_sets).
+# One static library per box of the map.
 function(add_module name)
   cmake_parse_arguments(ARG "" "" "SOURCES;HEADERS;USES" ${ARGN})
   add_library(${name} STATIC ${ARG_SOURCES})
   target_link_libraries(${name} PUBLIC project_options ${ARG_USES})
   target_sources(${name} PUBLIC FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR} FILES ${ARG_HEADERS})
-  set_target_properties(${name} PROPERTIES VERIFY_INTERFACE_HEADER_SETS ON)
   if(name STREQUAL "cl_base")
     target_precompile_headers(${name} PRIVATE ${precompiled_headers})
   else()
