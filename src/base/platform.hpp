@@ -81,7 +81,8 @@ int seal_descriptors(const std::vector<int>& keep) noexcept;
 void avoid_huge_pages() noexcept;
 
 /// Large blocks go back to the system when they are freed, in a process that lives for weeks: glibc would raise the
-/// size from which it does so with the first one, and keep what one suspend needed (0.9 MiB). Does nothing elsewhere.
+/// size from which it does so with the first one, and keep what one suspend needed (0.9 MiB). Threads share one heap.
+/// Does nothing elsewhere.
 void return_freed_memory() noexcept;
 
 /// Longest path a unix socket may have, without the final NUL: 107 on Linux, 103 on macOS.

@@ -160,6 +160,7 @@ void return_freed_memory() noexcept {
   // Its own defaults; setting them ends the raising.
   ::mallopt(M_MMAP_THRESHOLD, 128 * 1024);
   ::mallopt(M_TRIM_THRESHOLD, 128 * 1024);
+  ::mallopt(M_ARENA_MAX, 1);  // threads for files (blocking.hpp) come and go, and allocate little
 #endif
 }
 
