@@ -1,6 +1,10 @@
 #include "src/base/error.hpp"
 
 #include <array>
+#include <boost/asio/error.hpp>
+#include <boost/system/system_error.hpp>
+#include <filesystem>
+#include <new>
 #include <system_error>
 #include <utility>
 
@@ -28,6 +32,30 @@ constexpr std::array rows{
     Row{Errc::internal, "internal", 1},
 };
 
+/// Throws std::bad_alloc, also when that is what it was given.
+Error translated(const std::exception_ptr& failure) {
+  const char* const remedy = "this is a bug in colima-like; please report it";
+  try {
+    std::rethrow_exception(failure);
+  } catch (const Error& error) {
+    return error;
+  } catch (const std::bad_alloc&) {
+    throw;
+  } catch (const boost::system::system_error& error) {
+    if (error.code() == boost::asio::error::operation_aborted) return Error(Errc::cancelled, "it was interrupted");
+    return Error(Errc::io, "a system call failed").because(error.what());
+  } catch (const std::filesystem::filesystem_error& error) {
+    const std::string file = error.path1().empty() ? std::string("a file") : error.path1().string();
+    return Error(Errc::io, file + " cannot be used").because(error.code().message());
+  } catch (const std::system_error& error) {
+    return Error(Errc::io, "a system call failed").because(error.what());
+  } catch (const std::exception& error) {
+    return Error(Errc::internal, "something failed that should not", remedy).because(error.what());
+  } catch (...) {
+    return Error(Errc::internal, "something failed that should not", remedy);
+  }
+}
+
 }  // namespace
 
 Error::Error(Errc code, std::string what, std::string remedy)
@@ -54,6 +82,16 @@ std::string one_line(const Error& error) {
   std::string text = error.what();
   if (!error.cause().empty()) text += ": " + error.cause();
   return text;
+}
+
+Error error_of(const std::exception_ptr& failure) noexcept {
+  // Made before it is needed: nothing can be allocated when there is no memory left.
+  static const Error no_memory(Errc::internal, "there is not enough memory", "end programs that you do not need");
+  try {
+    return translated(failure);
+  } catch (...) {
+    return no_memory;
+  }
 }
 
 Error io_error(std::string what, int saved_errno) {

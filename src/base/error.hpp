@@ -50,6 +50,11 @@ class Error : public std::exception {
 /// "what" or "what: cause" on one line, for logs and JSON.
 std::string one_line(const Error& error);
 
+/// Whatever was thrown, as an Error: its own, or what a library threw by kind (a cancelled wait, a failed file or
+/// socket call, no memory left); anything else is `internal`. For the one place where an entry ends: a request, a job,
+/// a task, main.
+Error error_of(const std::exception_ptr& failure) noexcept;
+
 /// Error for a failed system call. Call it with the errno of that very call.
 Error io_error(std::string what, int saved_errno);
 

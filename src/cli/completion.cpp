@@ -6,6 +6,7 @@
 #include "profiles/image_ref.hpp"
 #include "profiles/keys.hpp"
 #include "src/cli/parser.hpp"
+#include "src/base/version.hpp"
 
 namespace cl::cli {
 namespace {
@@ -164,7 +165,7 @@ std::string manual_page() {
   CLI::App app;
   build_parser(app, unused, chosen);
   std::string page =
-      ".TH COLIMA\\-LIKE 1 \"\" \"colima\\-like " COLIMA_LIKE_VERSION
+      ".TH COLIMA\\-LIKE 1 \"\" \"colima\\-like " + std::string(program_version()) +
       "\" \"User Commands\"\n.SH NAME\ncolima\\-like \\- Docker in a Linux machine of its own\n.SH SYNOPSIS\n"
       ".B colima\\-like\n.I command\n[options]\n.SH COMMANDS\n";
   for (const Verb& verb : verbs()) {

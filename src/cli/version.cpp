@@ -2,6 +2,7 @@
 #include <iostream>
 
 #include "src/base/host.hpp"
+#include "src/base/version.hpp"
 #include "src/cli/command.hpp"
 #include "src/cli/output.hpp"
 
@@ -10,9 +11,9 @@ namespace cl::cli {
 int run_version(const Invocation& call) {
   const HostFacts host = host_facts();
   if (call.json) {
-    print_json(boost::json::object{{"version", COLIMA_LIKE_VERSION}, {"os", host.os}, {"arch", host.arch}});
+    print_json(boost::json::object{{"version", program_version()}, {"os", host.os}, {"arch", host.arch}});
   } else {
-    std::cout << "colima-like " << COLIMA_LIKE_VERSION << '\n';
+    std::cout << "colima-like " << program_version() << '\n';
   }
   return 0;
 }

@@ -2,6 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <boost/asio/error.hpp>
+#include <boost/system/system_error.hpp>
+#include <filesystem>
+#include <new>
+
 #include <cerrno>
 #include <set>
 #include <vector>
@@ -49,6 +54,28 @@ TEST(Error, KeepsTheReasonOfASystemCall) {
   const Error error = io_error("cannot open x", ENOENT);
   EXPECT_EQ(error.code(), Errc::io);
   EXPECT_EQ(one_line(error), "cannot open x: No such file or directory");
+}
+
+TEST(Error, IsMadeOfWhateverWasThrown) {
+  const auto line_of = [](auto thrown) {
+    const Error error = error_of(std::make_exception_ptr(thrown));
+    return std::string(to_string(error.code())) + ": " + one_line(error);
+  };
+  EXPECT_EQ(line_of(Error(Errc::busy, "no").because("of it")), "busy: no: of it");
+  EXPECT_EQ(line_of(boost::system::system_error(boost::asio::error::operation_aborted)),
+            "cancelled: it was interrupted");
+  EXPECT_EQ(line_of(boost::system::system_error(boost::asio::error::broken_pipe, "write")).substr(0, 42),
+            "io: a system call failed: write: Broken pi");
+  EXPECT_EQ(line_of(std::filesystem::filesystem_error("remove", "/a/b",
+                                                      std::make_error_code(std::errc::directory_not_empty))),
+            "io: /a/b cannot be used: Directory not empty");
+  EXPECT_EQ(line_of(std::filesystem::filesystem_error("x", std::make_error_code(std::errc::no_space_on_device))),
+            "io: a file cannot be used: No space left on device");
+  EXPECT_EQ(line_of(std::system_error(EMFILE, std::generic_category())),
+            "io: a system call failed: Too many open files");
+  EXPECT_EQ(line_of(std::bad_alloc()), "internal: there is not enough memory");
+  EXPECT_EQ(line_of(std::out_of_range("at")), "internal: something failed that should not: at");
+  EXPECT_EQ(line_of(42), "internal: something failed that should not");
 }
 
 TEST(Errc, NamesAreDistinctAndReadBack) {

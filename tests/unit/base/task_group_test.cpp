@@ -131,6 +131,56 @@ TEST(TaskGroup, LogsAFailureWithTheNameOfItsTaskAndNoCancellation) {
   EXPECT_EQ(text.find("patient"), std::string::npos) << text;
 }
 
+/// Runs permanent work in a group until the group says that one has ended, or was stopped.
+asio::awaitable<std::vector<std::string>> losses(std::vector<asio::awaitable<void>> works) {
+  auto executor = co_await asio::this_coro::executor;
+  std::vector<std::string> told;
+  std::string unused;
+  TaskGroup tasks(executor);
+  tasks.on_permanent_end([&told](const Error& error) { told.push_back(one_line(error)); });
+  for (auto& work : works) tasks.spawn_permanent("the clock", std::move(work));
+  tasks.spawn_permanent("the patient one", wait_for_ever(unused, "x"));
+  tasks.spawn("no permanent one", fail("as it may"));
+  while (tasks.size() > 1) co_await asio::post(executor, asio::use_awaitable);
+  co_await tasks.stop();
+  co_return told;
+}
+std::vector<std::string> losses_of(asio::awaitable<void> work) {
+  std::vector<asio::awaitable<void>> works;
+  works.push_back(std::move(work));
+  return run(losses(std::move(works)));
+}
+asio::awaitable<void> cancel_itself() {
+  throw boost::system::system_error(asio::error::operation_aborted);
+  co_return;
+}
+
+TEST(TaskGroup, TellsOfAPermanentTaskThatEndsByItself) {
+  std::string log;
+  using Told = std::vector<std::string>;
+  EXPECT_EQ(losses_of(append(log, "x")), Told{"'the clock' ended by itself"});
+  EXPECT_EQ(losses_of(fail("no sun")), Told{"'the clock' ended by itself: no sun: of a test"});
+  EXPECT_EQ(losses_of(fail_oddly()), Told{"'the clock' ended by itself: something failed that should not: odd"});
+  EXPECT_EQ(losses_of(cancel_itself()), Told{"'the clock' ended by itself: it was interrupted"});
+}
+
+TEST(TaskGroup, StopEndsPermanentTasksWithoutAWord) {
+  EXPECT_TRUE(run(losses({})).empty());
+}
+
+asio::awaitable<bool> stop_at_a_loss() {
+  auto executor = co_await asio::this_coro::executor;
+  TaskGroup tasks(executor), stoppers(executor);
+  std::string log;
+  tasks.on_permanent_end([&](const Error&) { stoppers.spawn("stopper", tasks.stop()); });
+  tasks.spawn_permanent("a", append(log, "a"));
+  tasks.spawn_permanent("b", wait_for_ever(log, "b"));
+  while (tasks.size() + stoppers.size() > 0) co_await asio::post(executor, asio::use_awaitable);
+  co_return log == "ab cancelled;";
+}
+
+TEST(TaskGroup, MayBeStoppedByWhoIsTold) { EXPECT_TRUE(run(stop_at_a_loss())); }
+
 asio::awaitable<void> abandon(std::string& log) {
   TaskGroup tasks(co_await asio::this_coro::executor);
   tasks.spawn("quick", append(log, "ran"));

@@ -1,0 +1,7 @@
+#include "src/base/version.hpp"
+
+namespace cl {
+
+std::string_view program_version() noexcept { return COLIMA_LIKE_VERSION; }
+
+}  // namespace cl

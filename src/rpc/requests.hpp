@@ -1,0 +1,182 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "src/rpc/fields.hpp"
+
+/// What can be asked of a daemon, and what it answers. A verb is a struct here with its name, its fields and its
+/// result, and a place in `Request` below; both ends and the test of docs/protocols.md follow from that.
+namespace cl::rpc {
+
+/// What is said at the end of a job.
+struct Told {
+  std::string summary;             ///< one line for people
+  std::vector<std::string> notes;  ///< what else they should know
+
+  static constexpr auto fields() { return std::tuple(Field{"summary", &Told::summary}, Field{"notes", &Told::notes}); }
+};
+
+struct Nothing {
+  static constexpr auto fields() { return std::tuple(); }
+};
+
+/// Starts or resumes the machine.
+struct Start {
+  static constexpr std::string_view verb = "start";
+  using Result = Told;
+  TextMap settings;     ///< of this run, by key
+  TextMap environment;  ///< the caller's HOME and DOCKER_*
+  bool cold = false;    ///< boots, also when a suspended machine could be resumed
+  bool is_new = false;  ///< the caller has just made the profile: an interrupted start removes it again
+
+  static constexpr auto fields() {
+    return std::tuple(Field{"settings", &Start::settings}, Field{"environment", &Start::environment},
+                      Field{"cold", &Start::cold}, Field{"is_new", &Start::is_new});
+  }
+};
+
+/// Applies the profile's changed settings to a machine that runs.
+struct Apply {
+  static constexpr std::string_view verb = "apply";
+  using Result = Told;
+  TextMap settings;  ///< of this run, by key
+
+  static constexpr auto fields() { return std::tuple(Field{"settings", &Apply::settings}); }
+};
+
+/// Powers the machine off.
+struct Stop {
+  static constexpr std::string_view verb = "stop";
+  using Result = Told;
+  bool force = false;  ///< does not wait for the guest
+
+  static constexpr auto fields() { return std::tuple(Field{"force", &Stop::force}); }
+};
+
+/// Saves the machine to disk, or pauses it.
+struct Suspend {
+  static constexpr std::string_view verb = "suspend";
+  using Result = Told;
+
+  static constexpr auto fields() { return std::tuple(); }
+};
+
+/// Powers the machine off and removes it.
+struct Delete {
+  static constexpr std::string_view verb = "delete";
+  using Result = Told;
+  bool data = false;  ///< also the containers' data
+
+  static constexpr auto fields() { return std::tuple(Field{"data", &Delete::data}); }
+};
+
+struct PublishedPort {
+  std::string container, container_id;
+  std::string address;  ///< on this host
+  std::uint16_t port = 0;
+  std::string protocol;  ///< "tcp" or "udp"
+  std::string state;     ///< "open" or "failed"
+  std::uint64_t connections = 0;
+  std::uint64_t bytes_in = 0;           ///< to the container
+  std::uint64_t bytes_out = 0;          ///< from it
+  std::int64_t since = 0;               ///< seconds since 1970
+  std::optional<std::string> problem;   ///< of one that has failed
+  std::optional<std::string> remedy;
+
+  static constexpr auto fields() {
+    using P = PublishedPort;
+    return std::tuple(Field{"container", &P::container}, Field{"container_id", &P::container_id},
+                      Field{"address", &P::address}, Field{"port", &P::port}, Field{"protocol", &P::protocol},
+                      Field{"state", &P::state}, Field{"connections", &P::connections},
+                      Field{"bytes_in", &P::bytes_in}, Field{"bytes_out", &P::bytes_out}, Field{"since", &P::since},
+                      Field{"problem", &P::problem}, Field{"remedy", &P::remedy});
+  }
+};
+
+struct PublishedPorts {
+  std::vector<PublishedPort> ports;
+
+  static constexpr auto fields() { return std::tuple(Field{"ports", &PublishedPorts::ports}); }
+};
+
+/// Asks for the ports that containers publish.
+struct Ports {
+  static constexpr std::string_view verb = "ports";
+  using Result = PublishedPorts;
+
+  static constexpr auto fields() { return std::tuple(); }
+};
+
+/// Runs a command in the guest; frames follow the result.
+struct Exec {
+  static constexpr std::string_view verb = "exec";
+  using Result = Nothing;
+  std::string command;  ///< a line for the guest's shell; empty is a login shell
+  std::optional<std::uint16_t> columns, rows;  ///< of the caller's terminal, if it has one
+  std::optional<std::string> term;             ///< the kind of that terminal
+
+  static constexpr auto fields() {
+    return std::tuple(Field{"command", &Exec::command, true}, Field{"columns", &Exec::columns},
+                      Field{"rows", &Exec::rows}, Field{"term", &Exec::term});
+  }
+};
+
+/// An SSH server in the guest for one client; frames follow the result.
+struct SshServer {
+  static constexpr std::string_view verb = "ssh_server";
+  using Result = Nothing;
+
+  static constexpr auto fields() { return std::tuple(); }
+};
+
+/// Interrupts the job that this connection watches, for everybody. A line of its own after the request's; it has no
+/// answer but that of the job.
+struct Cancel {
+  static constexpr std::string_view verb = "cancel";
+  using Result = Nothing;
+
+  static constexpr auto fields() { return std::tuple(); }
+};
+
+/// The table of verbs.
+using Request = std::variant<Start, Apply, Stop, Suspend, Delete, Ports, Exec, SshServer, Cancel>;
+
+/// The name of what is asked for.
+std::string_view verb_of(const Request& request) noexcept;
+
+/// Without the newline. Throws Error{usage} when it is longer than a line may be.
+std::string encode(const Request& request);
+
+/// A request as it came in.
+struct Received {
+  Request request;
+  std::string version;               ///< of the program that asks; empty when it is older than 0.1.0
+  std::vector<std::string> ignored;  ///< keys of arguments that ask for something that is unknown here
+};
+
+/// Throws Error{protocol}, which names the verb, the key and what is wrong with it. Of a verb that is unknown it names
+/// both versions, and what to do.
+Received decode_request(std::string_view line);
+
+/// The result of a request of kind R. Throws Error{protocol}, which names the verb, the key and what is wrong with it.
+template <class R>
+typename R::Result decode_result(const json::object& object);
+
+/// For decode_result(): what was wrong with the answer to `verb`.
+[[noreturn]] void refuse_result(std::string_view verb, const FieldError& error);
+
+template <class R>
+typename R::Result decode_result(const json::object& object) {
+  try {
+    return from_object<typename R::Result>(object);
+  } catch (const FieldError& error) {
+    refuse_result(R::verb, error);
+  }
+}
+
+}  // namespace cl::rpc
