@@ -420,10 +420,14 @@ void PortForward::accept(const std::shared_ptr<Entry>& entry) {
 asio::awaitable<void> PortForward::serve(std::shared_ptr<Entry> entry, Tcp::socket socket) {
   struct Counted {
     Entry& entry;
-    explicit Counted(Entry& of) : entry(of) { ++entry.connections; }
-    ~Counted() { --entry.connections; }
+    Clock::time_point& ended;
+    explicit Counted(Entry& of, Clock::time_point& at_end) : entry(of), ended(at_end) { ++entry.connections; }
+    ~Counted() {
+      --entry.connections;
+      ended = Clock::now();
+    }
   };
-  const Counted counted(*entry);
+  const Counted counted(*entry, last_activity_);
   SocketStream client(std::move(socket));
   std::unique_ptr<ByteStream> target;
   try {
@@ -497,6 +501,15 @@ std::vector<PortStatus> PortForward::ports() const {
     status.from_container = entry->traffic->b_to_a;
     status.since = entry->since;
     all.push_back(std::move(status));
+  }
+  return all;
+}
+
+PortCounters PortForward::counters() const {
+  PortCounters all{0, last_activity_};
+  for (const auto& [at, entry] : entries_) {
+    all.connections += entry->connections;
+    all.last_activity = std::max(all.last_activity, entry->traffic->last);
   }
   return all;
 }

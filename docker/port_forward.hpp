@@ -32,6 +32,12 @@ struct PortStatus {
   std::int64_t since = 0;                              ///< when it was opened, or first failed; seconds since 1970
 };
 
+/// What all ports carry together, for who asks whether the machine is in use.
+struct PortCounters {
+  std::size_t connections = 0;                            ///< open now (TCP)
+  std::chrono::steady_clock::time_point last_activity{};  ///< when a byte or a datagram was last carried
+};
+
 /// Keeps the ports that the containers of a guest publish open on this host, on exactly the addresses asked for; with
 /// Forwarded::all those of programs in the guest, too. It listens to the engine's events and compares with the engine's
 /// list after each and after every gap; nothing is polled, but ports that are taken on this host, which are tried again
@@ -73,6 +79,7 @@ class PortForward {
   bool engine_answers() const noexcept { return engine_answers_; }
 
   std::vector<PortStatus> ports() const;
+  PortCounters counters() const;
   /// One line for each port that is not served: "127.0.0.1:80/tcp of web: ...".
   std::vector<std::string> problems() const;
 
@@ -114,6 +121,7 @@ class PortForward {
   Notifier ask_, settled_;
   Notifier failed_;
   std::size_t failures_ = 0;
+  std::chrono::steady_clock::time_point last_activity_{};  ///< of connections that have ended
   /// Containers whose end was told, by id, with the run that ended (empty when we never saw it). The engine goes on
   /// listing a container as running for a moment after that, and no later event tells when it stops to.
   std::map<std::string, std::string> dead_;

@@ -35,6 +35,8 @@ json::object to_json(const State& state) {
                       {"data_owner", state.data_owner},
                       {"data_ready", state.data_ready},
                       {"machine_pid", state.machine_pid},
+                      {"daemon_crashes", state.daemon_crashes},
+                      {"last_crash", state.last_crash},
                       {"fingerprint", state.fingerprint},
                       {"asleep", state.asleep},
                       {"not_saved", state.not_saved},
@@ -79,6 +81,9 @@ State from_json(const json::object& object) {
   const json::value* ready = object.if_contains("data_ready");
   state.data_ready = ready != nullptr ? ready->as_bool() : !state.data_owner.empty();
   state.machine_pid = object.at("machine_pid").to_number<int>();
+  if (const json::value* crashes = object.if_contains("daemon_crashes"))
+    state.daemon_crashes = crashes->to_number<int>();
+  text("last_crash", state.last_crash);
   text("fingerprint", state.fingerprint);
   if (const json::value* asleep = object.if_contains("asleep")) state.asleep = asleep->as_bool();
   text("not_saved", state.not_saved);
@@ -121,7 +126,9 @@ std::optional<State> load_state(const ProfilePaths& paths) {
   }
 }
 
-void save_state(const FileLock&, const ProfilePaths& paths, const State& state) {
+void save_state(const FileLock&, const ProfilePaths& paths, const State& state) { write_state(paths, state); }
+
+void write_state(const ProfilePaths& paths, const State& state) {
   write_atomically(paths.state, json::serialize(to_json(state)) + "\n");
 }
 
@@ -130,13 +137,14 @@ Observed observe(const ProfilePaths& paths) {
   seen.exists = fs::exists(paths.config);
   seen.machine_alive = FileLock::is_held(paths.machine_lock);
   seen.daemon_alive = FileLock::is_held(paths.lock);
+  seen.unsaved = seen.daemon_alive && FileLock::is_held(paths.run_directory);
   if (auto saved = load_state(paths)) seen.state = std::move(*saved);
 
   State& state = seen.state;
   const bool should_run = state.phase == "running" || state.phase == "degraded";
   const bool saved = !seen.machine_alive && fs::exists(paths.saved_marker);
   if (saved) seen.saved_bytes = allocated_bytes(paths.saved_directory / "memory");
-  if (saved && !seen.daemon_alive) {
+  if (saved && (!seen.daemon_alive || seen.unsaved)) {
     state.phase = "suspended";
     state.reason.clear();
   } else if (seen.machine_alive && !seen.daemon_alive) {

@@ -27,7 +27,7 @@ struct PlatformState {
 /// What the daemon knows of its profile, kept in state.json: `status` reads it and asks nobody.
 /// The format is in docs/files.md.
 struct State {
-  std::string phase = "stopped";  ///< stopped, starting, running, degraded, stopping, suspending, suspended
+  std::string phase = "stopped";  ///< one of the words of src/daemon/phase.hpp
   std::int64_t since = 0;         ///< when the phase began, seconds since 1970
   std::string reason;             ///< why it is degraded, or stopped though nobody asked; else empty
   Profile profile;                ///< what this run was started with, flags included
@@ -38,6 +38,8 @@ struct State {
   std::string data_owner;    ///< UUID written in the data disk's header
   bool data_ready = false;   ///< the guest has mounted the data disk once: from then on it holds data
   int machine_pid = 0;
+  int daemon_crashes = 0;   ///< how often the profile's daemon has died and come back since somebody started it
+  std::string last_crash;   ///< of what the last time; else empty
   std::string fingerprint;  ///< of the hypervisor that runs, see Saving
   bool asleep = false;      ///< suspended by itself, for want of use
   std::string not_saved;    ///< why this machine is only paused when it is suspended; else empty
@@ -61,6 +63,8 @@ struct State {
 std::optional<State> load_state(const ProfilePaths& paths);
 /// Atomic. The lock proves that we are the profile's only writer.
 void save_state(const FileLock& proof, const ProfilePaths& paths, const State& state);
+/// The same for the daemon's StateStore, which has proved it once.
+void write_state(const ProfilePaths& paths, const State& state);
 
 /// What can be said of a profile without asking anybody: the saved state, corrected by the kernel locks
 /// that the daemon and the hypervisor hold as long as they live.
@@ -68,6 +72,7 @@ struct Observed {
   bool exists = false;
   bool daemon_alive = false;
   bool machine_alive = false;
+  bool unsaved = false;           ///< the daemon knows more than `state`, and cannot write it: ask it
   std::uint64_t saved_bytes = 0;  ///< that a suspended machine takes on disk
   State state;
 };

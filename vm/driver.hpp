@@ -122,6 +122,12 @@ class Machine {
   /// empty when the machine is gone. One waiter. Whoever uses such a share in the guest waits for ever, until its mount
   /// is aborted.
   virtual asio::awaitable<std::string> share_lost() = 0;
+  /// Waits until the hypervisor has stopped the guest's CPUs by itself because it could not write to this host's disk:
+  /// why; empty when the machine is gone. resume() lets the guest try again. One waiter.
+  virtual asio::awaitable<std::string> blocked() {
+    co_await exited();
+    co_return std::string();
+  }
   /// Completes when the hypervisor process is gone, whoever caused it. Any number of waiters.
   virtual asio::awaitable<ExitReason> exited() = 0;
 };

@@ -1,22 +1,19 @@
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <functional>
 #include <memory>
-#include <optional>
 
-#include "provision/channel/guest.hpp"
-#include "provision/clock.hpp"
 #include "provision/guest.hpp"
 #include "provision/ssh/session.hpp"
-#include "src/base/task_group.hpp"
 
 namespace cl {
 
-/// Keeps one SSH session to the guest alive, and beside it a data channel (provision/channel/guest.hpp): connects, and
-/// connects again whenever it is lost. Callers ask for the guest and are served when it is there; nobody else deals
-/// with reconnecting.
-class GuestLink : public std::enable_shared_from_this<GuestLink> {
+/// Keeps the way to one machine's guest open: connects, and connects again whenever it is lost. Callers ask for the
+/// guest and are served when it is there; nobody else deals with reconnecting. Owner's rule: await stop() before
+/// letting go.
+class GuestLink {
  public:
   struct Config {
     std::filesystem::path to_guest, from_guest;  ///< sockets, one for each direction or twice the same
@@ -25,66 +22,37 @@ class GuestLink : public std::enable_shared_from_this<GuestLink> {
     std::chrono::milliseconds answer{std::chrono::seconds(5)};    ///< how long check() waits for the guest
     std::function<void(bool)> on_change;                          ///< told when the guest is reached or lost
   };
-  /// Begins to connect. Owner's rule: await stop() before letting go.
-  static std::shared_ptr<GuestLink> start(asio::any_io_executor executor, Config config);
-  GuestLink(asio::any_io_executor executor, Config config);  // for start()
+  virtual ~GuestLink() = default;
 
-  bool connected() const noexcept { return guest_ != nullptr; }
+  virtual bool connected() const noexcept = 0;
   /// The guest if it is reached at this moment, else null.
-  std::shared_ptr<Guest> current() const noexcept { return guest_ ? front_ : nullptr; }
+  virtual std::shared_ptr<Guest> current() const noexcept = 0;
   /// From now on streams go by a data channel whenever one stands; it is brought up in the background.
-  void use_data_port(std::filesystem::path to_guest, std::filesystem::path from_guest);
+  virtual void use_data_port(std::filesystem::path to_guest, std::filesystem::path from_guest) = 0;
   /// The guest, now or once it is reached. Throws Error{guest_failed} after `limit`, or at once with why the link
   /// was given up.
-  asio::awaitable<std::shared_ptr<Guest>> guest(std::chrono::milliseconds limit);
+  virtual asio::awaitable<std::shared_ptr<Guest>> guest(std::chrono::milliseconds limit) = 0;
   /// Before the machine is saved: the session falls silent and outlives the machine, its callers wait. False when there
   /// is no session, or when it cannot be brought to rest.
-  asio::awaitable<bool> park();
+  virtual asio::awaitable<bool> quiesce() = 0;
   /// Once the saved machine's hypervisor is gone: all that came from it is received.
-  asio::awaitable<void> drained();
+  virtual asio::awaitable<void> detach() = 0;
   /// Connects to the machine that will load what was saved; before it does.
-  asio::awaitable<void> plug();
+  virtual asio::awaitable<void> reattach() = 0;
   /// The machine runs, again or still: the session goes on.
-  void unpark();
+  virtual void resume() = 0;
   /// Sets the guest's clock; waits for the guest as guest() does. Throws what GuestClock::set() throws.
-  asio::awaitable<void> set_clock(std::chrono::milliseconds limit);
+  virtual asio::awaitable<void> set_clock(std::chrono::milliseconds limit) = 0;
   /// For who has reason to doubt that the session works: a short exchange with the guest, which must end in time, or
   /// the session is given up and made anew. Returns when that is decided. Any number at a time; one asks.
-  asio::awaitable<void> check();
+  virtual asio::awaitable<void> check() = 0;
   /// The machine is gone: nobody waits any longer.
-  void give_up(Error why);
+  virtual void give_up(Error why) = 0;
   /// Ends the session. Returns when nobody is inside guest() or check() any more.
-  asio::awaitable<void> stop();
-
- private:
-  /// Counts who is inside; a link must not go while somebody is.
-  struct Visit {
-    GuestLink& link;
-    explicit Visit(GuestLink& of) : link(of) { ++link.visitors_; }
-    Visit(const Visit&) = delete;
-    Visit& operator=(const Visit&) = delete;
-    ~Visit() {
-      if (--link.visitors_ == 0) link.left_.notify_all();
-    }
-  };
-  /// Keeps the link alive for as long as it has something to wait for.
-  static asio::awaitable<void> keep_connected(std::shared_ptr<GuestLink> self);
-  asio::awaitable<std::shared_ptr<Guest>> wait_for_guest();
-  asio::awaitable<void> set_clock_of(std::shared_ptr<Guest> reached);
-
-  asio::any_io_executor executor_;
-  Config config_;
-  Notifier changed_, left_;
-  std::size_t visitors_ = 0;
-  std::shared_ptr<SshGuest> guest_;
-  std::shared_ptr<mux::MuxGuest> front_;  ///< guest_ as others get it
-  Dial dial_data_;
-  std::shared_ptr<GuestClock> clock_;  ///< of guest_
-  bool checking_ = false;
-  bool parked_ = false;  ///< callers wait until unpark()
-  std::optional<Error> last_failure_;
-  std::optional<Error> given_up_;
-  TaskGroup tasks_;
+  virtual asio::awaitable<void> stop() = 0;
 };
+
+/// Begins to connect.
+using MakeLink = std::function<std::shared_ptr<GuestLink>(asio::any_io_executor, GuestLink::Config)>;
 
 }  // namespace cl

@@ -50,7 +50,12 @@ void Job::tell(bool phase_done) {
   rpc::Progress progress{phase_, text_, phase_done, {}};
   progress.elapsed = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - began_);
   if (phase_done) log::info("{}: {} ({} ms)", phase_, text_, progress.elapsed.count());
-  told_.push_back(std::move(progress));
+  ++lines_;
+  if (!told_.empty() && !told_.back().progress.done && told_.back().progress.phase == progress.phase) {
+    told_.back() = Line{lines_, std::move(progress)};
+  } else {
+    told_.push_back(Line{lines_, std::move(progress)});
+  }
   changed_.notify_all();
 }
 
@@ -65,8 +70,12 @@ void Job::cancel_with_those_before() {
 }
 
 asio::awaitable<std::optional<rpc::Progress>> Job::next(std::size_t& position) {
-  while (position == told_.size() && !done_) co_await changed_.wait();
-  if (position < told_.size()) co_return told_[position++];
+  while (position == lines_ && !done_) co_await changed_.wait();
+  for (const Line& line : told_) {
+    if (line.number <= position) continue;
+    position = line.number;
+    co_return line.progress;
+  }
   co_return std::nullopt;
 }
 

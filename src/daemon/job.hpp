@@ -44,7 +44,8 @@ class Job : public std::enable_shared_from_this<Job> {
   /// Interrupts it, and those that it waits for.
   void cancel_with_those_before();
 
-  /// For watchers: the progress line at `position`, which is then advanced; nothing once the job has ended.
+  /// For watchers: the next line after the one numbered `position`, which is then advanced; nothing once the job has
+  /// ended. Who begins with 0 is told every phase, and of each the newest text.
   asio::awaitable<std::optional<rpc::Progress>> next(std::size_t& position);
   /// Waits for the end, however it ends.
   asio::awaitable<void> ended();
@@ -65,7 +66,12 @@ class Job : public std::enable_shared_from_this<Job> {
   bool done_ = false;
   std::string phase_, text_;
   Clock::time_point began_;
-  std::vector<rpc::Progress> told_;
+  struct Line {
+    std::size_t number;
+    rpc::Progress progress;
+  };
+  std::vector<Line> told_;  ///< a newer text takes the place of an older one of the same phase
+  std::size_t lines_ = 0;   ///< told so far, those included that were replaced
   boost::json::object result_;
   std::exception_ptr failure_;
 };

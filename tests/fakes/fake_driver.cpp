@@ -1,9 +1,12 @@
 #include "tests/fakes/fake_driver.hpp"
 
+#include <fcntl.h>
+
 #include <set>
 #include <utility>
 
 #include "src/base/file.hpp"
+#include "src/base/unique_fd.hpp"
 
 namespace cl::test {
 
@@ -12,11 +15,15 @@ struct FakeDriver::Process {
   void end(ExitReason why) {
     if (gone) return;
     gone = true;
+    lock.reset();
     reason = std::move(why);
     for (Event* waiter : waiters) waiter->set();
   }
 
   std::filesystem::path run_directory;
+  UniqueFd lock;  ///< as a hypervisor inherits it
+  bool paused = false;
+  std::string blocked;
   pid_t pid = 0;
   bool gone = false;
   ExitReason reason;
@@ -40,28 +47,25 @@ class FakeMachine : public Machine {
   std::vector<SshPort> ssh_ports() const override { return driver_.ssh_ports; }
   std::optional<SshPort> data_port() const override { return driver_.data_port; }
 
-  asio::awaitable<void> allow_reboot() override {
-    driver_.calls.push_back("allow_reboot");
-    co_return;
-  }
-
+  asio::awaitable<void> allow_reboot() override { co_await begin("allow_reboot"); }
   asio::awaitable<void> pause() override {
-    driver_.calls.push_back("pause");
-    co_return;
+    co_await begin("pause");
+    process_->paused = true;
   }
   asio::awaitable<void> resume() override {
-    driver_.calls.push_back("resume");
-    co_return;
+    co_await begin("resume");
+    process_->paused = false;
+    process_->blocked.clear();
   }
   asio::awaitable<void> save(std::filesystem::path file) override {
-    driver_.calls.push_back("save");
+    co_await begin("save");
     if (driver_.behaviour.save_failure) throw *driver_.behaviour.save_failure;
     write_atomically(file, "memory");
     process_->end({true, "QEMU was told to quit"});
     co_return;
   }
   asio::awaitable<void> load(std::filesystem::path file) override {
-    driver_.calls.push_back("load");
+    co_await begin("load");
     if (driver_.behaviour.load_failure) throw *driver_.behaviour.load_failure;
     if (read_file(file) != "memory") throw Error(Errc::io, "this was not saved by the fake hypervisor");
     co_return;
@@ -87,6 +91,12 @@ class FakeMachine : public Machine {
     co_return std::string();
   }
 
+  asio::awaitable<std::string> blocked() override {
+    const auto process = process_;
+    while (process->blocked.empty() && !process->gone) co_await sleep_for(std::chrono::milliseconds(1));
+    co_return process->gone ? std::string() : process->blocked;
+  }
+
   asio::awaitable<ExitReason> exited() override {
     auto process = process_;
     Event ended(co_await asio::this_coro::executor);
@@ -102,6 +112,13 @@ class FakeMachine : public Machine {
   }
 
  private:
+  /// A question to the hypervisor, which it may never answer; and never when it is gone.
+  asio::awaitable<void> begin(std::string call) {
+    driver_.calls.push_back(call);
+    if (driver_.behaviour.hangs_at == call) co_await exited();
+    if (process_->gone) throw Error(Errc::io, "the fake hypervisor is gone");
+  }
+
   FakeDriver& driver_;
   std::shared_ptr<Process> process_;
 };
@@ -111,17 +128,22 @@ class FakeMachine : public Machine {
 asio::awaitable<std::unique_ptr<Machine>> FakeDriver::boot(BootPlan plan) {
   calls.push_back("boot " + plan.name);
   plans.push_back(plan);
-  co_await sleep_for(behaviour.boot_time);
+  co_await sleep_for(behaviour.hangs_at == "boot" ? std::chrono::hours(1) : behaviour.boot_time);
   if (behaviour.boot_failure) throw *behaviour.boot_failure;
   const pid_t pid = 100000 + static_cast<pid_t>(processes_.size());
   auto process = std::make_shared<Process>();
   process->run_directory = plan.run_directory;
+  if (plan.lock_fd >= 0) process->lock.reset(::fcntl(plan.lock_fd, F_DUPFD_CLOEXEC, 0));
+  process->paused = plan.incoming;
   process->pid = pid;
   processes_.push_back(process);
   co_return std::make_unique<FakeMachine<Process>>(*this, std::move(process));
 }
 
-asio::awaitable<Saving> FakeDriver::saving(BootPlan plan) { co_return Saving{"fake " + plan.name, ""}; }
+asio::awaitable<Saving> FakeDriver::saving(BootPlan plan) {
+  if (behaviour.cannot_save.empty()) co_return Saving{"fake " + plan.name, ""};
+  co_return Saving{"", behaviour.cannot_save};
+}
 
 asio::awaitable<std::unique_ptr<Machine>> FakeDriver::attach(std::filesystem::path run_directory) {
   calls.push_back("attach");
@@ -135,6 +157,15 @@ void FakeDriver::crash(const std::filesystem::path& run_directory, std::string t
 }
 
 bool FakeDriver::is_running(const std::filesystem::path& run_directory) const { return find(run_directory) != nullptr; }
+
+bool FakeDriver::is_paused(const std::filesystem::path& run_directory) const {
+  const auto process = find(run_directory);
+  return process && process->paused;
+}
+
+void FakeDriver::block(const std::filesystem::path& run_directory, std::string why) {
+  if (const auto process = find(run_directory)) process->blocked = std::move(why);
+}
 
 std::shared_ptr<FakeDriver::Process> FakeDriver::find(const std::filesystem::path& run_directory) const {
   for (const auto& process : processes_)

@@ -18,6 +18,8 @@ struct FakeBehaviour {
   bool power_off_fails = false;    ///< the hypervisor does not answer
   std::chrono::milliseconds power_off_time{0};
   std::optional<Error> save_failure, load_failure;
+  std::string hangs_at;     ///< "pause", "save", "load", "resume", "allow_reboot", "boot": never returns while it runs
+  std::string cannot_save;  ///< why its machines can only be paused
 };
 
 /// A hypervisor in memory. Machines live on in the driver when their Machine object goes, as real ones do,
@@ -32,7 +34,7 @@ class FakeDriver : public Driver {
   std::string_view name() const noexcept override { return "fake"; }
   DriverTraits traits() const override { return {}; }
   asio::awaitable<std::unique_ptr<Machine>> boot(BootPlan plan) override;
-  asio::awaitable<Saving> saving(BootPlan plan) override;
+  asio::awaitable<Saving> saving(BootPlan plan) override;  // as `cannot_save` says
   asio::awaitable<std::unique_ptr<Machine>> attach(std::filesystem::path run_directory) override;
   bool has_remains(const std::filesystem::path&) const override { return false; }
   asio::awaitable<void> clean_up(std::filesystem::path) override { co_return; }
@@ -40,6 +42,10 @@ class FakeDriver : public Driver {
   /// Ends the machine with this run directory as a crash would; does nothing when there is none.
   void crash(const std::filesystem::path& run_directory, std::string text = "QEMU was killed by signal 9");
   bool is_running(const std::filesystem::path& run_directory) const;
+  /// Its guest's CPUs stand still.
+  bool is_paused(const std::filesystem::path& run_directory) const;
+  /// The hypervisor stops the guest since this host's disk is full, until it is told to resume.
+  void block(const std::filesystem::path& run_directory, std::string why);
 
   FakeBehaviour behaviour;
   std::vector<std::string> calls;    ///< "boot NAME", "attach", "power_off", "kill", "pause", "save", ..., in order

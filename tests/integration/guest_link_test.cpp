@@ -1,4 +1,4 @@
-#include "src/daemon/guest_link.hpp"
+#include "src/daemon/ssh_link.hpp"
 
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -24,7 +24,7 @@ struct Bed {
     config.login = lab.login();
     config.answer = 300ms;
     config.on_change = [this](bool reached) { changes += reached ? "+" : "-"; };
-    link = GuestLink::start(executor, std::move(config));
+    link = SshLink::start(executor, std::move(config));
   }
   asio::awaitable<std::string> ask() {
     try {

@@ -70,10 +70,10 @@ class LocalGuest : public Guest {
  public:
   explicit LocalGuest(asio::any_io_executor executor) : executor_(std::move(executor)), lost_(executor_) {}
   Dial dial() {
-    return [this]() -> asio::awaitable<Transport> {
+    return [this]() -> asio::awaitable<cl::Transport> {
       SocketPair to = socket_pair(), from = socket_pair();
       ports_ = {std::move(to.theirs), std::move(from.theirs)};
-      co_return Transport(std::move(from.ours), std::move(to.ours));
+      co_return cl::Transport(std::move(from.ours), std::move(to.ours));
     };
   }
   asio::awaitable<std::unique_ptr<GuestProcess>> exec(ExecRequest request) override {

@@ -185,7 +185,7 @@ asio::awaitable<Outcome> wait_past(std::vector<Meets> list, std::chrono::millise
     const KeySet others = co_await ensure_keys(lab.directory() / "others");
     login.host_key = others.host_key;
   }
-  Dial dial = [&obstacles]() -> asio::awaitable<Transport> { co_return co_await obstacles.dial(); };
+  Dial dial = [&obstacles]() -> asio::awaitable<cl::Transport> { co_return co_await obstacles.dial(); };
   Outcome outcome = co_await outcome_of(wait_for_ssh(dial, std::move(login), quick(total)));
   outcome.dials = obstacles.dials;
   co_await lab.stop();

@@ -39,8 +39,24 @@ TEST(Job, TellsEveryPhaseToWhoeverWatchesEvenLate) {
     EXPECT_EQ(early, late);
     co_return early;
   };
-  EXPECT_EQ(test::run(both()),
-            (std::vector<std::string>{"a:doing a", "a:still doing a", "a:still doing a.", "b:doing b", "b:did b."}));
+  EXPECT_EQ(test::run(both()), (std::vector<std::string>{"a:still doing a.", "b:did b."}));
+}
+
+/// One that tells its progress twice a second for an hour.
+asio::awaitable<boost::json::object> talkative(Job& job) {
+  job.begin("a", "0");
+  for (int i = 1; i <= 10'000; ++i) job.say(std::to_string(i));
+  job.end("done");
+  co_return boost::json::object{};
+}
+
+TEST(Job, KeepsTheNewestTextOfAPhaseAlone) {
+  auto late = []() -> asio::awaitable<std::vector<std::string>> {
+    auto job = Job::run(co_await asio::this_coro::executor, Job::Kind::start, &talkative);
+    co_await job->ended();
+    co_return co_await watch(job);
+  };
+  EXPECT_EQ(test::run(late()), (std::vector<std::string>{"a:done."}));
 }
 
 TEST(Job, GivesItsResultToEverybody) {

@@ -1,4 +1,4 @@
-#include "src/daemon/guest_link.hpp"
+#include "src/daemon/ssh_link.hpp"
 
 #include "provision/readiness.hpp"
 #include "provision/ssh/pump.hpp"
@@ -6,16 +6,16 @@
 
 namespace cl {
 
-GuestLink::GuestLink(asio::any_io_executor executor, Config config)
+SshLink::SshLink(asio::any_io_executor executor, Config config)
     : executor_(executor), config_(std::move(config)), changed_(executor), left_(executor), tasks_(executor) {}
 
-std::shared_ptr<GuestLink> GuestLink::start(asio::any_io_executor executor, Config config) {
-  auto link = std::make_shared<GuestLink>(std::move(executor), std::move(config));
+std::shared_ptr<GuestLink> SshLink::start(asio::any_io_executor executor, Config config) {
+  auto link = std::make_shared<SshLink>(std::move(executor), std::move(config));
   link->tasks_.spawn("guest link", keep_connected(link));
   return link;
 }
 
-asio::awaitable<void> GuestLink::keep_connected(std::shared_ptr<GuestLink> self) {
+asio::awaitable<void> SshLink::keep_connected(std::shared_ptr<SshLink> self) {
   for (;;) {
     ReadinessTimings timings;
     timings.total = self->config_.patience;
@@ -48,7 +48,7 @@ asio::awaitable<void> GuestLink::keep_connected(std::shared_ptr<GuestLink> self)
   }
 }
 
-asio::awaitable<std::shared_ptr<Guest>> GuestLink::wait_for_guest() {
+asio::awaitable<std::shared_ptr<Guest>> SshLink::wait_for_guest() {
   for (;;) {
     if (given_up_) throw *given_up_;
     if (guest_ && !parked_ && !guest_->pump()->ended()) co_return front_;
@@ -57,7 +57,7 @@ asio::awaitable<std::shared_ptr<Guest>> GuestLink::wait_for_guest() {
   }
 }
 
-asio::awaitable<std::shared_ptr<Guest>> GuestLink::guest(std::chrono::milliseconds limit) {
+asio::awaitable<std::shared_ptr<Guest>> SshLink::guest(std::chrono::milliseconds limit) {
   const Visit visit(*this);
   std::exception_ptr failure;
   try {
@@ -69,12 +69,12 @@ asio::awaitable<std::shared_ptr<Guest>> GuestLink::guest(std::chrono::millisecon
       .because(last_failure_ ? one_line(*last_failure_) : "its SSH server did not answer in time");
 }
 
-void GuestLink::use_data_port(std::filesystem::path to_guest, std::filesystem::path from_guest) {
+void SshLink::use_data_port(std::filesystem::path to_guest, std::filesystem::path from_guest) {
   dial_data_ = unix_dial(std::move(to_guest), std::move(from_guest));
   if (front_) front_->use(dial_data_);
 }
 
-asio::awaitable<bool> GuestLink::park() {
+asio::awaitable<bool> SshLink::quiesce() {
   const auto guest = guest_;
   const auto front = front_;
   if (!guest) co_return false;
@@ -90,14 +90,14 @@ asio::awaitable<bool> GuestLink::park() {
   co_return true;
 }
 
-asio::awaitable<void> GuestLink::drained() {
+asio::awaitable<void> SshLink::detach() {
   const auto guest = guest_;
   const auto front = front_;
   if (guest) co_await guest->pump()->unplugged();
   if (front) co_await front->unplugged();
 }
 
-asio::awaitable<void> GuestLink::plug() {
+asio::awaitable<void> SshLink::reattach() {
   const auto guest = guest_;
   if (!guest) throw Error(Errc::io, "the connection to the guest was lost");
   Transport transport = co_await unix_dial(config_.to_guest, config_.from_guest)();
@@ -106,26 +106,26 @@ asio::awaitable<void> GuestLink::plug() {
   if (front) co_await front->plug();
 }
 
-void GuestLink::unpark() {
+void SshLink::resume() {
   parked_ = false;
   if (guest_) guest_->pump()->unpark();
   if (front_) front_->unpark();
   changed_.notify_all();
 }
 
-asio::awaitable<void> GuestLink::set_clock(std::chrono::milliseconds limit) {
+asio::awaitable<void> SshLink::set_clock(std::chrono::milliseconds limit) {
   const Visit visit(*this);
   auto reached = co_await guest(limit);
   co_await with_timeout(limit, "setting the guest's clock", set_clock_of(std::move(reached)));
 }
 
-asio::awaitable<void> GuestLink::set_clock_of(std::shared_ptr<Guest> reached) {
+asio::awaitable<void> SshLink::set_clock_of(std::shared_ptr<Guest> reached) {
   if (!clock_) clock_ = co_await GuestClock::start(*reached);
   const auto clock = clock_;  // which goes when the session is lost meanwhile
   co_await clock->set();
 }
 
-asio::awaitable<void> GuestLink::check() {
+asio::awaitable<void> SshLink::check() {
   const Visit visit(*this);
   if (checking_) {
     while (checking_) co_await changed_.wait();
@@ -135,8 +135,8 @@ asio::awaitable<void> GuestLink::check() {
   const auto front = front_;
   if (!asked) co_return;
   struct Checking {
-    GuestLink& link;
-    explicit Checking(GuestLink& of) : link(of) { link.checking_ = true; }
+    SshLink& link;
+    explicit Checking(SshLink& of) : link(of) { link.checking_ = true; }
     ~Checking() {
       link.checking_ = false;
       link.changed_.notify_all();
@@ -153,12 +153,12 @@ asio::awaitable<void> GuestLink::check() {
   }
 }
 
-void GuestLink::give_up(Error why) {
+void SshLink::give_up(Error why) {
   given_up_ = std::move(why);
   changed_.notify_all();
 }
 
-asio::awaitable<void> GuestLink::stop() {
+asio::awaitable<void> SshLink::stop() {
   give_up(Error(Errc::not_running, "the machine is being stopped"));
   co_await tasks_.stop();
   clock_.reset();

@@ -1,0 +1,128 @@
+#pragma once
+
+#include <array>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "profiles/runtime.hpp"
+#include "profiles/store.hpp"
+#include "provision/steps.hpp"
+#include "src/base/file_lock.hpp"
+#include "src/base/task_group.hpp"
+#include "src/daemon/drivers.hpp"
+#include "src/daemon/guest_link.hpp"
+#include "src/daemon/job.hpp"
+#include "src/daemon/phase.hpp"
+#include "src/daemon/services/clock.hpp"
+#include "src/daemon/services/data_path.hpp"
+#include "src/daemon/services/docker_client.hpp"
+#include "src/daemon/services/engine_socket.hpp"
+#include "src/daemon/services/file_events.hpp"
+#include "src/daemon/services/guest_access.hpp"
+#include "src/daemon/services/idle.hpp"
+#include "src/daemon/services/machine_watch.hpp"
+#include "src/daemon/services/ports.hpp"
+#include "src/daemon/services/shares.hpp"
+#include "src/daemon/state_store.hpp"
+#include "vm/saved_machine.hpp"
+
+namespace cl {
+
+/// What a session is made of that reaches outside of this process. The product has one set (make_parts()), tests
+/// another.
+struct Parts {
+  MakeDriver driver;
+  MakeLink link;
+  /// How to log in to the guest; makes the keys when there are none.
+  std::function<asio::awaitable<SshLogin>(const ProfilePaths&)> login;
+  /// preparation.hpp
+  std::function<asio::awaitable<BootPlan>(const Home&, const ProfilePaths&, StateStore&, DriverTraits, Job&)> plan;
+  std::function<asio::awaitable<Provisioned>(Guest&, ProvisionPlan, std::function<void(std::string_view)>)> provision;
+  /// What the runtime in the guest says of its version.
+  std::function<asio::awaitable<std::string>(Guest&, const Runtime&)> runtime_version;
+  std::string docker = "docker";  ///< the docker CLI
+};
+
+Parts make_parts();
+
+/// All that the daemon of one profile consists of but its queue of jobs: what is known (state, phase), and what is
+/// offered (services). Transitions work on it, one at a time; services use one another through it.
+struct Core {
+  Core(asio::any_io_executor executor, Home home, ProfilePaths paths, FileLock lock, Parts parts);
+  Core(const Core&) = delete;
+  Core& operator=(const Core&) = delete;
+
+  const State& state() const noexcept { return store.state(); }
+  const Phase& phase() const noexcept { return phase_; }
+  /// Changes the phase. It never fails: what must happen before (a file that has to be there) is done before, and the
+  /// state's copy on disk follows.
+  void enter(Phase next, std::string reason = {}) noexcept;
+  /// Returns at the next change of the phase, or of what else clients wait for: look again.
+  asio::awaitable<void> changed() { co_await changed_.wait(); }
+  void notify() noexcept { changed_.notify_all(); }
+
+  /// The machine goes and its clients stay: they wait for the next one.
+  asio::awaitable<void> forget_machine();
+
+  asio::awaitable<void> open_services();
+  asio::awaitable<void> services_ready();
+  asio::awaitable<void> quiesce_services();
+  asio::awaitable<void> detach_services();
+  asio::awaitable<void> reattach_services();
+  asio::awaitable<void> resume_services();
+  /// In the reverse order; none of them can keep the others from it. With `for_wake` what a client needs to wake a
+  /// suspended machine stays: its socket, and Docker's context.
+  asio::awaitable<void> close_services(bool for_wake);
+  /// A service's part of the state, as it is now.
+  void describe(const Service& service) noexcept;
+
+  /// A task that lives as long as its owner. If it ends by itself, so does the daemon: the next one repairs.
+  void spawn_permanent(TaskGroup& tasks, std::string name, asio::awaitable<void> work);
+  /// One that may end, as what it watches does, but not fail.
+  void spawn_watch(TaskGroup& tasks, std::string name, asio::awaitable<void> work);
+  /// Something short beside everything else, whose failure is only logged.
+  void spawn(std::string name, asio::awaitable<void> work) { tasks_.spawn(std::move(name), std::move(work)); }
+  /// Ends what spawn() began, and the writing of the state. Before destruction, after close_services().
+  asio::awaitable<void> stop();
+
+  asio::any_io_executor executor;
+  const Home home;
+  const ProfilePaths paths;
+  const FileLock lock;
+  const Parts parts;
+  StateStore store;
+  SavedMachine saved;
+  std::unique_ptr<Driver> driver;  ///< of the last machine; another one only with a boot
+  std::vector<std::string> notes;  ///< for whoever asked for the job that is under way
+  int uses = 0;                    ///< of the machine, in ways that its services do not see
+
+  // Set by the session.
+  std::function<asio::awaitable<void>()> wake;         ///< resumes a suspended machine; else does nothing
+  std::function<void(LiveMachine)> machine_ended;      ///< its hypervisor is gone
+  std::function<asio::awaitable<void>()> fall_asleep;  ///< suspends it for want of use; throws why it cannot
+  std::function<void(std::string)> fatal;              ///< the daemon cannot go on
+
+  DockerClient docker_client;
+  EngineSocket engine_socket;
+  GuestAccess guest;
+  Shares shares;
+  FileEventService file_events;
+  Ports ports;
+  DataPath data_path;
+  ClockService clock;
+  IdlePolicy idle;
+  MachineWatch machine_watch;
+
+ private:
+  /// The order: opened from left to right.
+  std::array<Service*, 10> services_{&docker_client, &engine_socket, &guest, &shares, &file_events,
+                                     &ports,         &data_path,     &clock, &idle,   &machine_watch};
+  Phase phase_ = phase::Stopped{};
+  Notifier changed_;
+  TaskGroup tasks_;
+};
+
+}  // namespace cl

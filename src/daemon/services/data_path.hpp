@@ -1,0 +1,34 @@
+#pragma once
+
+#include <memory>
+
+#include "provision/guest.hpp"
+#include "src/daemon/guest_link.hpp"
+#include "src/daemon/service.hpp"
+
+namespace cl {
+
+struct Core;
+
+/// What published ports and the engine's socket carry goes a way of its own, so that much of it delays nothing else:
+/// the data channel, or where the driver has none a second SSH session. Until it stands all goes by the first session.
+class DataPath : public Service {
+ public:
+  explicit DataPath(Core& core) : core_(core) {}
+
+  std::string_view name() const noexcept override { return "the data path"; }
+  /// Only now: a second handshake, or a program more, would slow the boot down.
+  asio::awaitable<void> ready() override;
+  asio::awaitable<void> quiesce() override { return close(); }
+  asio::awaitable<void> resume() override { return ready(); }
+  asio::awaitable<void> close() override;
+
+  /// The guest, by the way that there is now; wakes a suspended machine.
+  asio::awaitable<std::shared_ptr<Guest>> carrier();
+
+ private:
+  Core& core_;
+  std::shared_ptr<GuestLink> second_;
+};
+
+}  // namespace cl

@@ -1,0 +1,35 @@
+#include "src/daemon/services/engine_socket.hpp"
+
+#include <utility>
+
+#include "docker/gated_stream.hpp"
+#include "profiles/runtime.hpp"
+#include "src/daemon/core.hpp"
+#include "src/shares/bind_check.hpp"
+
+namespace cl {
+
+asio::awaitable<void> EngineSocket::open() {
+  const Runtime& runtime = runtime_of(core_.state().profile);
+  if (forward_ || runtime.guest_socket.empty()) co_return;
+  auto open = [this] { return open_stream(); };
+  forward_ = std::make_unique<SocketForward>(core_.executor, host_socket(runtime, core_.paths), open);
+}
+
+asio::awaitable<void> EngineSocket::close() {
+  const auto forward = std::exchange(forward_, nullptr);
+  if (forward) co_await forward->stop();
+}
+
+asio::awaitable<std::unique_ptr<ByteStream>> EngineSocket::open_stream() {
+  auto stream = co_await core_.guest.open_engine();
+  if (!runtime_of(core_.state().profile).speaks_docker) co_return stream;
+  auto gates = std::make_shared<GatedStream::Gates>();
+  gates->settled = [this] { return core_.ports.settled(); };
+  gates->check = [this](std::string_view body) {
+    if (core_.state().profile.check_binds) check_binds(body, core_.shares.bind_rules());
+  };
+  co_return std::make_unique<GatedStream>(std::move(stream), std::move(gates));
+}
+
+}  // namespace cl

@@ -1,0 +1,66 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+
+#include "provision/channel/guest.hpp"
+#include "provision/clock.hpp"
+#include "provision/guest.hpp"
+#include "provision/ssh/session.hpp"
+#include "src/base/task_group.hpp"
+#include "src/daemon/guest_link.hpp"
+
+namespace cl {
+
+/// The way by SSH, with a data channel beside it where the driver has ports for one (provision/channel/guest.hpp).
+class SshLink : public GuestLink, public std::enable_shared_from_this<SshLink> {
+ public:
+  static std::shared_ptr<GuestLink> start(asio::any_io_executor executor, Config config);
+  SshLink(asio::any_io_executor executor, Config config);  // for start()
+
+  bool connected() const noexcept override { return guest_ != nullptr; }
+  std::shared_ptr<Guest> current() const noexcept override { return guest_ ? front_ : nullptr; }
+  void use_data_port(std::filesystem::path to_guest, std::filesystem::path from_guest) override;
+  asio::awaitable<std::shared_ptr<Guest>> guest(std::chrono::milliseconds limit) override;
+  asio::awaitable<bool> quiesce() override;
+  asio::awaitable<void> detach() override;
+  asio::awaitable<void> reattach() override;
+  void resume() override;
+  asio::awaitable<void> set_clock(std::chrono::milliseconds limit) override;
+  asio::awaitable<void> check() override;
+  void give_up(Error why) override;
+  asio::awaitable<void> stop() override;
+
+ private:
+  /// Counts who is inside; a link must not go while somebody is.
+  struct Visit {
+    SshLink& link;
+    explicit Visit(SshLink& of) : link(of) { ++link.visitors_; }
+    Visit(const Visit&) = delete;
+    Visit& operator=(const Visit&) = delete;
+    ~Visit() {
+      if (--link.visitors_ == 0) link.left_.notify_all();
+    }
+  };
+  /// Keeps the link alive for as long as it has something to wait for.
+  static asio::awaitable<void> keep_connected(std::shared_ptr<SshLink> self);
+  asio::awaitable<std::shared_ptr<Guest>> wait_for_guest();
+  asio::awaitable<void> set_clock_of(std::shared_ptr<Guest> reached);
+
+  asio::any_io_executor executor_;
+  Config config_;
+  Notifier changed_, left_;
+  std::size_t visitors_ = 0;
+  std::shared_ptr<SshGuest> guest_;
+  std::shared_ptr<mux::MuxGuest> front_;  ///< guest_ as others get it
+  Dial dial_data_;
+  std::shared_ptr<GuestClock> clock_;  ///< of guest_
+  bool checking_ = false;
+  bool parked_ = false;  ///< callers wait until resume()
+  std::optional<Error> last_failure_;
+  std::optional<Error> given_up_;
+  TaskGroup tasks_;
+};
+
+}  // namespace cl

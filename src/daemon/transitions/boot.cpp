@@ -1,0 +1,69 @@
+#include <fmt/format.h>
+
+#include <system_error>
+
+#include "profiles/keys.hpp"
+#include "src/base/blocking.hpp"
+#include "src/base/file.hpp"
+#include "src/daemon/core.hpp"
+#include "src/daemon/preparation.hpp"
+#include "src/daemon/transitions/transitions.hpp"
+
+namespace cl::transition {
+namespace {
+
+/// vfkit may run a machine without Rosetta though it was told to run it with.
+void check_rosetta(Core& core, Machine& machine) {
+  const std::string why = machine.rosetta_refused();
+  if (why.empty()) return;
+  if (rosetta_wish(core.state().profile) == RosettaWish::on)
+    throw Error(Errc::host_requirement, "Rosetta cannot be used",
+                "softwareupdate --install-rosetta --agree-to-license, or set vm.rosetta to auto")
+        .because(why);
+  State& state = core.store.edit();
+  state.rosetta = false;
+  state.rosetta_why_not = why;
+  core.notes.push_back("without Rosetta, amd64 programs are translated by qemu-user: " + why);
+}
+
+}  // namespace
+
+asio::awaitable<void> boot(Core& core, Job& job, Profile wanted) {
+  auto machine_lock = FileLock::try_acquire(core.paths.machine_lock);
+  if (!machine_lock)
+    throw Error(Errc::busy, "a machine of profile '" + core.paths.name + "' runs but does not answer",
+                "'colima-like stop --force' ends it, with its containers");
+  core.store.edit().profile = std::move(wanted);
+  core.store.edit().platforms.clear();
+  // Not later: a saved memory must not be loaded over disks that have been used since.
+  co_await blocking([saved = core.saved]() mutable { saved.discard(); });
+  // First the socket: a foreign file at its path is told before anything boots, and a client that comes early waits.
+  co_await core.engine_socket.open();
+
+  const std::string driver = resolved_driver(core.state().profile, host_facts());
+  core.store.edit().driver = driver;
+  core.driver = core.parts.driver(driver);
+  co_await core.parts.login(core.paths);  // the plan below carries the keys
+  co_await core.shares.choose_for_boot();
+  BootPlan plan = co_await core.parts.plan(core.home, core.paths, core.store, core.driver->traits(), job);
+  plan.lock_fd = machine_lock->fd();
+  core.shares.add_devices(plan);
+  const Saving saving = co_await core.driver->saving(plan);
+  State& state = core.store.edit();
+  state.fingerprint = saving.fingerprint;
+  state.not_saved = saving.why_not;
+  job.begin("boot", "starting the machine");
+  std::error_code ignored;
+  fs::remove(core.paths.console_log, ignored);
+  // On disk before there is a hypervisor: whoever takes it over must know its driver, and whose data it has.
+  co_await core.store.flush();
+  const LiveMachine machine(co_await core.driver->boot(std::move(plan)));
+  core.store.edit().machine_pid = machine->pid();
+  core.enter(phase::Booting{machine});
+  check_rosetta(core, *machine);
+  co_await core.open_services();
+  job.end(fmt::format("the machine is started: {}, {} CPUs, {} memory, {}", core.state().arch,
+                      core.state().profile.cpus, core.state().profile.memory.str(), core.state().accel));
+}
+
+}  // namespace cl::transition

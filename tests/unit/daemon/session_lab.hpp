@@ -1,0 +1,67 @@
+#pragma once
+
+#include <fcntl.h>
+
+#include <fstream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "profiles/store.hpp"
+#include "src/base/failure.hpp"
+#include "src/daemon/session.hpp"
+#include "tests/fakes/fake_driver.hpp"
+#include "tests/support/run.hpp"
+#include "tests/support/temp_dir.hpp"
+
+namespace cl::test {
+
+/// What a guest is made to do; may be changed between calls.
+struct GuestBehaviour {
+  std::optional<Error> provision_failure;
+  bool hangs = false;   ///< its set-up never ends
+  int connections = 0;  ///< made so far
+};
+
+/// A guest whose every command succeeds and says nothing.
+class QuietGuest : public Guest {
+ public:
+  asio::awaitable<std::unique_ptr<GuestProcess>> exec(ExecRequest) override;
+  asio::awaitable<std::unique_ptr<ByteStream>> open_unix(std::string) override {
+    throw Error(Errc::guest_failed, "nobody listens there");
+  }
+  asio::awaitable<std::unique_ptr<ByteStream>> open_tcp(std::string, std::uint16_t) override {
+    throw Error(Errc::guest_failed, "nobody listens there");
+  }
+  asio::awaitable<void> lost() override {
+    Event never(co_await asio::this_coro::executor);
+    co_await never.wait();
+  }
+};
+
+/// A session whose hypervisor and guest are in memory and whose files are real.
+class SessionLab {
+ public:
+  explicit SessionLab(std::string runtime = "none");
+
+  /// What sessions are made of from now on.
+  Parts parts();
+  /// A session that has taken over what is there.
+  asio::awaitable<std::unique_ptr<Session>> open();
+  /// As a daemon that is told to end.
+  static asio::awaitable<void> close(std::unique_ptr<Session> session);
+
+  bool runs() const { return driver->is_running(paths.run_directory); }
+  std::optional<State> saved_state() const { return load_state(paths); }
+
+  TempDir directory{fast_directory()};
+  Home home;
+  ProfilePaths paths;
+  std::shared_ptr<FakeDriver> driver = std::make_shared<FakeDriver>();
+  std::shared_ptr<GuestBehaviour> guest = std::make_shared<GuestBehaviour>();
+};
+
+/// Waits for a job; how it failed, or "" with its summary in `summary`.
+asio::awaitable<std::string> outcome(std::shared_ptr<Job> job);
+
+}  // namespace cl::test

@@ -1,0 +1,322 @@
+#include "src/daemon/session.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cerrno>
+
+#include "tests/fakes/failing_files.hpp"
+#include "tests/unit/daemon/session_lab.hpp"
+
+// Transitions as a user orders them, with a hypervisor and a guest in memory.
+
+namespace cl {
+namespace {
+
+using namespace std::chrono_literals;
+using test::outcome;
+using test::SessionLab;
+
+StartOrder order_with(Settings settings) {
+  StartOrder order;
+  order.settings = std::move(settings);
+  return order;
+}
+
+asio::awaitable<void> until(std::function<bool()> condition) {
+  while (!condition()) co_await sleep_for(1ms);
+}
+
+/// Runs a scenario with an open session, which is closed after it.
+template <class Scenario>
+void play(SessionLab& lab, Scenario scenario) {
+  auto work = [&]() -> asio::awaitable<void> {
+    auto session = co_await lab.open();
+    std::exception_ptr failure;
+    try {
+      co_await scenario(*session);
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    co_await SessionLab::close(std::move(session));
+    if (failure) std::rethrow_exception(failure);
+  };
+  test::run(work());
+}
+
+TEST(Session, StartsSuspendsResumesAndStops) {
+  SessionLab lab;
+  auto life = [&](Session& session) -> asio::awaitable<void> {
+    EXPECT_EQ(co_await outcome(session.start({})), "");
+    EXPECT_EQ(to_string(session.phase()), "running");
+    EXPECT_EQ(co_await outcome(session.suspend()), "");
+    EXPECT_EQ(to_string(session.phase()), "suspended");
+    EXPECT_FALSE(lab.runs());
+    EXPECT_EQ(co_await outcome(session.start({})), "");
+    EXPECT_EQ(to_string(session.phase()), "running");
+    EXPECT_EQ(lab.guest->connections, 1) << "the session to the guest is kept over a suspend";
+    EXPECT_EQ(co_await outcome(session.stop(false)), "");
+    EXPECT_EQ(to_string(session.phase()), "stopped");
+  };
+  play(lab, life);
+  EXPECT_EQ(lab.saved_state()->phase, "stopped");
+}
+
+TEST(Session, AMachineOutlivesItsDaemonAndIsTakenOver) {
+  SessionLab lab;
+  auto begin = [&](Session& session) -> asio::awaitable<void> { EXPECT_EQ(co_await outcome(session.start({})), ""); };
+  play(lab, begin);
+  ASSERT_TRUE(lab.runs());
+  State before = *lab.saved_state();
+  before.since -= 1000;
+  write_state(lab.paths, before);
+  auto go_on = [&](Session& session) -> asio::awaitable<void> {
+    EXPECT_EQ(co_await outcome(session.start({})), "");
+    EXPECT_EQ(to_string(session.phase()), "running");
+    EXPECT_EQ(session.state().since, before.since) << "the machine runs since then, whichever daemon looks after it";
+    EXPECT_EQ(lab.driver->plans.size(), 1U) << "it was booted again";
+    EXPECT_EQ(co_await outcome(session.stop(false)), "");
+  };
+  play(lab, go_on);
+}
+
+TEST(Session, ASavedMachineIsFoundByTheNextDaemon) {
+  SessionLab lab;
+  auto begin = [&](Session& session) -> asio::awaitable<void> {
+    EXPECT_EQ(co_await outcome(session.start({})), "");
+    EXPECT_EQ(co_await outcome(session.suspend()), "");
+  };
+  play(lab, begin);
+  auto go_on = [&](Session& session) -> asio::awaitable<void> {
+    EXPECT_EQ(co_await outcome(session.start({})), "");
+    EXPECT_TRUE(lab.driver->plans.back().incoming);
+    EXPECT_EQ(co_await outcome(session.stop(false)), "");
+  };
+  play(lab, go_on);
+}
+
+TEST(Session, AMachineThatCannotBeSavedIsPaused) {
+  SessionLab lab;
+  lab.driver->behaviour.cannot_save = "its QEMU is too old";
+  auto life = [&](Session& session) -> asio::awaitable<void> {
+    EXPECT_EQ(co_await outcome(session.start({})), "");
+    EXPECT_EQ(co_await outcome(session.suspend()), "");
+    EXPECT_TRUE(is<phase::Paused>(session.phase()));
+    EXPECT_TRUE(lab.driver->is_paused(lab.paths.run_directory));
+    EXPECT_EQ(co_await outcome(session.start({})), "");
+    EXPECT_FALSE(lab.driver->is_paused(lab.paths.run_directory));
+    EXPECT_EQ(lab.driver->plans.size(), 1U);
+    EXPECT_EQ(co_await outcome(session.suspend()), "");
+    EXPECT_EQ(co_await outcome(session.stop(false)), "");
+    EXPECT_FALSE(lab.runs());
+  };
+  play(lab, life);
+}
+
+TEST(Session, AHypervisorThatDiesIsNoticedAndTheNextStartBoots) {
+  SessionLab lab;
+  auto life = [&](Session& session) -> asio::awaitable<void> {
+    EXPECT_EQ(co_await outcome(session.start({})), "");
+    lab.driver->crash(lab.paths.run_directory);
+    co_await until([&] { return is<phase::Stopped>(session.phase()); });
+    EXPECT_NE(session.state().reason.find("signal 9"), std::string::npos);
+    EXPECT_EQ(co_await outcome(session.start({})), "");
+    EXPECT_EQ(lab.driver->plans.size(), 2U);
+    EXPECT_EQ(co_await outcome(session.stop(false)), "");
+  };
+  play(lab, life);
+}
+
+TEST(Session, AFailedStartLeavesNothingAndSaysWhy) {
+  SessionLab lab;
+  lab.guest->provision_failure = Error(Errc::guest_failed, "Docker failed to start in the guest");
+  auto life = [&](Session& session) -> asio::awaitable<void> {
+    EXPECT_EQ(co_await outcome(session.start({})), "Docker failed to start in the guest");
+    EXPECT_FALSE(lab.runs());
+    EXPECT_EQ(session.state().reason, "the last start failed: Docker failed to start in the guest");
+    lab.guest->provision_failure.reset();
+    EXPECT_EQ(co_await outcome(session.start({})), "");
+    EXPECT_EQ(co_await outcome(session.stop(false)), "");
+  };
+  play(lab, life);
+}
+
+TEST(Session, AStopInterruptsAStart) {
+  SessionLab lab;
+  lab.guest->hangs = true;
+  auto life = [&](Session& session) -> asio::awaitable<void> {
+    const auto start = session.start({});
+    co_await until([&] { return lab.runs(); });
+    EXPECT_EQ(co_await outcome(session.stop(false)), "");
+    EXPECT_EQ(co_await outcome(start), "interrupted");
+    EXPECT_TRUE(is<phase::Stopped>(session.phase()));
+    EXPECT_FALSE(lab.runs());
+  };
+  play(lab, life);
+}
+
+TEST(Session, AStartWithOtherFlagsRunsBehindTheOneUnderWay) {
+  SessionLab lab;
+  auto life = [&](Session& session) -> asio::awaitable<void> {
+    const auto first = session.start({});
+    EXPECT_EQ(session.start({}), first) << "an equal order joins";
+    const auto second = session.start(order_with({{"idle", "11m"}}));
+    EXPECT_NE(second, first);
+    EXPECT_EQ(co_await outcome(second), "");
+    EXPECT_EQ(session.state().profile.idle, 11min);
+    EXPECT_EQ(co_await outcome(session.stop(false)), "");
+  };
+  play(lab, life);
+}
+
+TEST(Session, AColdStartIsNoWake) {
+  SessionLab lab;
+  auto life = [&](Session& session) -> asio::awaitable<void> {
+    EXPECT_EQ(co_await outcome(session.start({})), "");
+    EXPECT_EQ(co_await outcome(session.suspend()), "");
+    StartOrder wake;
+    wake.wake = true;
+    session.start(wake);
+    StartOrder cold;
+    cold.cold = true;
+    EXPECT_EQ(co_await outcome(session.start(cold)), "");
+    EXPECT_FALSE(lab.driver->plans.back().incoming) << "it was resumed";
+    EXPECT_EQ(co_await outcome(session.stop(false)), "");
+  };
+  play(lab, life);
+}
+
+TEST(Session, AForcedStopEndsASuspendThatHangs) {
+  SessionLab lab;
+  lab.driver->behaviour.hangs_at = "save";
+  auto life = [&](Session& session) -> asio::awaitable<void> {
+    EXPECT_EQ(co_await outcome(session.start({})), "");
+    const auto suspend = session.suspend();
+    co_await until([&] { return is<phase::Suspending>(session.phase()); });
+    EXPECT_EQ(co_await outcome(session.stop(true)), "");
+    EXPECT_NE(co_await outcome(suspend), "");
+    EXPECT_TRUE(is<phase::Stopped>(session.phase()));
+    EXPECT_FALSE(lab.runs());
+  };
+  play(lab, life);
+}
+
+TEST(Session, ABlockedMachineSaysSoAndGoesOnByItself) {
+  SessionLab lab;
+  auto life = [&](Session& session) -> asio::awaitable<void> {
+    EXPECT_EQ(co_await outcome(session.start({})), "");
+    {
+      const test::FailingFiles full(lab.directory.path(), 0, ENOSPC, test::FailingFiles::Mode::no_room);
+      lab.driver->block(lab.paths.run_directory, "No space left on device");
+      co_await until([&] { return is<phase::Blocked>(session.phase()); });
+      EXPECT_NE(session.state().reason.find("No space left on device"), std::string::npos);
+      EXPECT_NE(co_await outcome(session.start({})), "");
+      std::string refused;
+      try {
+        co_await session.guest();
+      } catch (const Error& error) {
+        refused = error.remedy();
+      }
+      EXPECT_EQ(refused, "make room on the disk; it goes on by itself");
+    }
+    co_await until([&] { return is<phase::Running>(session.phase()); });
+    EXPECT_EQ(co_await outcome(session.start({})), "");
+    EXPECT_EQ(co_await outcome(session.stop(false)), "");
+  };
+  play(lab, life);
+}
+
+TEST(Session, ForeignThingsInTheRunDirectoryKeepNothingFromEnding) {
+  SessionLab lab;
+  auto life = [&](Session& session) -> asio::awaitable<void> {
+    EXPECT_EQ(co_await outcome(session.start({})), "");
+    fs::create_directories(lab.paths.run_directory / "foreign" / "folder");
+    lab.driver->crash(lab.paths.run_directory);
+    co_await until([&] { return is<phase::Stopped>(session.phase()); });
+    EXPECT_EQ(co_await outcome(session.start({})), "");
+    fs::remove_all(lab.paths.run_directory);
+    lab.driver->crash(lab.paths.run_directory);
+    co_await until([&] { return is<phase::Stopped>(session.phase()); });
+  };
+  play(lab, life);
+}
+
+TEST(Session, ADeleteKeepsTheDataAndNothingComesBack) {
+  SessionLab lab;
+  auto life = [&](Session& session) -> asio::awaitable<void> {
+    EXPECT_EQ(co_await outcome(session.start({})), "");
+    EXPECT_EQ(co_await outcome(session.remove(false)), "");
+    std::vector<std::string> left;
+    for (const auto& entry : fs::directory_iterator(lab.paths.directory)) left.push_back(entry.path().filename());
+    std::sort(left.begin(), left.end());
+    EXPECT_EQ(left, (std::vector<std::string>{"data.raw", "lock"}));
+  };
+  play(lab, life);
+}
+
+TEST(Session, EveryOrderFromEveryPhaseEndsInAStablePhase) {
+  const std::vector<std::string> phases{"stopped", "running", "suspended", "paused", "degraded"};
+  const std::vector<std::string> orders{"start", "suspend", "stop", "force", "apply", "remove"};
+  for (const std::string& from : phases)
+    for (const std::string& order : orders) {
+      SCOPED_TRACE(order + " of a machine that is " + from);
+      SessionLab lab;
+      if (from == "paused") lab.driver->behaviour.cannot_save = "its QEMU is too old";
+      auto life = [&](Session& session) -> asio::awaitable<void> {
+        if (from != "stopped") EXPECT_EQ(co_await outcome(session.start({})), "");
+        if (from == "suspended" || from == "paused") EXPECT_EQ(co_await outcome(session.suspend()), "");
+        if (from == "degraded") {
+          lab.guest->provision_failure = Error(Errc::guest_failed, "no");
+          co_await outcome(session.apply({{"idle", "3m"}}));
+          lab.guest->provision_failure.reset();
+        }
+        const auto job = order == "start"     ? session.start({})
+                         : order == "suspend" ? session.suspend()
+                         : order == "apply"   ? session.apply({})
+                         : order == "remove"  ? session.remove(true)
+                                              : session.stop(order == "force");
+        co_await outcome(job);
+        EXPECT_TRUE(is_stable(session.phase())) << to_string(session.phase());
+        if (order == "remove") co_return;
+        EXPECT_EQ(co_await outcome(session.start({})), "");
+        EXPECT_EQ(co_await outcome(session.stop(false)), "");
+        EXPECT_FALSE(lab.runs());
+      };
+      play(lab, life);
+    }
+}
+
+/// At each exchange with the hypervisor: it never answers. The order's own patience is longer than a test's, so it is
+/// a forced stop that ends it; after that everything works.
+class HangingHypervisor : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(HangingHypervisor, IsEndedByForceAndStartsAgain) {
+  SessionLab lab;
+  auto life = [&](Session& session) -> asio::awaitable<void> {
+    const std::string call = GetParam();
+    const bool at_resume = call == "load" || call == "resume";
+    const bool at_suspend = call == "pause" || call == "save";
+    if (at_resume || at_suspend) EXPECT_EQ(co_await outcome(session.start({})), "");
+    if (at_resume) EXPECT_EQ(co_await outcome(session.suspend()), "");
+    lab.driver->behaviour.hangs_at = call;
+    const std::size_t calls = lab.driver->calls.size();
+    const auto job = at_suspend ? session.suspend() : session.start({});
+    co_await until([&] {
+      return std::find(lab.driver->calls.begin() + static_cast<std::ptrdiff_t>(calls), lab.driver->calls.end(),
+                       call == "boot" ? "boot default" : call) != lab.driver->calls.end();
+    });
+    EXPECT_EQ(co_await outcome(session.stop(true)), "");
+    EXPECT_TRUE(is_stable(session.phase()));
+    lab.driver->behaviour.hangs_at.clear();
+    EXPECT_EQ(co_await outcome(session.start({})), "");
+    EXPECT_EQ(co_await outcome(session.stop(false)), "");
+    EXPECT_FALSE(lab.runs());
+  };
+  play(lab, life);
+}
+
+INSTANTIATE_TEST_SUITE_P(AtEach, HangingHypervisor,
+                         ::testing::Values("boot", "allow_reboot", "pause", "save", "load", "resume"),
+                         [](const auto& call) { return std::string(call.param); });
+
+}  // namespace
+}  // namespace cl
