@@ -68,6 +68,8 @@ json::object describe(const Home& home, const std::string& name) {
   out["accel_reason"] = state.accel_reason;
   out["image"] = state.image;
   if (seen.machine_alive) out["pid"] = state.machine_pid;
+  if (state.daemon_crashes > 0)
+    out["daemon_restarts"] = json::object{{"count", state.daemon_crashes}, {"reason", state.last_crash}};
   if (!state.port_problems.empty())
     out["port_problems"] = json::array(state.port_problems.begin(), state.port_problems.end());
   if (!state.shares.empty()) out["shares"] = describe_shares(state.shares);
@@ -117,6 +119,9 @@ int run_status(const Invocation& call) {
     const bool dated = since != nullptr && since->is_int64();
     line("profile  ", text(status, "name"));
     line("state    ", std::string(state) + (dated ? " for " + ago(since->get_int64()) : ""));
+    if (const json::value* restarts = status.if_contains("daemon_restarts"))
+      line("daemon   ", "came back by itself " + json::serialize(restarts->at("count")) + " times; the last time " +
+                            text(restarts->as_object(), "reason"));
     if (const json::value* saved = status.if_contains("saved_bytes"))
       line("saved    ",
            ByteSize::bytes(saved->to_number<std::uint64_t>()).str() + " on disk; any use of Docker resumes it");

@@ -38,7 +38,7 @@ bool is_stable(const Phase& phase) noexcept {
 
 bool may_follow(const Phase& from, const Phase& to) noexcept {
   using namespace phase;
-  if (is<Stopped>(from)) return is<Preparing, Booting, Saved, Unreachable>(to);
+  if (is<Stopped>(from)) return is<Preparing, Booting, Saved, Paused, Unreachable>(to);
   if (is<Saved>(from)) return is<Preparing, Stopped>(to);
   if (is<Preparing>(from)) return is<Booting, Stopped, Saved, Unreachable>(to);
   if (is<Booting>(from)) return is<Running, Degraded, Blocked, Stopping, Stopped, Saved, Preparing>(to);

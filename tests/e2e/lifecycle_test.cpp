@@ -71,7 +71,7 @@ TEST_F(Lifecycle, AKilledDaemonLeavesTheMachineAndItsContainersRunning) {
   const std::string before = started_at("keeper");
   const auto daemons = box->daemons();
   ASSERT_EQ(daemons.size(), 1u) << box->process_list();
-  ASSERT_EQ(::kill(daemons[0], SIGKILL), 0);
+  box->kill_daemons();
   ASSERT_TRUE(eventually(10s, [&] { return !alive(daemons[0]); }));
   EXPECT_EQ(box->state(), "degraded");
   EXPECT_EQ(box->hypervisors(), machine);
@@ -112,7 +112,7 @@ TEST_F(Lifecycle, AChangedHostKeyIsRefused) {
   const Result refused = cl({"ssh", "--", "true"}, 400s);
   expect_error(refused, 5, {"host key"});
   EXPECT_EQ(box->hypervisors(), machine) << "nothing is thrown away for it";
-  for (const pid_t daemon : box->daemons()) ::kill(daemon, SIGKILL);
+  box->kill_daemons();
   write_atomically(pinned, right);
   ASSERT_OK(start());
   EXPECT_EQ(box->hypervisors(), machine);

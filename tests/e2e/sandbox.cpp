@@ -235,11 +235,42 @@ void Sandbox::import_busybox(const std::string& image) {
 
 std::vector<pid_t> Sandbox::processes() const { return processes_mentioning(root_, keeper_); }
 
-std::vector<pid_t> Sandbox::daemons() const {
+namespace {
+
+bool is_daemon(pid_t pid) { return arguments_of(pid).find("colima-like daemon ") != std::string::npos; }
+
+pid_t parent_of(pid_t pid) {
+  std::ifstream status("/proc/" + std::to_string(pid) + "/status");
+  std::string word;
+  pid_t parent = 0;
+  while (status >> word)
+    if (word == "PPid:" && status >> parent) break;
+  return parent;
+}
+
+}  // namespace
+
+std::vector<pid_t> Sandbox::supervisors() const {
+  std::set<pid_t> parents;
+  for (const pid_t pid : processes())
+    if (is_daemon(pid)) parents.insert(parent_of(pid));
   std::vector<pid_t> found;
   for (const pid_t pid : processes())
-    if (arguments_of(pid).find("colima-like daemon ") != std::string::npos) found.push_back(pid);
+    if (is_daemon(pid) && parents.contains(pid)) found.push_back(pid);
   return found;
+}
+
+std::vector<pid_t> Sandbox::daemons() const {
+  const std::vector<pid_t> parents = supervisors();
+  std::vector<pid_t> found;
+  for (const pid_t pid : processes())
+    if (is_daemon(pid) && std::find(parents.begin(), parents.end(), pid) == parents.end()) found.push_back(pid);
+  return found;
+}
+
+void Sandbox::kill_daemons() const {
+  for (const pid_t pid : supervisors()) ::kill(pid, SIGKILL);
+  for (const pid_t pid : daemons()) ::kill(pid, SIGKILL);
 }
 
 std::vector<pid_t> Sandbox::hypervisors() const {

@@ -72,6 +72,10 @@ class Sandbox {
   /// Processes whose arguments or environment name this sandbox; zombies and the sandbox's own keeper do not count.
   std::vector<pid_t> processes() const;
   std::vector<pid_t> daemons() const;
+  /// The processes that bring dead daemons back.
+  std::vector<pid_t> supervisors() const;
+  /// kill -9 of all of them: nothing comes back by itself.
+  void kill_daemons() const;
   std::vector<pid_t> hypervisors() const;
   /// "pid: arguments" of each, one a line.
   std::string process_list() const;

@@ -100,7 +100,7 @@ TEST_F(StandIn, OfAQemuThatCannotSaveIsPausedInMemory) {
   EXPECT_OK(box.cl({"ssh", "--", "true"}));  // a use wakes it
   EXPECT_EQ(box.state(), "running");
   ASSERT_OK(box.cl({"suspend"}));
-  for (const pid_t daemon : box.daemons()) ::kill(daemon, SIGKILL);
+  box.kill_daemons();
   ASSERT_OK(box.cl({"start"}));  // another daemon takes the paused machine over
   EXPECT_EQ(box.hypervisors(), machines);
   expect_running();
@@ -156,7 +156,7 @@ TEST_F(StandIn, IsNotSuspendedWithoutSpaceForItsMemory) {
 TEST_F(StandIn, WhoseControlSocketIsLostIsEndedByForceAlone) {
   ASSERT_NO_FATAL_FAILURE(start());
   const auto machines = box.hypervisors();
-  for (const pid_t daemon : box.daemons()) ::kill(daemon, SIGKILL);
+  box.kill_daemons();
   fs::remove(box.profile() / "run" / "qmp.sock");
   for (const char* verb : {"start", "stop"}) expect_error(box.cl({verb}), 6, {"does not answer", "stop --force"});
   EXPECT_EQ(box.hypervisors(), machines);
@@ -166,10 +166,30 @@ TEST_F(StandIn, WhoseControlSocketIsLostIsEndedByForceAlone) {
   expect_running();
 }
 
+TEST_F(StandIn, WhoseDaemonDiesIsLookedAfterAgainWithoutACommand) {
+  ASSERT_NO_FATAL_FAILURE(start());
+  const auto machines = box.hypervisors();
+  const auto since = [this] { return boost::json::parse(box.cl({"status", "--json"}).out).at("since"); };
+  const auto before = since();
+  const auto killed = box.daemons();
+  ASSERT_EQ(killed.size(), 1u) << box.process_list();
+  ::kill(killed[0], SIGKILL);
+  EXPECT_TRUE(eventually(20s, [&] {
+    return !box.daemons().empty() && box.daemons() != killed && box.state() == "running";
+  })) << box.process_list();
+  EXPECT_EQ(box.hypervisors(), machines);
+  EXPECT_EQ(since(), before) << "the machine runs since then";
+  const Result status = box.cl({"status"});
+  EXPECT_NE(status.out.find("signal 9"), std::string::npos) << status;
+  ASSERT_OK(box.cl({"stop"}));
+  EXPECT_TRUE(eventually(20s, [&] { return box.daemons().empty() && box.supervisors().empty(); }))
+      << box.process_list();
+}
+
 TEST_F(StandIn, IsStoppedAsAlwaysAfterItsDaemonWasKilled) {
   ASSERT_NO_FATAL_FAILURE(start());
   // The stop finds a daemon that has just begun to take the machine over.
-  for (const pid_t daemon : box.daemons()) ::kill(daemon, SIGKILL);
+  box.kill_daemons();
   const Result stopped = box.cl({"stop"});
   ASSERT_OK(stopped);
   EXPECT_NE(stopped.err.find("the machine is powered off"), std::string::npos) << stopped;
@@ -181,7 +201,7 @@ TEST_F(StandIn, ThatHangsIsTakenOverLaterAndEndedByForce) {
   ASSERT_NO_FATAL_FAILURE(start());
   const auto machines = box.hypervisors();
   ASSERT_EQ(machines.size(), 1u);
-  for (const pid_t daemon : box.daemons()) ::kill(daemon, SIGKILL);
+  box.kill_daemons();
   ::kill(machines[0], SIGSTOP);
   expect_error(box.cl({"start"}), 6, {"does not answer", "stop --force"});
   ::kill(machines[0], SIGCONT);
@@ -249,7 +269,8 @@ class KillPoints : public StandIn {
   void strike(const Point& point) {
     auto running = box.start_cl({point.command});
     std::this_thread::sleep_for(point.after);  // the instant under test
-    if (point.victim != Victim::hypervisor)
+    if (point.victim == Victim::both) box.kill_daemons();
+    if (point.victim == Victim::daemon)  // it comes back by itself while the command that follows wants one, too
       for (const pid_t daemon : box.daemons()) ::kill(daemon, SIGKILL);
     if (point.victim != Victim::daemon)
       for (const pid_t hypervisor : box.hypervisors()) ::kill(hypervisor, SIGKILL);

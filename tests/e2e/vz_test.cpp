@@ -60,7 +60,7 @@ TEST_F(VzStandIn, IsStartedPausedTakenOverAndStopped) {
   EXPECT_EQ(box.state(), "running");
 
   ASSERT_OK(box.cl({"suspend"}));
-  for (const pid_t daemon : box.daemons()) ::kill(daemon, SIGKILL);
+  box.kill_daemons();
   ASSERT_OK(box.cl({"start"}));  // another daemon takes the paused machine over
   EXPECT_EQ(machine_pid(box), machine);
   EXPECT_OK(box.cl({"ssh", "--", "true"}));
@@ -195,7 +195,7 @@ TEST_F(Vz, IsPausedAndGoesOn) {
 TEST_F(Vz, IsTakenOverWithItsContainers) {
   const pid_t machine = machine_pid(*box);
   const std::string life = docker({"inspect", "--format", "{{.State.StartedAt}}", "stays"}).out;
-  for (const pid_t daemon : box->daemons()) ::kill(daemon, SIGKILL);
+  box->kill_daemons();
   ASSERT_OK(box->cl({"start"}));
   EXPECT_EQ(machine_pid(*box), machine);
   EXPECT_EQ(docker({"inspect", "--format", "{{.State.StartedAt}}", "stays"}).out, life);

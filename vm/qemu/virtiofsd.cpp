@@ -267,8 +267,12 @@ asio::awaitable<std::map<fs::path, std::string>> try_share_servers(const BootPla
     UniqueFd socket = listen_at(path);
     UniqueFd messages(::open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
     if (!messages) throw io_error("cannot open " + log.string(), errno);
-    Child server = start_server(executor, virtiofsd_command_line(share, host, rights, socket.get()), {socket.get()},
-                                messages.get());
+    // A daemon that is killed now leaves a server to which nobody will ever connect: the next one finds it by its lock.
+    const fs::path lock_path = share_lock(plan.run_directory, "trial-" + share.tag);
+    const auto lock = FileLock::try_acquire(lock_path);
+    if (!lock) throw Error(Errc::busy, "a server of share " + share.directory.string() + " still runs");
+    Child server = start_server(executor, virtiofsd_command_line(share, host, rights, socket.get()),
+                                {socket.get(), lock->fd()}, messages.get());
     socket.reset();  // its alone: the connection breaks when it ends
     bool serves = false;
     std::exception_ptr failure;
@@ -284,8 +288,8 @@ asio::awaitable<std::map<fs::path, std::string>> try_share_servers(const BootPla
     co_await uninterrupted(server.wait());
     co_await asio::this_coro::throw_if_cancelled(true);
     const std::string said = without_stamp(tail_lines(log, 1));
-    fs::remove(path);
-    fs::remove(log);
+    std::error_code ignored;
+    for (const fs::path& file : {path, log, lock_path}) fs::remove(file, ignored);
     if (failure) std::rethrow_exception(failure);
     if (!serves) unserved.try_emplace(share.directory, said.empty() ? "it ended without a word" : said);
   }

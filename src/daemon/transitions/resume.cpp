@@ -29,9 +29,12 @@ asio::awaitable<void> require_usable(const Core& core, SavedFacts facts) {
 asio::awaitable<void> unpause(Core& core, Job& job, LiveMachine machine) {
   job.begin("resume", "resuming the paused machine");
   core.enter(phase::Booting{machine});
+  const bool session_kept = core.guest.connected();
   co_await with_timeout(GuestAccess::wake_patience, "the hypervisor's answer", machine->resume());
+  co_await core.open_services();
   co_await core.resume_services();
   co_await core.guest.link()->set_clock(GuestAccess::wake_patience);
+  if (!session_kept) co_await core.shares.bring_back();
   job.end("the machine is resumed");
 }
 

@@ -48,6 +48,14 @@ asio::awaitable<boost::json::object> take_over_machine(Core& core, Job& job) {
   }
   const LiveMachine machine(std::move(found));
   core.store.edit().machine_pid = machine->pid();
+  if (last_phase == "suspended") {  // in memory: whoever uses it wakes it, as before
+    co_await discard_saved(core);
+    core.enter(phase::Paused{machine});
+    co_await core.machine_watch.open();
+    co_await attempt("the paused machine cannot be woken by its socket", core.engine_socket.open());
+    job.end("took over the paused machine");
+    co_return started(core, "is suspended");
+  }
   core.enter(phase::Booting{machine});
   std::exception_ptr failure;
   try {

@@ -19,8 +19,10 @@ void remove_sockets(const ProfilePaths& paths) {
   }
 }
 
+/// In this order: what still runs is found by its files.
 asio::awaitable<void> clean_up(Core& core) {
   if (core.driver->has_remains(core.paths.run_directory)) co_await core.driver->clean_up(core.paths.run_directory);
+  co_await blocking([paths = core.paths] { remove_sockets(paths); });
 }
 
 }  // namespace
@@ -43,8 +45,7 @@ asio::awaitable<void> tear_down(Core& core, std::string reason) {
   // The phase first: whatever becomes of the cleaning, there is no machine.
   if (saved && !is<phase::Saved>(core.phase())) core.enter(phase::Saved{}, std::move(reason));
   if (!saved && !is<phase::Stopped>(core.phase())) core.enter(phase::Stopped{}, std::move(reason));
-  co_await attempt("ending what the hypervisor left", clean_up(core));
-  co_await attempt("removing the hypervisor's sockets", blocking([paths = core.paths] { remove_sockets(paths); }));
+  co_await attempt("cleaning up after the hypervisor", clean_up(core));
   // Clients of a suspended machine wake it.
   if (saved) co_await attempt("the suspended machine cannot be woken by its socket", core.engine_socket.open());
 }
