@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "src/base/error.hpp"
+#include "src/base/file.hpp"
 #include "src/base/platform.hpp"
 
 namespace cl {
@@ -15,7 +15,7 @@ namespace {
 std::filesystem::path from_environment(const char* name) {
   const char* value = std::getenv(name);
   if (value == nullptr || *value == '\0') return {};
-  return std::filesystem::absolute(value).lexically_normal();
+  return absolute_path(value).lexically_normal();
 }
 
 std::filesystem::path user_home() {

@@ -134,7 +134,7 @@ void write_state(const ProfilePaths& paths, const State& state) {
 
 Observed observe(const ProfilePaths& paths) {
   Observed seen;
-  seen.exists = fs::exists(paths.config);
+  seen.exists = file_exists(paths.config);
   seen.machine_alive = FileLock::is_held(paths.machine_lock);
   seen.daemon_alive = FileLock::is_held(paths.lock);
   seen.unsaved = seen.daemon_alive && FileLock::is_held(paths.run_directory);
@@ -142,7 +142,7 @@ Observed observe(const ProfilePaths& paths) {
 
   State& state = seen.state;
   const bool should_run = state.phase == "running" || state.phase == "degraded";
-  const bool saved = !seen.machine_alive && fs::exists(paths.saved_marker);
+  const bool saved = !seen.machine_alive && file_exists(paths.saved_marker);
   if (saved) seen.saved_bytes = allocated_bytes(paths.saved_directory / "memory");
   if (saved && (!seen.daemon_alive || seen.unsaved)) {
     state.phase = "suspended";

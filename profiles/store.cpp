@@ -35,7 +35,7 @@ Layered base_layers(const ProfilePaths& paths, std::vector<Problem>& problems) {
   Layered layered;
   for (const Key& key : keys()) layered.sources[std::string(key.name)] = Source::built_in;
   // A profile keeps the template that it was made with: changing the template changes no profile that exists.
-  const fs::path& file = fs::exists(paths.config) ? paths.own_template : paths.user_template;
+  const fs::path& file = file_exists(paths.config) ? paths.own_template : paths.user_template;
   if (const auto yaml = read_file_if_exists(file))
     add_layer(layered, *yaml, file.string(), Source::template_file, problems);
   return layered;
@@ -65,10 +65,9 @@ std::string_view to_string(Source source) {
 
 std::vector<std::string> list_profiles(const Home& home) {
   std::vector<std::string> names;
-  std::error_code missing;
-  for (const auto& entry : fs::directory_iterator(home.profiles, missing)) {
-    const std::string name = entry.path().filename();
-    if (!name.starts_with('.') && fs::exists(entry.path() / "profile.yaml")) names.push_back(name);
+  for (const fs::path& path : list_folder(home.profiles)) {
+    const std::string name = path.filename();
+    if (!name.starts_with('.') && file_exists(path / "profile.yaml")) names.push_back(name);
   }
   std::sort(names.begin(), names.end());
   return names;
@@ -109,7 +108,7 @@ void forget_current(const Home& home, const std::string& name) {
   if (before.name != name && before.previous != name) return;
   const CurrentProfile after{before.name == name ? CurrentProfile{}.name : before.name, ""};
   if (after.name != CurrentProfile{}.name) return write_current(home, after);
-  if (fs::remove(home.profiles / "current")) sync_directory(home.profiles);  // what it would say holds without it
+  if (remove_file(home.profiles / "current")) sync_directory(home.profiles);  // what it would say holds without it
 }
 
 Layered load_layers(const ProfilePaths& paths, const Settings& environment, const Settings& flags) {
@@ -156,7 +155,7 @@ Settings environment_settings() {
 
 void refuse_recreation(const ProfilePaths& paths, const Profile& last, const Layered& wanted) {
   std::vector<Problem> refused;
-  if (fs::exists(paths.root_disk) || fs::exists(paths.raw_root_disk))
+  if (file_exists(paths.root_disk) || file_exists(paths.raw_root_disk))
     for (const Difference& one : differences(last, wanted.profile, host_facts()))
       if (one.key->change == Change::recreate)
         refused.push_back({std::string(one.key->name),
@@ -179,7 +178,7 @@ void refuse_recreation(const ProfilePaths& paths, const Profile& last, const Lay
 void create_profile(const ProfilePaths& paths) {
   for (const auto& directory : {paths.directory, paths.run_directory, paths.log_directory, paths.keys_directory})
     make_private_directory(directory);
-  if (fs::exists(paths.config)) return;
+  if (file_exists(paths.config)) return;
   if (const auto yaml = read_file_if_exists(paths.user_template)) write_atomically(paths.own_template, *yaml);
   write_atomically(paths.config, default_profile_yaml());
 }

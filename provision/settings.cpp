@@ -204,7 +204,7 @@ std::string read_certificates(const std::vector<std::string>& files) {
     if (name == "host")
       for (const char* store :
            {"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"})
-        if (fs::exists(store)) {
+        if (file_exists(store)) {
           path = store;
           break;
         }

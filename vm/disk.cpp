@@ -33,14 +33,14 @@ std::optional<std::string> first_bytes(const fs::path& path, std::size_t length)
   if (!fd) {
     const int saved = errno;
     if (saved == ENOENT) return std::nullopt;
-    throw io_error("cannot open " + path.string(), saved);
+    throw file_error("open", path, saved);
   }
   std::string bytes(length, '\0');
   std::size_t have = 0;
   while (have < length) {
     const ssize_t got = ::pread(fd.get(), bytes.data() + have, length - have, static_cast<off_t>(have));
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) throw io_error("cannot read " + path.string(), errno);
+    if (got < 0) throw file_error("read", path, errno);
     if (got == 0) break;
     have += static_cast<std::size_t>(got);
   }
@@ -50,7 +50,7 @@ std::optional<std::string> first_bytes(const fs::path& path, std::size_t length)
 
 std::uint64_t size_of(const fs::path& path) {
   struct stat facts{};
-  if (::stat(path.c_str(), &facts) != 0) throw io_error("cannot look at " + path.string(), errno);
+  if (::stat(path.c_str(), &facts) != 0) throw file_error("look at", path, errno);
   return static_cast<std::uint64_t>(facts.st_size);
 }
 
@@ -147,7 +147,7 @@ bool are_descriptors(std::string_view block, std::uint64_t disk_size, std::strin
 bool is_blank(const fs::path& path) {
   constexpr std::uint64_t most = 16 << 20;
   const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd) throw io_error("cannot open " + path.string(), errno);
+  if (!fd) throw file_error("open", path, errno);
   const std::vector<Extent> extents = data_extents(fd.get());
   std::uint64_t length = 0;
   for (const Extent& extent : extents) length += extent.length;
@@ -155,7 +155,7 @@ bool is_blank(const fs::path& path) {
   for (const Extent& extent : extents) {
     std::string bytes(extent.length, 'x');
     if (::pread(fd.get(), bytes.data(), bytes.size(), static_cast<off_t>(extent.offset)) < 0)
-      throw io_error("cannot read " + path.string(), errno);
+      throw file_error("read", path, errno);
     if (!all_zero(bytes)) return false;  // also where less was read
   }
   return true;
@@ -171,8 +171,8 @@ class Draft {
   const std::string& name() const { return name_; }
   void keep() {
     UniqueFd fd(::open(name_.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!fd || ::fsync(fd.get()) != 0) throw io_error("cannot sync " + name_, errno);
-    if (::rename(name_.c_str(), path_.c_str()) != 0) throw io_error("cannot create " + path_.string(), errno);
+    if (!fd || ::fsync(fd.get()) != 0) throw file_error("sync", name_, errno);
+    if (::rename(name_.c_str(), path_.c_str()) != 0) throw file_error("create", path_, errno);
     sync_directory(path_.parent_path());
   }
 
@@ -200,12 +200,12 @@ void create_data_disk(const fs::path& path, std::string_view owner, ByteSize siz
   Draft draft(path);
   {
     UniqueFd fd(::open(draft.name().c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-    if (!fd) throw io_error("cannot create " + draft.name(), errno);
+    if (!fd) throw file_error("create", draft.name(), errno);
     const std::string header = data_disk_header(owner);
     if (::pwrite(fd.get(), header.data(), header.size(), 0) != static_cast<ssize_t>(header.size()))
-      throw io_error("cannot write " + draft.name(), errno);
+      throw file_error("write", draft.name(), errno);
     if (::ftruncate(fd.get(), static_cast<off_t>(size.count())) != 0)
-      throw io_error(fmt::format("cannot make {} {} large", draft.name(), size.str()), errno);
+      throw file_error("make room for " + size.str() + " in", draft.name(), errno);
   }
   draft.keep();
 }
@@ -229,14 +229,14 @@ asio::awaitable<void> create_overlay(fs::path root_image, fs::path path, ByteSiz
                   "-F",
                   "raw",
                   "-b",
-                  fs::absolute(root_image).string(),
+                  absolute_path(root_image).string(),
                   draft.name(),
                   std::to_string(size.count())};
   const Finished finished = co_await run(command, "", std::chrono::seconds(60));
   if (!finished.status.ok())
     throw Error(Errc::io, "cannot create the root disk " + path.string())
         .because(fmt::format("qemu-img: {}: {}", finished.status.str(), last_lines(finished.errors, 3)));
-  if (::chmod(draft.name().c_str(), 0600) != 0) throw io_error("cannot set the mode of " + draft.name(), errno);
+  if (::chmod(draft.name().c_str(), 0600) != 0) throw file_error("set the mode of", draft.name(), errno);
   draft.keep();
 }
 
@@ -247,7 +247,7 @@ void create_raw_root(const fs::path& root_image, const fs::path& path, ByteSize 
   Draft draft(path);
   copy_sparse(root_image, draft.name());
   if (::truncate(draft.name().c_str(), static_cast<off_t>(size.count())) != 0)
-    throw io_error("cannot make " + draft.name() + " " + size.str() + " large", errno);
+    throw file_error("make room for " + size.str() + " in", draft.name(), errno);
   draft.keep();
 }
 
@@ -297,7 +297,7 @@ OverlayState check_overlay(const fs::path& path, const fs::path& root_image) {
                  : header->backing_file.empty() ? "it lies on no image"
                                                 : "its image has the format '" + header->backing_format + "'");
   if (header->corrupt) throw Error(Errc::io, path.string() + " is marked as corrupt by QEMU", remedy);
-  return fs::path(header->backing_file) == fs::absolute(root_image) ? OverlayState::usable : OverlayState::other_image;
+  return fs::path(header->backing_file) == absolute_path(root_image) ? OverlayState::usable : OverlayState::other_image;
 }
 
 DataDisk inspect_data_disk(const fs::path& path) {
@@ -326,7 +326,8 @@ DataDisk inspect_data_disk(const fs::path& path) {
 
 bool is_half_formatted(const fs::path& path, std::string_view owner) {
   constexpr std::size_t block = 4096;
-  if (!is_uuid(owner) || !fs::is_regular_file(fs::symlink_status(path))) return false;
+  std::error_code unknown;
+  if (!is_uuid(owner) || !fs::is_regular_file(fs::symlink_status(path, unknown))) return false;
   const auto bytes = first_bytes(path, 2 * block);
   if (!bytes || bytes->size() < 2 * block) return false;
   const std::string_view all(*bytes);
@@ -351,7 +352,7 @@ void ensure_data_disk(const fs::path& path, std::string_view owner, ByteSize siz
   if (disk.size == size) return;
   // The guest grows its file system at the next boot.
   if (::truncate(path.c_str(), static_cast<off_t>(size.count())) != 0)
-    throw io_error(fmt::format("cannot grow {} to {}", path.string(), size.str()), errno);
+    throw file_error("grow to " + size.str(), path, errno);
 }
 
 }  // namespace cl

@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <vector>
 
+#include "src/base/file.hpp"
 #include "src/base/unique_fd.hpp"
 
 namespace cl {
@@ -24,7 +25,7 @@ std::size_t read_at(int fd, char* space, std::size_t length, std::uint64_t offse
   while (have < length) {
     const ssize_t got = ::pread(fd, space + have, length - have, static_cast<off_t>(offset + have));
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) throw io_error("cannot read " + path.string(), errno);
+    if (got < 0) throw file_error("read", path, errno);
     if (got == 0) break;
     have += static_cast<std::size_t>(got);
   }
@@ -79,9 +80,9 @@ asio::awaitable<std::string> sparse_file_digest(std::filesystem::path path,
   constexpr std::uint64_t pause_every = 8 << 20;  // some 10 ms of hashing
   auto executor = co_await asio::this_coro::executor;
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd) throw io_error("cannot open " + path.string(), errno);
+  if (!fd) throw file_error("open", path, errno);
   const off_t end = ::lseek(fd.get(), 0, SEEK_END);
-  if (end < 0) throw io_error("cannot tell the size of " + path.string(), errno);
+  if (end < 0) throw file_error("tell the size of", path, errno);
   const auto size = static_cast<std::uint64_t>(end);
 
   const std::vector<char> zeros(block_size, '\0');
@@ -114,7 +115,7 @@ asio::awaitable<std::string> file_digest(std::filesystem::path path, std::string
   if (kind == nullptr || EVP_DigestInit_ex(context.get(), kind, nullptr) != 1)
     throw Error(Errc::internal, "the crypto library has no " + algorithm);
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd) throw io_error("cannot open " + path.string(), errno);
+  if (!fd) throw file_error("open", path, errno);
   std::vector<char> bytes(piece);
   for (std::uint64_t at = 0;;) {
     const std::size_t got = read_at(fd.get(), bytes.data(), bytes.size(), at, path);

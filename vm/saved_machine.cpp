@@ -18,7 +18,7 @@ constexpr int format = 1;
 /// Which file this is and which state of it: any write changes it.
 json::object stamp(const fs::path& path) {
   struct stat facts{};
-  if (::stat(path.c_str(), &facts) != 0) throw io_error("cannot look at " + path.string(), errno);
+  if (::stat(path.c_str(), &facts) != 0) throw file_error("look at", path, errno);
 #ifdef __APPLE__
   const timespec changed = facts.st_ctimespec;
 #else
@@ -78,21 +78,20 @@ std::optional<std::string> SavedMachine::unusable(const SavedFacts& facts) const
 }
 
 void SavedMachine::use_up() {
-  fs::remove(marker());
+  remove_file(marker());
   sync_directory(directory_);
 }
 
 fs::path SavedMachine::set_aside() {
   fs::path used = directory_ / "memory.used";
-  fs::rename(memory(), used);
+  rename_file(memory(), used);
   return used;
 }
 
 void SavedMachine::discard() {
-  std::error_code ec;
-  if (!fs::exists(directory_, ec)) return;
+  if (!file_exists(directory_)) return;
   use_up();
-  fs::remove_all(directory_);
+  remove_tree(directory_);
 }
 
 }  // namespace cl

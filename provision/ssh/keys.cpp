@@ -41,9 +41,9 @@ asio::awaitable<std::string> keygen(std::vector<std::string> arguments) {
 /// Private and durable, before it gets its name.
 void seal(const fs::path& file) {
   UniqueFd fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd) throw io_error("cannot open " + file.string(), errno);
-  if (::fchmod(fd.get(), 0600) != 0) throw io_error("cannot change the mode of " + file.string(), errno);
-  if (::fsync(fd.get()) != 0) throw io_error("cannot write " + file.string(), errno);
+  if (!fd) throw file_error("open", file, errno);
+  if (::fchmod(fd.get(), 0600) != 0) throw file_error("change the mode of", file, errno);
+  if (::fsync(fd.get()) != 0) throw file_error("write", file, errno);
 }
 
 void move_into_place(const fs::path& from, const fs::path& to) {
@@ -73,7 +73,7 @@ asio::awaitable<void> ensure_pair(fs::path key, std::string comment) {
     co_await make_pair(std::move(key), std::move(comment));
     co_return;
   }
-  if (::chmod(key.c_str(), 0600) != 0) throw io_error("cannot change the mode of " + key.string(), errno);
+  if (::chmod(key.c_str(), 0600) != 0) throw file_error("change the mode of", key, errno);
   if (is_public_key(read_file_if_exists(public_half(key)))) co_return;
   std::vector<std::string> arguments{"-y", "-f", key.string()};
   std::string line = co_await keygen(std::move(arguments));

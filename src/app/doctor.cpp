@@ -41,8 +41,8 @@ Profile wanted(const ProfilePaths& paths, std::vector<Finding>& findings) {
   try {
     Profile profile = load_profile(paths, {});
     findings.push_back({"settings", Verdict::ok,
-                        fs::exists(paths.config) ? paths.config.string() + " is valid"
-                                                 : "the defaults; there is no profile '" + paths.name + "' yet",
+                        file_exists(paths.config) ? paths.config.string() + " is valid"
+                                                  : "the defaults; there is no profile '" + paths.name + "' yet",
                         ""});
     return profile;
   } catch (const Error& error) {

@@ -23,7 +23,7 @@ std::set<std::string> digests_in_use(const Home& home) {
     const ProfilePaths paths = profile_paths(home, name);
     // An unreadable state file is an error here too: a guess could remove an image that is needed.
     const auto state = load_state(paths);
-    const bool has_disk = fs::exists(paths.root_disk) || fs::exists(paths.raw_root_disk);
+    const bool has_disk = file_exists(paths.root_disk) || file_exists(paths.raw_root_disk);
     if (state && !state->image_digest.empty() && has_disk) digests.insert(state->image_digest);
   }
   return digests;

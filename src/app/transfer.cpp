@@ -36,9 +36,9 @@ FileLock lock_stopped(const ProfilePaths& paths, const std::string& doing) {
 }
 
 void require_free(const ProfilePaths& paths) {
-  if (fs::exists(paths.config))
+  if (file_exists(paths.config))
     throw Error(Errc::invalid_config, "there is a profile '" + paths.name + "' already", "choose another name");
-  if (fs::exists(paths.directory) && !fs::is_empty(paths.directory))
+  if (file_exists(paths.directory) && !list_folder(paths.directory).empty())
     throw Error(Errc::invalid_config, paths.directory.string() + " holds the data of a deleted profile",
                 "choose another name, or move that away");
 }
@@ -46,8 +46,8 @@ void require_free(const ProfilePaths& paths) {
 /// Puts a finished directory in a profile's place.
 void install(const fs::path& made, const ProfilePaths& to) {
   require_free(to);
-  fs::remove(to.directory);
-  fs::rename(made, to.directory);
+  remove_file(to.directory);
+  rename_file(made, to.directory);
   sync_directory(to.directory.parent_path());
   create_profile(to);
 }
@@ -55,7 +55,7 @@ void install(const fs::path& made, const ProfilePaths& to) {
 /// A descriptor read or written from its beginning on, with a running checksum.
 class Stream {
  public:
-  explicit Stream(UniqueFd fd) : fd_(std::move(fd)) {}
+  Stream(UniqueFd fd, fs::path path) : fd_(std::move(fd)), path_(std::move(path)) {}
 
   void write(std::string_view bytes) {
     hash_.update(bytes);
@@ -63,7 +63,7 @@ class Stream {
     while (!bytes.empty()) {
       const ssize_t put = ::write(fd_.get(), bytes.data(), bytes.size());
       if (put < 0 && errno == EINTR) continue;
-      if (put < 0) throw io_error("cannot write the file", errno);
+      if (put < 0) throw file_error("write", path_, errno);
       bytes.remove_prefix(static_cast<std::size_t>(put));
     }
   }
@@ -72,7 +72,7 @@ class Stream {
     while (have < size) {
       const ssize_t got = ::read(fd_.get(), into + have, size - have);
       if (got < 0 && errno == EINTR) continue;
-      if (got < 0) throw io_error("cannot read the file", errno);
+      if (got < 0) throw file_error("read", path_, errno);
       if (got == 0) throw Error(Errc::io, "the file ends too early");
       have += static_cast<std::size_t>(got);
     }
@@ -90,10 +90,14 @@ class Stream {
   }
   std::string digest() { return hash_.hex(); }
   std::uint64_t count() const { return count_; }
-  int fd() const { return fd_.get(); }
+  /// Makes what was written durable.
+  void sync() const {
+    if (::fsync(fd_.get()) != 0) throw file_error("write", path_, errno);
+  }
 
  private:
   UniqueFd fd_;
+  fs::path path_;
   Sha256 hash_;
   std::uint64_t count_ = 0;
 };
@@ -146,8 +150,8 @@ void write_export(Stream& out, const ProfilePaths& from) {
     const fs::path path = from.directory / name;
     UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     if (!fd && errno == ENOENT) continue;
-    if (!fd) throw io_error("cannot open " + path.string(), errno);
-    Carried file{std::string(name), fs::file_size(path), data_extents(fd.get())};
+    if (!fd) throw file_error("open", path, errno);
+    Carried file{std::string(name), file_bytes(path), data_extents(fd.get())};
     list.push_back(to_json(file));
     files.emplace_back(std::move(file), std::move(fd));
   }
@@ -157,12 +161,12 @@ void write_export(Stream& out, const ProfilePaths& from) {
     for (const Extent& extent : file.extents)
       in_pieces(extent, [&, source = fd.get()](char* buffer, std::size_t size, off_t at) {
         if (::pread(source, buffer, size, at) != static_cast<ssize_t>(size))
-          throw io_error("cannot read " + file.name, errno);
+          throw file_error("read", from.directory / file.name, errno);
         out.write({buffer, size});
       });
   const std::string digest = out.digest();
   out.write(digest + "\n");
-  if (::fsync(out.fd()) != 0) throw io_error("cannot write the file", errno);
+  out.sync();
 }
 
 /// Reads everything into `directory`; the name that the profile had.
@@ -174,16 +178,14 @@ std::string read_export(Stream& in, const fs::path& directory) {
     const Carried file = carried_from(one);
     const fs::path path = directory / file.name;
     const UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-    if (!fd) throw io_error("cannot create " + path.string(), errno);
-    if (::ftruncate(fd.get(), static_cast<off_t>(file.size)) != 0)
-      throw io_error("cannot size " + path.string(), errno);
+    if (!fd) throw file_error("create", path, errno);
+    if (::ftruncate(fd.get(), static_cast<off_t>(file.size)) != 0) throw file_error("size", path, errno);
     for (const Extent& extent : file.extents)
       in_pieces(extent, [&](char* buffer, std::size_t size, off_t at) {
         in.read(buffer, size);
-        if (::pwrite(fd.get(), buffer, size, at) != static_cast<ssize_t>(size))
-          throw io_error("cannot write " + path.string(), errno);
+        if (::pwrite(fd.get(), buffer, size, at) != static_cast<ssize_t>(size)) throw file_error("write", path, errno);
       });
-    if (::fsync(fd.get()) != 0) throw io_error("cannot write " + path.string(), errno);
+    if (::fsync(fd.get()) != 0) throw file_error("write", path, errno);
   }
   const std::string right = in.digest();
   std::string said(right.size(), '\0');
@@ -201,20 +203,20 @@ void clone_profile(const ProfilePaths& from, const ProfilePaths& to) {
   const fs::path directory = made.path() / "profile";
   make_private_directory(directory);
   for (const std::string_view name : carried)
-    if (fs::exists(from.directory / name)) copy_sparse(from.directory / name, directory / name);
+    if (file_exists(from.directory / name)) copy_sparse(from.directory / name, directory / name);
   install(directory, to);
 }
 
 json::object export_profile(const ProfilePaths& from, const fs::path& file) {
   const FileLock lock = lock_stopped(from, "exported");
-  if (fs::exists(file)) throw Error(Errc::invalid_config, file.string() + " exists already", "choose another name");
+  if (file_exists(file)) throw Error(Errc::invalid_config, file.string() + " exists already", "choose another name");
   const fs::path partial = file.string() + ".partial";
   UniqueFd fd(::open(partial.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-  if (!fd) throw io_error("cannot create " + partial.string(), errno);
+  if (!fd) throw file_error("create", partial, errno);
   try {
-    Stream out(std::move(fd));
+    Stream out(std::move(fd), partial);
     write_export(out, from);
-    fs::rename(partial, file);
+    rename_file(partial, file);
     return {{"bytes", out.count()}};
   } catch (...) {
     std::error_code ignored;
@@ -225,7 +227,7 @@ json::object export_profile(const ProfilePaths& from, const fs::path& file) {
 
 json::object import_profile(const Home& home, std::string name, const fs::path& file) {
   UniqueFd fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd) throw io_error("cannot open " + file.string(), errno);
+  if (!fd) throw file_error("open", file, errno);
   make_private_directory(home.profiles);
   TemporaryDirectory made(home.profiles, ".import-");
   const fs::path directory = made.path() / "profile";
@@ -235,9 +237,10 @@ json::object import_profile(const Home& home, std::string name, const fs::path& 
     return Error(Errc::io, file.string() + " cannot be imported", "nothing was changed; export it again").because(why);
   };
   try {
-    Stream in(std::move(fd));
+    Stream in(std::move(fd), file);
     exported_name = read_export(in, directory);
   } catch (const Error& error) {
+    if (!error.remedy().empty()) throw;  // of this computer's disk, not of the file
     throw damaged(one_line(error));
   } catch (const std::exception& error) {  // of JSON
     throw damaged(error.what());

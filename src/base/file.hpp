@@ -5,10 +5,19 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "src/base/error.hpp"
+
+/// Files of this host. Whatever fails throws Error{io} that names the path and says why; the throwing functions of
+/// std::filesystem are not for product code, whose only exception is Error.
 namespace cl {
 
 namespace fs = std::filesystem;
+
+/// The error of a system call on a file: "cannot <verb> <path>". Where the disk is full it says where to make room.
+/// Call it with the errno of that very call.
+Error file_error(std::string_view verb, const fs::path& path, int saved_errno);
 
 /// The whole file. Throws Error{not_found} when it does not exist, Error{io} otherwise.
 std::string read_file(const fs::path& path);
@@ -18,6 +27,26 @@ std::optional<std::string> read_file_if_exists(const fs::path& path);
 /// Replaces `path` so that a reader or a crash sees the old or the new bytes, never a mixture:
 /// temporary file in the same directory, write, fsync, rename, fsync of the directory.
 void write_atomically(const fs::path& path, std::string_view bytes, unsigned mode = 0600);
+
+/// Whether anything is there; a symbolic link counts as what it leads to.
+bool file_exists(const fs::path& path);
+bool is_plain_file(const fs::path& path);
+/// Whether it is itself a symbolic link.
+bool is_link(const fs::path& path);
+bool is_folder(const fs::path& path);
+/// Its length.
+std::uint64_t file_bytes(const fs::path& path);
+/// Removes a file, a symbolic link or an empty folder; false when there was none.
+bool remove_file(const fs::path& path);
+/// Removes a folder with everything in it, if it is there.
+void remove_tree(const fs::path& path);
+/// Replaces what is at `to`.
+void rename_file(const fs::path& from, const fs::path& to);
+/// What is in a folder, as full paths in no order; nothing when there is no such folder.
+std::vector<fs::path> list_folder(const fs::path& folder);
+/// The path without symbolic links, "." and "..", as far as it exists.
+fs::path real_path(const fs::path& path);
+fs::path absolute_path(const fs::path& path);
 
 /// Makes renames and removals in `directory` durable.
 void sync_directory(const fs::path& directory);

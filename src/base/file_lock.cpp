@@ -6,20 +6,20 @@
 
 #include <cerrno>
 
-#include "src/base/error.hpp"
+#include "src/base/file.hpp"
 
 namespace cl {
 
 std::optional<FileLock> FileLock::try_acquire(const std::filesystem::path& file) {
   for (;;) {
     UniqueFd fd(::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-    if (!fd) throw io_error("cannot open the lock " + file.string(), errno);
+    if (!fd) throw file_error("open the lock", file, errno);
     if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
       const int saved = errno;
       // is_held() of somebody else takes a shared lock for a moment: only who refuses that too is a holder.
       if (saved == EWOULDBLOCK && ::flock(fd.get(), LOCK_SH | LOCK_NB) == 0) continue;
       if (saved == EWOULDBLOCK) return std::nullopt;
-      throw io_error("cannot lock " + file.string(), saved);
+      throw file_error("lock", file, saved);
     }
     // Its last holder may have deleted the file together with everything else: a lock on a nameless file
     // excludes nobody.

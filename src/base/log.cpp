@@ -25,7 +25,9 @@ spdlog::level::level_enum to_spdlog(Level level) {
 void open(const std::filesystem::path& file, Level least) {
   constexpr std::size_t max_bytes = 4 << 20;
   auto sink = std::make_shared<spdlog::sinks::rotating_file_sink_st>(file.string(), max_bytes, 1);
-  std::filesystem::permissions(file, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+  std::error_code stays_readable;
+  std::filesystem::permissions(file, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write,
+                               stays_readable);
   logger = std::make_shared<spdlog::logger>("daemon", std::move(sink));
   logger->set_pattern("%Y-%m-%d %H:%M:%S.%e %P %l %v");
   logger->set_level(to_spdlog(least));

@@ -21,6 +21,7 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "src/base/file.hpp"
 #include "src/base/platform.hpp"
 #include "src/base/unique_fd.hpp"
 
@@ -38,7 +39,7 @@ std::filesystem::path executable() {
   ::_NSGetExecutablePath(nullptr, &size);
   std::string path(size, '\0');
   if (::_NSGetExecutablePath(path.data(), &size) != 0) throw Error(Errc::internal, "cannot find our own program file");
-  return std::filesystem::canonical(path.c_str());
+  return real_path(path.c_str());
 }
 
 std::string kernel_release() {

@@ -30,7 +30,12 @@ std::uint64_t memory_bytes() {
   return static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
 }
 
-std::filesystem::path executable() { return std::filesystem::read_symlink("/proc/self/exe"); }
+std::filesystem::path executable() {
+  std::error_code failure;
+  std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", failure);
+  if (failure) throw file_error("read", "/proc/self/exe", failure.value());
+  return program;
+}
 
 std::string kernel_release() {
   utsname names{};

@@ -42,7 +42,7 @@ ConfigFile config_file(const Invocation& call) {
   ConfigFile config{profile_paths(call.home, call.profile), call.user_template, {}};
   config.file = config.is_template ? config.paths.user_template : config.paths.config;
   // A link leads into somebody's collection of dot files: the file there is written, the link stays.
-  if (fs::is_symlink(config.file)) config.file = fs::weakly_canonical(config.file);
+  if (is_link(config.file)) config.file = real_path(config.file);
   return config;
 }
 
@@ -116,7 +116,7 @@ namespace {
 int change(const Invocation& call, const std::function<std::string(const std::string&, const Key&)>& edit) {
   const Key& key = key_of(call);
   const ConfigFile config = config_file(call);
-  const bool is_new = !fs::exists(config.paths.directory);
+  const bool is_new = !file_exists(config.paths.directory);
   std::exception_ptr failure;
   try {
     const FileLock lock = config.lock();
@@ -133,7 +133,7 @@ int change(const Invocation& call, const std::function<std::string(const std::st
     failure = std::current_exception();
   }
   if (!failure) return 0;
-  if (is_new && !config.is_template) fs::remove_all(config.paths.directory);  // as if it had not been asked for
+  if (is_new && !config.is_template) remove_tree(config.paths.directory);  // as if it had not been asked for
   std::rethrow_exception(failure);
 }
 

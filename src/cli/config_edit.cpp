@@ -54,12 +54,12 @@ int edit(const ConfigFile& config) {
     try {
       run_async(run_editor(draft));
     } catch (const Error&) {
-      if (read_file(draft) == before) fs::remove(draft);
+      if (read_file(draft) == before) remove_file(draft);
       throw;
     }
     const std::string after = read_file(draft);
     if (after == before) {
-      fs::remove(draft);
+      remove_file(draft);
       print_note("nothing was changed");
       return 0;
     }
@@ -74,7 +74,7 @@ int edit(const ConfigFile& config) {
     if (config.read() != before)
       throw Error(Errc::busy, config.file.string() + " was changed meanwhile by somebody else", kept);
     const Layered wanted = config.install(after);
-    fs::remove(draft);
+    remove_file(draft);
     tell_what_to_do(config, wanted);
     return 0;
   }

@@ -64,7 +64,7 @@ asio::awaitable<bool> start_daemon(const ProfilePaths& paths) {
 }  // namespace
 
 void require_profile(const ProfilePaths& paths) {
-  if (!fs::exists(paths.config))
+  if (!file_exists(paths.config))
     throw Error(Errc::not_found, "there is no profile '" + paths.name + "'",
                 "'colima-like list' shows the profiles; 'colima-like start " + paths.name + "' makes one");
 }

@@ -15,7 +15,8 @@ int run_logs(const Invocation& call) {
   const ProfilePaths paths = profile_paths(call.home, call.profile);
   require_profile(paths);
   const fs::path& file = call.console ? paths.console_log : paths.daemon_log;
-  if (!fs::exists(file)) throw Error(Errc::not_found, file.string() + " does not exist yet", "start the profile first");
+  if (!file_exists(file))
+    throw Error(Errc::not_found, file.string() + " does not exist yet", "start the profile first");
   // tail waits for changes by inotify or kqueue, survives rotation, and is on every system we run on.
   const auto tail = find_program("tail");
   if (!tail) throw Error(Errc::host_requirement, "the program 'tail' is missing");

@@ -50,7 +50,7 @@ asio::awaitable<int> rename(const Invocation& call) {
   if (!lock || seen.machine_alive || seen.state.phase != "stopped")
     throw Error(Errc::busy, "profile '" + from.name + "' is not stopped, so it cannot be renamed",
                 "colima-like stop " + from.name);
-  if (fs::exists(to.directory))
+  if (file_exists(to.directory))
     throw Error(Errc::invalid_config, "'" + to.name + "' is taken: " + to.directory.string() + " exists",
                 "choose another name");
   if (auto state = load_state(from); state && !state->context.empty()) {
@@ -65,7 +65,7 @@ asio::awaitable<int> rename(const Invocation& call) {
     state->previous_context.clear();
     save_state(*lock, from, *state);
   }
-  fs::rename(from.directory, to.directory);
+  rename_file(from.directory, to.directory);
   sync_directory(call.home.profiles);
   const CurrentProfile current = current_profile(call.home);
   forget_current(call.home, from.name);
@@ -79,7 +79,7 @@ int import_colima(const Invocation& call) {
   std::string name = call.word("NAME");
   if (name.empty()) name = call.profile;
   const ProfilePaths paths = profile_paths(call.home, name);
-  if (fs::exists(paths.config))
+  if (file_exists(paths.config))
     throw Error(Errc::invalid_config, "there is a profile '" + name + "' already",
                 "choose another name: colima-like import --colima FILE NAME");
   const ColimaImport converted = convert_colima(read_file(call.colima), call.colima);
@@ -112,7 +112,7 @@ int run_clone(const Invocation& call) {
 int run_export(const Invocation& call) {
   const ProfilePaths from = profile_paths(call.home, call.profile);
   require_profile(from);
-  const auto result = cl::export_profile(from, fs::absolute(call.word("FILE")));
+  const auto result = cl::export_profile(from, absolute_path(call.word("FILE")));
   const auto size = ByteSize::bytes(result.at("bytes").to_number<std::uint64_t>());
   std::cout << "profile '" << from.name << "' is in " << call.word("FILE") << " (" << size.str() << ")\n";
   return 0;
@@ -127,7 +127,7 @@ int run_import(const Invocation& call) {
   }
   if (call.word("FILE").empty())
     throw Error(Errc::usage, "which file?", "colima-like import FILE [NAME], or import --colima FILE [NAME]");
-  const auto result = cl::import_profile(call.home, call.word("NAME"), fs::absolute(call.word("FILE")));
+  const auto result = cl::import_profile(call.home, call.word("NAME"), absolute_path(call.word("FILE")));
   const std::string name(result.at("name").as_string());
   std::cout << "profile '" << name << "' is imported\n";
   try {

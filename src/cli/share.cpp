@@ -24,7 +24,7 @@ namespace json = boost::json;
 std::string absolute_item(const std::string& text) {
   if (text.empty() || text[0] == '/' || text[0] == '~') return text;
   const auto colon = std::min(text.find(':'), text.size());
-  fs::path location = fs::absolute(text.substr(0, colon)).lexically_normal();
+  fs::path location = absolute_path(text.substr(0, colon)).lexically_normal();
   if (!location.has_filename()) location = location.parent_path();
   return location.string() + text.substr(colon);
 }

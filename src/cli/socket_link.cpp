@@ -53,7 +53,7 @@ void link_socket(const fs::path& at, const fs::path& socket, const fs::path& pro
 
 bool unlink_socket(const fs::path& at, const fs::path& profiles) {
   if (!is_ours(at, profiles)) return false;
-  if (fs::is_symlink(fs::symlink_status(kept(at)))) {
+  if (is_link(kept(at))) {
     move(kept(at), at, at);
   } else if (::unlink(at.c_str()) != 0) {
     fail(at, errno);

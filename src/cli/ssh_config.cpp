@@ -40,7 +40,7 @@ fs::path users_ssh_config() {
   const char* home = std::getenv("HOME");
   if (home == nullptr || *home == '\0') throw Error(Errc::host_requirement, "there is no home directory", "set HOME");
   fs::path file = fs::path(home) / ".ssh" / "config";
-  return fs::is_symlink(file) ? fs::weakly_canonical(file) : file;
+  return is_link(file) ? real_path(file) : file;
 }
 
 /// One line, at the top: further down it would be part of a Host block.
@@ -59,13 +59,13 @@ int install(const Invocation& call, const ProfilePaths& paths) {
 }
 
 int uninstall(const Invocation& call, const ProfilePaths& paths) {
-  fs::remove(paths.directory / "ssh_config");
+  remove_file(paths.directory / "ssh_config");
   const fs::path file = users_ssh_config();
   std::string text = read_file_if_exists(file).value_or("");
   const std::string line = include_line(call.home);
   bool others = false;
   for (const std::string& name : list_profiles(call.home))
-    others = others || fs::exists(call.home.profiles / name / "ssh_config");
+    others = others || file_exists(call.home.profiles / name / "ssh_config");
   const auto at = text.find(line);
   if (!others && at != std::string::npos) write_atomically(file, text.erase(at, line.size()));
   std::cout << "'ssh " << host_name(paths.name) << "' is not configured any more\n";

@@ -37,7 +37,7 @@ asio::awaitable<int> start(const Invocation& call) {
   // A wrong flag or file is told before anything is created or stopped.
   const Layered wanted = load_layers(paths, environment_settings(), call.settings);
   if (const auto state = load_state(paths)) refuse_recreation(paths, state->profile, wanted);
-  const bool is_new = !fs::exists(paths.directory);
+  const bool is_new = !file_exists(paths.directory);
   rpc::Connection daemon = co_await reach_daemon(paths, true);
   rpc::Request request{"start", {}};
   request.arguments["settings"] = settings_of_this_run(call);

@@ -15,6 +15,7 @@
 #include <cstring>
 #include <optional>
 
+#include "src/base/file.hpp"
 #include "src/base/log.hpp"
 #include "src/base/platform.hpp"
 #include "src/base/unique_fd.hpp"
@@ -47,7 +48,7 @@ sockaddr_un address_of(const std::filesystem::path& path) {
 
 UniqueFd unix_socket(const std::filesystem::path& path) {
   UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM, 0));
-  if (!fd) throw io_error("cannot create a socket for " + path.string(), errno);
+  if (!fd) throw file_error("create a socket for", path, errno);
   ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC);
   ::fcntl(fd.get(), F_SETFL, O_NONBLOCK);
   return fd;
@@ -59,7 +60,7 @@ void clear_stale(const std::filesystem::path& path, const sockaddr_un& address) 
   if (::lstat(path.c_str(), &facts) != 0) {
     const int saved = errno;
     if (saved == ENOENT) return;
-    throw io_error("cannot listen on " + path.string(), saved);
+    throw file_error("listen on", path, saved);
   }
   if (!S_ISSOCK(facts.st_mode))
     throw cannot_listen(Errc::io, path, "something that is no socket is there", "move it out of the way");
@@ -72,8 +73,8 @@ void clear_stale(const std::filesystem::path& path, const sockaddr_un& address) 
     throw cannot_listen(Errc::busy, path, "another process listens there",
                         "stop that process; 'lsof " + path.string() + "' names it");
   const int saved = errno;
-  if (saved != ECONNREFUSED) throw io_error("cannot listen on " + path.string(), saved);
-  if (::unlink(path.c_str()) != 0 && errno != ENOENT) throw io_error("cannot remove " + path.string(), errno);
+  if (saved != ECONNREFUSED) throw file_error("listen on", path, saved);
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) throw file_error("remove", path, errno);
 }
 
 UniqueFd listen_on(const std::filesystem::path& path) {
@@ -88,12 +89,12 @@ UniqueFd listen_on(const std::filesystem::path& path) {
   ::umask(before);
   if (bound != 0) {
     if (saved == EADDRINUSE) throw cannot_listen(Errc::busy, path, "another process has just taken it", "try again");
-    throw io_error("cannot listen on " + path.string(), saved);
+    throw file_error("listen on", path, saved);
   }
   if (::listen(fd.get(), backlog) != 0) {
     const int listen_errno = errno;
     ::unlink(path.c_str());
-    throw io_error("cannot listen on " + path.string(), listen_errno);
+    throw file_error("listen on", path, listen_errno);
   }
   return fd;
 }

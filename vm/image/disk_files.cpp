@@ -148,7 +148,7 @@ DiskFacts inspect_disk(const ReadAt& read) {
 
 DiskFacts inspect_disk(const fs::path& raw) {
   UniqueFd fd(::open(raw.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd) throw io_error("cannot open " + raw.string(), errno);
+  if (!fd) throw file_error("open", raw, errno);
   return inspect_disk([&fd](std::uint64_t offset, std::size_t length) { return read_part(fd.get(), offset, length); });
 }
 
@@ -175,7 +175,7 @@ asio::awaitable<void> make_raw(fs::path file, fs::path raw, std::string title,
   std::string first;
   {
     UniqueFd fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!fd) throw io_error("cannot open " + file.string(), errno);
+    if (!fd) throw file_error("open", file, errno);
     first = read_part(fd.get(), 0, looked_at);
   }
   const auto refused = [&title](std::string_view why) {
@@ -185,7 +185,7 @@ asio::awaitable<void> make_raw(fs::path file, fs::path raw, std::string title,
   };
   if (!first.starts_with(std::string_view("QFI\xfb", 4))) {
     if (!is_boot_sector(first)) throw refused(fmt::format("it is {}", kind_of(first)));
-    if (::rename(file.c_str(), raw.c_str()) != 0) throw io_error("cannot move " + file.string(), errno);
+    if (::rename(file.c_str(), raw.c_str()) != 0) throw file_error("move", file, errno);
     co_return;
   }
   if (const auto why = refuse_qcow2(first, most_disk)) throw refused(*why);

@@ -177,7 +177,7 @@ class Attempts {
   asio::awaitable<void> write_down(HttpReply& reply, std::uint64_t from, std::optional<std::uint64_t> total,
                                    std::string shown) {
     UniqueFd fd(::open(what_.part.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | (from == 0 ? O_TRUNC : 0), 0600));
-    if (!fd) throw io_error("cannot open " + what_.part.string(), errno);
+    if (!fd) throw file_error("open", what_.part, errno);
     write_origin(what_.part, Origin{shown, reply.answer().validator()});
     std::uint64_t at = from;
     Rate rate;
@@ -199,7 +199,7 @@ class Attempts {
       said = now;
       say_(fmt::format("downloading {}: {}", what_.title, progress_text(at, total, rate.per_second())));
     }
-    if (::fsync(fd.get()) != 0) throw io_error("cannot write " + what_.part.string(), errno);
+    if (::fsync(fd.get()) != 0) throw file_error("write", what_.part, errno);
   }
 
   void write_at(int fd, std::string_view bytes, std::uint64_t at) {
@@ -210,7 +210,7 @@ class Attempts {
         const int saved = errno;
         no_space_ = saved == ENOSPC || saved == EDQUOT;
         if (no_space_) throw no_space(what_.part, what_.spare.count());
-        throw io_error("cannot write " + what_.part.string(), saved);
+        throw file_error("write", what_.part, saved);
       }
       bytes.remove_prefix(static_cast<std::size_t>(put));
       at += static_cast<std::uint64_t>(put);

@@ -208,8 +208,8 @@ std::map<std::string, std::string> read_assignments(const fs::path& path) {
 
 void make_durable_and_read_only(const fs::path& path) {
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd || ::fsync(fd.get()) != 0) throw io_error("cannot sync " + path.string(), errno);
-  if (::fchmod(fd.get(), 0400) != 0) throw io_error("cannot set the mode of " + path.string(), errno);
+  if (!fd || ::fsync(fd.get()) != 0) throw file_error("sync", path, errno);
+  if (::fchmod(fd.get(), 0400) != 0) throw file_error("set the mode of", path, errno);
 }
 
 std::string now_utc() { return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr))); }
@@ -244,7 +244,7 @@ asio::awaitable<void> seal(fs::path directory, ImageKey key, OnPhase on_phase) {
     manifest.files[name] = co_await seal_file(path, *facts);
   }
   manifest.image.digest = image_digest(manifest.files);
-  fs::remove(directory / "manifest.txt");
+  remove_file(directory / "manifest.txt");
   write_atomically(directory / manifest_name, to_json(manifest), 0400);
 }
 
@@ -291,7 +291,7 @@ asio::awaitable<void> copy_file(fs::path from, fs::path to, Digest digest) {
     throw Error(Errc::host_requirement, "too little space to copy the image " + from.string(),
                 "free some space in " + to.parent_path().string());
   fs::copy_file(from, to, fs::copy_options::overwrite_existing, ec);
-  if (ec) throw io_error("cannot copy " + from.string(), ec.value());
+  if (ec) throw file_error("copy " + from.string() + " to", to, ec.value());
   co_await asio::post(executor, asio::use_awaitable);
   const std::string found = co_await file_digest(to, digest.algorithm);
   if (found == digest.hex) co_return;
@@ -365,7 +365,7 @@ std::string ImageCache::name_of(const ImageKey& key) const {
 
 asio::awaitable<std::optional<Image>> ImageCache::find(ImageKey key, OnPhase on_phase) {
   const fs::path directory = directory_ / name_of(key);
-  if (!fs::exists(directory)) co_return std::nullopt;
+  if (!file_exists(directory)) co_return std::nullopt;
   co_return co_await verify(directory, std::move(on_phase));
 }
 
@@ -421,8 +421,8 @@ asio::awaitable<Image> ImageCache::build(ImageKey key, BuildOptions options, OnP
   }
   co_await seal(out, key, on_phase);
 
-  if (replaces) fs::rename(final_place, work.path() / "damaged");
-  if (::rename(out.c_str(), final_place.c_str()) != 0) throw io_error("cannot create " + final_place.string(), errno);
+  if (replaces) rename_file(final_place, work.path() / "damaged");
+  rename_file(out, final_place);
   sync_directory(directory_);
   std::error_code ignored;
   fs::remove(kept_log, ignored);
@@ -431,7 +431,7 @@ asio::awaitable<Image> ImageCache::build(ImageKey key, BuildOptions options, OnP
 
 asio::awaitable<std::optional<Image>> ImageCache::find_source(ImageSource source, OnPhase on_phase) {
   const fs::path directory = directory_ / name_of_source(source);
-  if (!fs::exists(directory)) co_return std::nullopt;
+  if (!file_exists(directory)) co_return std::nullopt;
   Image image = co_await verify(directory, std::move(on_phase));
   // The name has 12 digits of the digest, which somebody could aim at.
   if (!image.source.ends_with("#" + source.digest.str())) throw damaged(directory, "it was made of another file");
@@ -494,8 +494,8 @@ asio::awaitable<Image> ImageCache::fetch(ImageSource source, FetchOptions option
     if (error.code() == Errc::invalid_config) forget_download(part);
   }
   if (failure) std::rethrow_exception(failure);
-  if (replaces) fs::rename(final_place, work.path() / "damaged");
-  if (::rename(out.c_str(), final_place.c_str()) != 0) throw io_error("cannot create " + final_place.string(), errno);
+  if (replaces) rename_file(final_place, work.path() / "damaged");
+  rename_file(out, final_place);
   sync_directory(directory_);
   forget_download(part);
   co_return co_await verify(final_place, on_phase);

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "src/base/error.hpp"
+#include "src/base/file.hpp"
 #include "src/base/unique_fd.hpp"
 #include "vm/hash.hpp"
 
@@ -25,12 +25,12 @@ void Recipe::unpack(const fs::path& directory) const {
     const fs::path path = directory / file.path;
     std::error_code ec;
     fs::create_directories(path.parent_path(), ec);
-    if (ec) throw io_error("cannot create " + path.parent_path().string(), ec.value());
+    if (ec) throw file_error("create", path.parent_path(), ec.value());
     UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-    if (!fd) throw io_error("cannot create " + path.string(), errno);
+    if (!fd) throw file_error("create", path, errno);
     const ssize_t put = ::write(fd.get(), file.bytes.data(), file.bytes.size());
-    if (put < 0) throw io_error("cannot write " + path.string(), errno);
-    if (static_cast<std::size_t>(put) != file.bytes.size()) throw io_error("cannot write " + path.string(), ENOSPC);
+    if (put < 0) throw file_error("write", path, errno);
+    if (static_cast<std::size_t>(put) != file.bytes.size()) throw file_error("write", path, ENOSPC);
   }
 }
 

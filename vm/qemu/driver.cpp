@@ -27,7 +27,7 @@ using Control = std::unique_ptr<QmpClient>;
 
 UniqueFd open_log(const fs::path& path) {
   UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
-  if (!fd) throw io_error("cannot open " + path.string(), errno);
+  if (!fd) throw file_error("open", path, errno);
   return fd;
 }
 

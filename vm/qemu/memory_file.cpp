@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <boost/asio/post.hpp>
 
+#include "src/base/file.hpp"
 #include "src/base/sparse.hpp"
 
 namespace cl {
@@ -17,7 +18,7 @@ namespace {
 constexpr const char* name = "colima-like-memory";
 
 /// Of the first `size` bytes. Others have a turn now and then.
-asio::awaitable<void> copy(int from, int to, std::uint64_t size) {
+asio::awaitable<void> copy(int from, int to, std::uint64_t size, fs::path path) {
   constexpr std::uint64_t piece = 8 << 20;  // some 10 ms
   auto executor = co_await asio::this_coro::executor;
   std::uint64_t since_pause = 0;
@@ -25,7 +26,7 @@ asio::awaitable<void> copy(int from, int to, std::uint64_t size) {
     const std::uint64_t end = std::min(extent.offset + extent.length, size);
     for (std::uint64_t at = extent.offset; at < end; at += piece) {
       const std::uint64_t length = std::min(piece, end - at);
-      copy_extent(from, to, {at, length});
+      copy_extent(from, to, {at, length}, path);
       since_pause += length;
       if (since_pause < piece) continue;
       since_pause = 0;
@@ -36,7 +37,7 @@ asio::awaitable<void> copy(int from, int to, std::uint64_t size) {
 
 UniqueFd open_file(const fs::path& path, int flags) {
   UniqueFd fd(::open(path.c_str(), flags | O_CLOEXEC));
-  if (!fd) throw io_error("cannot open " + path.string(), errno);
+  if (!fd) throw file_error("open", path, errno);
   return fd;
 }
 
@@ -71,12 +72,12 @@ std::uint64_t size_of_memory(int file) {
 
 asio::awaitable<void> write_memory(int memory, fs::path path) {
   const UniqueFd file = open_file(path, O_WRONLY);
-  co_await copy(memory, file.get(), size_of_memory(memory));
+  co_await copy(memory, file.get(), size_of_memory(memory), path);
 }
 
 asio::awaitable<void> read_memory(fs::path path, int memory) {
   const UniqueFd file = open_file(path, O_RDONLY);
-  co_await copy(file.get(), memory, size_of_memory(memory));
+  co_await copy(file.get(), memory, size_of_memory(memory), path);
 }
 
 }  // namespace cl

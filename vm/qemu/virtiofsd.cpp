@@ -55,7 +55,7 @@ UniqueFd listen_at(const fs::path& path) {
   std::error_code ignored;
   fs::remove(path, ignored);
   if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 || ::listen(fd.get(), 1) != 0)
-    throw io_error("cannot listen at " + path.string(), errno);
+    throw file_error("listen at", path, errno);
   return fd;
 }
 
@@ -236,22 +236,21 @@ std::vector<std::string> virtiofsd_command_line(const BootShare& share, const Vi
 }
 
 bool share_servers_run(const fs::path& run_directory) {
-  std::error_code none;
-  for (const auto& entry : fs::directory_iterator(run_directory, none))
-    if (entry.path().extension() == ".lock" && FileLock::is_held(entry.path())) return true;
+  for (const fs::path& path : list_folder(run_directory))
+    if (path.extension() == ".lock" && FileLock::is_held(path)) return true;
   return false;
 }
 
 asio::awaitable<void> end_share_servers(fs::path run_directory) {
-  for (const auto& entry : fs::directory_iterator(run_directory)) {
-    if (entry.path().extension() != ".lock") continue;
+  for (const fs::path& path : list_folder(run_directory)) {
+    if (path.extension() != ".lock") continue;
     // In name spaces it is two processes. That they are gone takes the kernel a moment.
-    for (int tries = 0; tries < 100 && FileLock::is_held(entry.path()); ++tries) {
-      if (const pid_t pid = platform::process_with_open(entry.path()); pid > 0) ::kill(pid, SIGKILL);
+    for (int tries = 0; tries < 100 && FileLock::is_held(path); ++tries) {
+      if (const pid_t pid = platform::process_with_open(path); pid > 0) ::kill(pid, SIGKILL);
       co_await sleep_for(std::chrono::milliseconds(10));
     }
     // A machine that is taken over tells its servers by these.
-    if (!FileLock::is_held(entry.path())) fs::remove(entry.path());
+    if (!FileLock::is_held(path)) remove_file(path);
   }
 }
 
@@ -266,7 +265,7 @@ asio::awaitable<std::map<fs::path, std::string>> try_share_servers(const BootPla
   for (const BootShare& share : plan.shares) {
     UniqueFd socket = listen_at(path);
     UniqueFd messages(::open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-    if (!messages) throw io_error("cannot open " + log.string(), errno);
+    if (!messages) throw file_error("open", log, errno);
     // A daemon that is killed now leaves a server to which nobody will ever connect: the next one finds it by its lock.
     const fs::path lock_path = share_lock(plan.run_directory, "trial-" + share.tag);
     const auto lock = FileLock::try_acquire(lock_path);

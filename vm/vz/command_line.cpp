@@ -6,6 +6,7 @@
 #include <array>
 #include <fstream>
 
+#include "src/base/file.hpp"
 #include "src/base/platform.hpp"
 
 namespace cl {
@@ -86,8 +87,7 @@ std::string first_bytes(const fs::path& path, std::size_t count) {
 
 void check_disk(const fs::path& path) {
   if (path.empty()) return;
-  if (!fs::is_regular_file(path))
-    throw Error(Errc::io, "the disk " + path.string() + " is missing", "colima-like start");
+  if (!is_plain_file(path)) throw Error(Errc::io, "the disk " + path.string() + " is missing", "colima-like start");
   const std::string begin = first_bytes(path, 4);
   if (begin.empty())
     throw Error(Errc::io, "the disk " + path.string() + " is empty", "move it away; the next start makes another")
@@ -147,7 +147,7 @@ void check_vfkit_plan(const BootPlan& plan, const std::string& host_arch) {
   check_kernel(plan);
   for (const fs::path& disk : {plan.root_disk, plan.data_disk, plan.seed_disk}) check_disk(disk);
   for (const BootShare& share : plan.shares)
-    if (!fs::is_directory(share.directory))
+    if (!is_folder(share.directory))
       throw Error(Errc::invalid_config, "the shared folder " + share.directory.string() + " does not exist",
                   "make it, or take it out of 'shares'");
 }

@@ -37,7 +37,7 @@ using std::chrono::milliseconds;
 
 UniqueFd open_log(const fs::path& path) {
   UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
-  if (!fd) throw io_error("cannot open " + path.string(), errno);
+  if (!fd) throw file_error("open", path, errno);
   return fd;
 }
 
@@ -126,7 +126,7 @@ asio::awaitable<VzDriver::Attempt> VzDriver::start(const BootPlan& plan, fs::pat
   auto executor = co_await asio::this_coro::executor;
   VfkitHost host;
   host.binary = std::move(vfkit);
-  host.make_variable_store = !fs::exists(variable_store(plan.root_disk));
+  host.make_variable_store = !file_exists(variable_store(plan.root_disk));
   Command command;
   command.argv = vfkit_command_line(plan, host);
   command.new_session = true;

@@ -106,6 +106,59 @@ TEST(WriteAtomically, TakesABareFileName) {
   EXPECT_EQ(read_file(dir / "state"), "new");
 }
 
+/// The text of the Error that `act` throws; anything else that it throws fails the test.
+template <class Act>
+std::string error_of(Act act) {
+  try {
+    act();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), Errc::io);
+    return one_line(error);
+  }
+  return "nothing was thrown";
+}
+
+TEST(Files, ThrowOurErrorWithThePathAndTheReason) {
+  const TempDir dir;
+  const fs::path loop = dir / "loop", full = dir / "full", file = dir / "file", none = dir / "none";
+  fs::create_symlink(loop, loop);
+  fs::create_directories(full / "inside");
+  std::ofstream(file) << "text";
+  const std::string loops = loop.string() + ": Too many levels of symbolic links";
+  EXPECT_EQ(error_of([&] { file_exists(loop); }), "cannot look at " + loops);
+  EXPECT_EQ(error_of([&] { is_folder(loop); }), "cannot look at " + loops);
+  EXPECT_EQ(error_of([&] { is_plain_file(loop); }), "cannot look at " + loops);
+  EXPECT_EQ(error_of([&] { is_link(loop / "x"); }),
+            "cannot look at " + (loop / "x").string() + ": Too many levels of symbolic links");
+  EXPECT_EQ(error_of([&] { real_path(loop); }), "cannot look at " + loops);
+  EXPECT_EQ(error_of([&] { file_bytes(none); }), "cannot look at " + none.string() + ": No such file or directory");
+  EXPECT_EQ(error_of([&] { remove_file(full); }), "cannot remove " + full.string() + ": Directory not empty");
+  EXPECT_EQ(error_of([&] { remove_tree(loop / "x"); }),
+            "cannot remove " + (loop / "x").string() + ": Too many levels of symbolic links");
+  EXPECT_EQ(error_of([&] { list_folder(file); }), "cannot list " + file.string() + ": Not a directory");
+  EXPECT_EQ(error_of([&] { rename_file(none, file); }),
+            "cannot move " + none.string() + " to " + file.string() + ": No such file or directory");
+}
+
+TEST(Files, KnowNothingThere) {
+  const TempDir dir;
+  EXPECT_FALSE(file_exists(dir / "none"));
+  EXPECT_FALSE(is_link(dir / "none"));
+  EXPECT_FALSE(remove_file(dir / "none"));
+  EXPECT_TRUE(list_folder(dir / "none").empty());
+  EXPECT_NO_THROW(remove_tree(dir / "none"));
+  EXPECT_EQ(real_path(dir / "none" / ".." / "other"), fs::canonical(dir.path()) / "other");
+}
+
+TEST(Files, SayWhereToMakeRoom) {
+  const Error full = file_error("write", "/home/me/state.json", ENOSPC);
+  EXPECT_STREQ(full.what(), "cannot write /home/me/state.json");
+  EXPECT_EQ(full.cause(), "No space left on device");
+  EXPECT_EQ(full.remedy(), "make room on the file system of /home/me");
+  EXPECT_EQ(file_error("write", "state.json", EDQUOT).remedy(), "make room on the file system of state.json");
+  EXPECT_EQ(file_error("write", "/home/me/state.json", EACCES).remedy(), "");
+}
+
 TEST(MakePrivateDirectory, CreatesParentsClosedToOthers) {
   TempDir dir;
   make_private_directory(dir / "a/b/c");

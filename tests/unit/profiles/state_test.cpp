@@ -67,6 +67,12 @@ TEST_F(StateFile, OneOfAnOlderProgramLacksKeysAndIsReadAllTheSame) {
   EXPECT_FALSE(loaded->data_ready);
 }
 
+TEST_F(StateFile, WhatCannotBeLookedAtIsAnErrorOfOurs) {
+  fs::remove(paths_.config);
+  fs::create_symlink(paths_.config, paths_.config);
+  EXPECT_THROW(observe(paths_), Error);
+}
+
 TEST_F(StateFile, NoFileMeansStoppedForTheObserver) {
   const Observed seen = observe(paths_);
   EXPECT_TRUE(seen.exists);
