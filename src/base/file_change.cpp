@@ -16,7 +16,7 @@ void ChangeList::add(FileChange change) {
   const bool barrier = change.directory && (change.kind == Kind::moved || change.kind == Kind::removed);
   if (barrier) last_.clear();
   if (change.kind == Kind::moved) last_.erase(change.from);
-  if (!barrier) last_[change.path] = slots_.size();
+  if (!barrier) last_[change.path] = first_ + slots_.size();
   slots_.push_back({std::move(change), false});
   ++live_;
 }
@@ -26,8 +26,8 @@ bool ChangeList::merge(FileChange& change) {
   if (change.kind == Kind::moved) return false;
   const auto found = last_.find(change.path);
   if (found == last_.end()) return false;
-  Slot& slot = slots_[found->second];
-  FileChange& before = slot.change;
+  Slot& last = slot(found->second);
+  FileChange& before = last.change;
   if (before.directory != change.directory) return false;
   switch (change.kind) {
     case Kind::attributes:
@@ -46,7 +46,7 @@ bool ChangeList::merge(FileChange& change) {
       if (before.kind == Kind::moved || before.directory) return false;
       // What happened to it before matters no more. The removal does, also of a file that was only just created: a
       // file that was moved there from elsewhere may have replaced one that others know.
-      slot.dropped = true;
+      last.dropped = true;
       --live_;
       return false;
     case Kind::moved: break;
@@ -57,12 +57,14 @@ bool ChangeList::merge(FileChange& change) {
 std::vector<FileChange> ChangeList::take(std::size_t count) {
   std::vector<FileChange> taken;
   taken.reserve(std::min(count, live_));
-  while (taken.size() < count && first_ < slots_.size()) {
-    Slot& slot = slots_[first_++];
-    if (slot.dropped) continue;
-    const auto last = last_.find(slot.change.path);
+  while (taken.size() < count && !slots_.empty()) {
+    Slot next = std::move(slots_.front());
+    slots_.pop_front();
+    ++first_;
+    if (next.dropped) continue;
+    const auto last = last_.find(next.change.path);
     if (last != last_.end() && last->second < first_) last_.erase(last);
-    taken.push_back(std::move(slot.change));
+    taken.push_back(std::move(next.change));
     --live_;
   }
   if (live_ == 0) clear();
@@ -70,9 +72,8 @@ std::vector<FileChange> ChangeList::take(std::size_t count) {
 }
 
 void ChangeList::clear() {
-  slots_.clear();
-  slots_.shrink_to_fit();
-  last_.clear();
+  slots_ = {};
+  last_ = {};
   first_ = live_ = 0;
 }
 

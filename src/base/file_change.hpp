@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -46,9 +47,11 @@ class ChangeList {
   };
   bool merge(FileChange& change);
 
-  std::vector<Slot> slots_;
-  std::size_t first_ = 0;  ///< slots before it are taken
-  std::size_t live_ = 0;
+  Slot& slot(std::size_t number) { return slots_[number - first_]; }
+
+  std::deque<Slot> slots_;
+  std::size_t first_ = 0;                              ///< the number of slots_.front(): how many were taken before
+  std::size_t live_ = 0;                               ///< slots that are not dropped
   std::unordered_map<std::string, std::size_t> last_;  ///< the last slot of a path, as far as one may merge into it
 };
 

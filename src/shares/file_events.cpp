@@ -64,7 +64,7 @@ void FileEvents::tell(std::vector<FileChange> changes) {
   if (lost_) return;
   if (waiting_.empty() && sent_.empty()) since_ = WallClock::now();
   for (FileChange& change : changes) waiting_.add(std::move(change));
-  if ((paused_ || !reached_) && waiting_.size() > config_.most_waiting) {
+  if (waiting_.size() > config_.most_waiting) {
     log::info("file events: more than {} wait for the guest; what has changed is looked for later",
               config_.most_waiting);
     lost_ = true;

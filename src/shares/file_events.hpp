@@ -37,7 +37,7 @@ class FileEvents {
     std::function<void()> on_change;                        ///< told when precision() or problem() has changed
     std::function<void(WallClock::time_point)> look_again;  ///< told when more changed than was kept, and since when
     std::chrono::milliseconds reconnect = std::chrono::seconds(1);  ///< after a failure; grows to half a minute
-    std::size_t most_waiting = 100'000;                             ///< changes that are kept for a guest that is away
+    std::size_t most_waiting = 100'000;  ///< changes that are kept for a guest that is away or slow
   };
 
   FileEvents(asio::any_io_executor executor, Config config);

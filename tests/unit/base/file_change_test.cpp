@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
+
+#include "tests/support/memory.hpp"
 
 namespace cl::test {
 namespace {
@@ -77,6 +80,24 @@ TEST(ChangeList, WhatIsTakenIsNoLongerMergedInto) {
   EXPECT_EQ(text(list.take(10)), "m /y;m /x;");
   list.add({Kind::modified, "/x"});
   EXPECT_EQ(text(list.take(10)), "m /x;");
+}
+
+TEST(ChangeList, CostsWhatWaitsAndNotWhatWasTold) {
+  ChangeList list;
+  std::size_t number = 0;
+  auto add = [&list, &number](std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i)
+      list.add({Kind::modified, "/home/somebody/project/source/file" + std::to_string(number++)});
+  };
+  add(1'000);
+  const std::size_t before = heap_bytes();
+  for (int round = 0; round < 400; ++round) {
+    add(512);
+    list.take(512);
+  }
+  EXPECT_EQ(list.size(), 1'000);
+  const std::size_t after = heap_bytes();
+  EXPECT_LT(after - std::min(before, after), std::size_t{1} << 20);
 }
 
 /// What names there are after the changes, starting with `names`.

@@ -220,5 +220,26 @@ asio::awaitable<int> too_much() {
 
 TEST(FileEvents, WhatIsTooMuchToKeepIsLookedForOnceTheGuestIsBack) { EXPECT_EQ(run(too_much()), 1); }
 
+/// The guest takes its time over the first frame while more than is kept comes.
+asio::awaitable<std::string> too_much_for_a_slow_guest() {
+  Bed bed(co_await asio::this_coro::executor, false, 3);
+  bed.events->tell({{Kind::modified, "/first"}});
+  co_await bed.greet();
+  std::string seen = co_await bed.next();
+  for (int i = 0; i < 10; ++i) bed.events->tell({{Kind::modified, "/" + std::to_string(i)}});
+  seen += std::to_string(bed.looked_again);
+  co_await bed.acknowledge();
+  while (bed.looked_again == 0) co_await sleep_for(1ms);
+  bed.events->tell({{Kind::modified, "/found"}});
+  seen += co_await bed.next();
+  co_await bed.events->stop();
+  co_return seen;
+}
+
+TEST(FileEvents, WhatIsTooMuchToKeepForASlowGuestIsLookedForOnceItIsDone) {
+  EXPECT_EQ(run(too_much_for_a_slow_guest()),
+            records({{Kind::modified, "/first"}}) + "0" + records({{Kind::modified, "/found"}}));
+}
+
 }  // namespace
 }  // namespace cl::test
