@@ -467,7 +467,7 @@ asio::awaitable<std::unique_ptr<ByteStream>> PortForward::reach(std::shared_ptr<
       entry->asking = true;
       turn.entry = entry.get();
     }
-    std::optional<Error> failure;
+    Error failure(Errc::guest_failed, "the container has no address to connect to");
     auto guest = co_await config_.carrier();
     for (const auto& [host, port] : entry->port.targets()) {
       try {
@@ -478,7 +478,7 @@ asio::awaitable<std::unique_ptr<ByteStream>> PortForward::reach(std::shared_ptr<
         failure = error;
       }
     }
-    if (Clock::now() >= until) throw *failure;
+    if (Clock::now() >= until) throw failure;
     co_await sleep_for(pause);
     pause = std::min<std::chrono::milliseconds>(pause * 2, longest_try_again);
   }
