@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <filesystem>
 
 #include "src/base/child.hpp"
@@ -132,6 +133,28 @@ TEST(FileLock, IsNotTakenOnAFileThatItsLastHolderDeleted) {
   EXPECT_TRUE(second) << "the deleted file's lock excludes nobody";
   first.reset();
   EXPECT_TRUE(FileLock::is_held(dir / "lock"));
+}
+
+/// `delete` removes the lock's file while it holds it. Whoever had opened it by then gets its lock later, and must not
+/// be content with that.
+TEST(FileLock, IsTakenOnTheFileOfThatNameAlone) {
+  TempDir dir;
+  const pid_t deleter = ::fork();
+  if (deleter == 0)
+    for (;;)
+      if (const auto lock = FileLock::try_acquire(dir / "lock")) ::unlink((dir / "lock").c_str());
+  int taken = 0, nameless = 0;
+  using Clock = std::chrono::steady_clock;
+  for (const auto end = Clock::now() + std::chrono::milliseconds(300); Clock::now() < end;) {
+    const auto lock = FileLock::try_acquire(dir / "lock");
+    if (!lock) continue;
+    ++taken;
+    nameless += FileLock::is_held(dir / "lock") ? 0 : 1;  // the other one deletes only what it holds
+  }
+  ::kill(deleter, SIGKILL);
+  ::waitpid(deleter, nullptr, 0);
+  EXPECT_GT(taken, 0);
+  EXPECT_EQ(nameless, 0) << "of " << taken;
 }
 
 TEST(FileLock, IsNotDeniedToAStartBecauseAStatusLooksAtTheSameTime) {
