@@ -9,15 +9,14 @@ again only when it, a header of ours or the options have changed, in whatever ch
 has passed, whose name is the digest of all that.
 """
 import concurrent.futures
-import hashlib
 import os
 import pathlib
-import re
 import shlex
 import shutil
 import subprocess
 import sys
-import time
+
+from checked import Passed, Sources
 
 PARTS = ["src", "profiles", "vm", "provision", "docker"]
 NOT_THERE = {"src/base/file_watch_linux.cpp", "src/base/platform_linux.cpp"}
@@ -27,9 +26,7 @@ OPTIONS = ["-target", "arm64-apple-macosx13.0", "-std=c++20", "-fsyntax-only", "
            "-Wnon-virtual-dtor", "-Woverloaded-virtual", "-Werror", "-DBOOST_ASIO_NO_DEPRECATED",
            "-DBOOST_PROCESS_USE_STD_FS", "-DBOOST_ASIO_DISABLE_BOOST_ARRAY", "-DBOOST_ASIO_DISABLE_BOOST_BIND",
            '-DCOLIMA_LIKE_VERSION="0"']
-PASSED = pathlib.Path(os.path.expanduser("~/.cache/colima-like-zig/passed"))
-KEPT_DAYS = 60  # for which one that was not asked for any more is kept
-INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)
+PASSED = os.path.expanduser("~/.cache/colima-like-zig/passed")
 
 
 def find_zig():
@@ -84,24 +81,6 @@ def gather_headers(cache):
     return folder
 
 
-def closure(root, path, known):
-    """The file and all headers of ours that it includes, however far away."""
-    if path in known:
-        return known[path]
-    known[path] = {path}  # ends circles
-    for name in INCLUDE.findall((root / path).read_text(errors="replace")):
-        if (root / name).exists():
-            known[path] = known[path] | closure(root, name, known)
-    return known[path]
-
-
-def stamp_of(root, path, known, command):
-    digest = hashlib.sha256(" ".join(command).encode())
-    for part in sorted(closure(root, path, known)):
-        digest.update(part.encode() + b"\0" + (root / part).read_bytes())
-    return digest.hexdigest()
-
-
 def main():
     if len(sys.argv) != 3:
         sys.exit(__doc__)
@@ -110,8 +89,7 @@ def main():
     if zig is None:
         print("skipped: no zig here; scripts/setup --tests installs the Python package ziglang")
         sys.exit(77)
-    for place in (PASSED, cache):
-        place.mkdir(parents=True, exist_ok=True)
+    cache.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "ZIG_GLOBAL_CACHE_DIR": str(cache / "zig"), "ZIG_LOCAL_CACHE_DIR": str(cache / "zig")}
     command = [*zig, "clang", *system_options(zig, cache, environment), *OPTIONS, "-isystem", str(gather_headers(cache)),
                "-isystem", str(root / "tests/macos_headers"), f"-I{root}"]
@@ -121,28 +99,21 @@ def main():
         sys.exit(f"only {len(sources)} sources were found in {root}")
     # Neither this checkout nor its build folder matters.
     anywhere = [word.replace(str(cache), "WORK").replace(str(root), "ROOT") for word in command]
-    known, work = {}, []
-    for path in sources:
-        stamp = PASSED / stamp_of(root, path, known, anywhere)
-        if stamp.exists():
-            os.utime(stamp)
-        else:
-            work.append((path, stamp))
+    tree, passed = Sources(root), Passed(PASSED)
+    digests = {path: tree.digest(path, *anywhere) for path in sources}
+    work = [path for path, digest in digests.items() if digest not in passed]
 
-    def compile_one(item):
-        path, stamp = item
+    def compile_one(path):
         done = subprocess.run([*command, str(root / path)], capture_output=True, text=True, env=environment, cwd=cache)
         said = (done.stdout + done.stderr).strip()
         if done.returncode == 0 and not said:
-            stamp.touch()
+            passed.add(digests[path])
             return None
         return f"--- {path}\n{said or f'exit code {done.returncode}'}"
 
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         complaints = list(filter(None, pool.map(compile_one, work)))
-    for stamp in PASSED.iterdir():
-        if stamp.stat().st_mtime < time.time() - KEPT_DAYS * 86400:
-            stamp.unlink(missing_ok=True)
+    passed.forget_old()
     print("\n".join(complaints))
     print(f"{len(sources)} sources, {len(work)} compiled for macOS, {len(complaints)} with complaints")
     sys.exit(1 if complaints else 0)
