@@ -32,8 +32,8 @@ compiler() {
   return 1
 }
 
-# build DIRECTORY CMAKE_OPTION...: configures if needed and builds.
-build() {
+# configure DIRECTORY CMAKE_OPTION...
+configure() {
   directory=$1
   shift
   if command -v ccache >/dev/null 2>&1; then
@@ -47,6 +47,11 @@ build() {
     cat "$directory.configure.log" >&2
     return 1
   }
+}
+
+# build DIRECTORY CMAKE_OPTION...: configures if needed and builds.
+build() {
+  configure "$@"
   # Not `cmake --build`: ninja says what it does in one line on a terminal.
-  ninja -C "$directory"
+  ninja -C "$1"
 }
