@@ -47,16 +47,17 @@ void GatedStream::look_at_head() {
 }
 
 /// False when the call was refused: the engine, which waits for the body, then never gets one.
-bool GatedStream::check_body() {
+asio::awaitable<bool> GatedStream::check_body() {
   try {
-    gates_->check(held_.starts_with('{') ? held_ : unchunked(held_));
-    return true;
+    std::string body = held_.starts_with('{') ? held_ : unchunked(held_);
+    co_await gates_->check(std::move(body));
+    co_return true;
   } catch (const Error& error) {
     refusal_ = refusal(error);
     refused_ = true;
   }
   engine_->close();  // ends the pending read, which then brings the refusal
-  return false;
+  co_return false;
 }
 
 asio::awaitable<void> GatedStream::write(std::span<const char> bytes) {
@@ -70,7 +71,7 @@ asio::awaitable<void> GatedStream::write(std::span<const char> bytes) {
       held_ += piece.bytes;
       if (!piece.last && held_.size() <= body_limit) continue;
       holding_ = false;
-      if (piece.last && !check_body()) break;
+      if (piece.last && !(co_await check_body())) break;
       const std::string body = std::exchange(held_, {});
       co_await engine_->write(body);
       continue;

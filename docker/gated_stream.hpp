@@ -16,8 +16,8 @@ namespace cl {
 class GatedStream final : public ByteStream {
  public:
   struct Gates {
-    std::function<asio::awaitable<void>()> settled;    ///< throws nothing but cancellation; empty = no such gate
-    std::function<void(std::string_view body)> check;  ///< throws Error; empty = no such gate
+    std::function<asio::awaitable<void>()> settled;  ///< throws nothing but cancellation; empty = no such gate
+    std::function<asio::awaitable<void>(std::string body)> check;  ///< throws Error; empty = no such gate
   };
 
   GatedStream(std::unique_ptr<ByteStream> engine, std::shared_ptr<const Gates> gates)
@@ -30,7 +30,7 @@ class GatedStream final : public ByteStream {
 
  private:
   void look_at_head();
-  bool check_body();
+  asio::awaitable<bool> check_body();
 
   std::unique_ptr<ByteStream> engine_;
   std::shared_ptr<const Gates> gates_;

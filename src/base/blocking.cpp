@@ -8,6 +8,7 @@
 #include <condition_variable>
 #include <list>
 #include <mutex>
+#include <set>
 #include <system_error>
 #include <thread>
 
@@ -182,6 +183,44 @@ asio::awaitable<void> BlockingThreads::perform(Files files, std::packaged_task<v
     }
   }
   co_await progress->done.wait();
+}
+
+namespace {
+
+/// Paths whose looks hang, once for each of them.
+struct Hanging {
+  std::mutex mutex;
+  std::multiset<std::string> paths;
+};
+
+Hanging& hanging() {
+  static Hanging& all = *new Hanging;  // never destroyed: a call may return late
+  return all;
+}
+
+Error does_not_answer(const std::string& path) {
+  return Error(Errc::timed_out, path + " on this computer does not answer",
+               "bring the server of its network or FUSE mount back, or unmount it");
+}
+
+}  // namespace
+
+Look::Look(const std::filesystem::path& path) : path_(path.string()) {
+  const std::lock_guard lock(hanging().mutex);
+  if (hanging().paths.contains(path_)) throw does_not_answer(path_).because("an earlier look at it still hangs");
+}
+
+Error Look::give_up(std::chrono::milliseconds limit) {
+  const std::lock_guard lock(hanging().mutex);
+  hanging().paths.insert(path_);
+  hangs_ = true;
+  return does_not_answer(path_).because("looking at it took more than " + std::to_string(limit.count()) + " ms");
+}
+
+Look::~Look() {
+  if (!hangs_) return;
+  const std::lock_guard lock(hanging().mutex);
+  hanging().paths.erase(hanging().paths.find(path_));
 }
 
 }  // namespace cl

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <filesystem>
 #include <future>
 #include <memory>
 #include <type_traits>
@@ -66,6 +67,40 @@ asio::awaitable<std::invoke_result_t<Work&>> blocking(Files files, Work work) {
 template <class Work>
 asio::awaitable<std::invoke_result_t<Work&>> blocking(Work work) {
   return blocking(Files::ours, std::move(work));
+}
+
+/// A look at a path, from its begin until its call has returned.
+class Look {
+ public:
+  /// Throws Error{timed_out} while an earlier one of this path hangs.
+  explicit Look(const std::filesystem::path& path);
+  Look(const Look&) = delete;
+  Look& operator=(const Look&) = delete;
+  ~Look();
+
+  /// Nobody waits for it any more, since it took longer than `limit`. The error that says so.
+  Error give_up(std::chrono::milliseconds limit);
+
+ private:
+  std::string path_;
+  bool hangs_ = false;
+};
+
+constexpr std::chrono::seconds look_limit{5};
+
+/// Calls `work`, which looks at one path of the user's, as blocking() does. Throws Error{timed_out} that names the path
+/// when that takes too long; as long as the call hangs, further ones throw at once instead of taking one more thread.
+template <class Work>
+asio::awaitable<std::invoke_result_t<Work&>> look_at(std::filesystem::path path, Work work,
+                                                     std::chrono::milliseconds limit = look_limit) {
+  const auto look = std::make_shared<Look>(path);
+  auto held = [look, work = std::move(work)]() mutable { return work(); };
+  try {
+    co_return co_await with_timeout(limit, "looking", blocking(Files::users, std::move(held)));
+  } catch (const Error& error) {
+    if (error.code() != Errc::timed_out) throw;
+    throw look->give_up(limit);
+  }
 }
 
 }  // namespace cl

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
 #include <cstring>
@@ -18,6 +19,8 @@
 #include <set>
 #include <unordered_map>
 
+#include "src/base/blocking.hpp"
+#include "src/base/file.hpp"
 #include "src/base/file_watch.hpp"
 #include "src/base/log.hpp"
 #include "src/base/task_group.hpp"
@@ -30,7 +33,6 @@
 namespace cl {
 namespace {
 
-namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 using Kind = FileChange::Kind;
@@ -65,7 +67,8 @@ struct Folder {
   std::map<std::string, std::shared_ptr<Folder>, std::less<>> children;
   int watch = -1;
   dev_t device = 0;
-  bool file = false;  ///< a tree's root that is none
+  bool file = false;      ///< a tree's root that is none
+  bool replaces = false;  ///< a tree's root whose file went: editors put another one in its place
   bool gone = false;
   std::optional<Tell> missed;  ///< it was not where it should be looked through: it, or one above, is being moved
 
@@ -97,6 +100,113 @@ struct Visit {
   Time since = {};
 };
 
+/// A look at one folder on a thread for files (see blocking.hpp): what it needs, without anything of the watch's own.
+struct FolderLook {
+  std::shared_ptr<const UniqueFd> inotify;  ///< a look that hangs may outlive the watch
+  std::string path;
+  bool add_watch = false;
+  bool may_be_file = false;
+  Tell tell = Tell::nothing;
+  Time since = {};
+  std::optional<dev_t> parent_device;
+  std::shared_ptr<Look> begun;  ///< ends when the look has returned
+};
+
+/// What it has found.
+struct FolderFacts {
+  int watch = -1;
+  int failure = 0;  ///< why there is no watch
+  bool file = false;
+  bool missing = false;  ///< it was not there to be listed
+  bool listed = false;
+  bool newer = false;  ///< names were added or removed since
+  dev_t device = 0;
+  struct Entry {
+    std::string name;
+    bool directory = false;
+    bool born = false;  ///< made since
+  };
+  std::vector<Entry> entries;  ///< all folders, and the files of which something is to be told
+};
+
+void add_watch(const FolderLook& look, FolderFacts& facts) {
+  facts.watch = ::inotify_add_watch(look.inotify->get(), look.path.c_str(), interest);
+  facts.failure = errno;
+  if (facts.watch >= 0 || facts.failure != ENOTDIR || !look.may_be_file) return;
+  facts.file = true;
+  facts.watch =
+      ::inotify_add_watch(look.inotify->get(), look.path.c_str(), interest & ~static_cast<unsigned>(IN_ONLYDIR));
+  facts.failure = errno;
+}
+
+/// Whether inotify tells of changes in the file system of an open folder that is mounted below its parent.
+bool tells_changes(int folder) {
+  struct statfs system{};
+  return ::fstatfs(folder, &system) == 0 &&
+         std::find(std::begin(unknown_file_systems), std::end(unknown_file_systems),
+                   static_cast<long>(system.f_type)) == std::end(unknown_file_systems);
+}
+
+void note_file(const FolderLook& look, int folder, const char* name, FolderFacts& facts) {
+  if (look.tell == Tell::everything) facts.entries.push_back({name, false, true});
+  struct statx info{};
+  if (look.tell != Tell::newer || ::statx(folder, name, AT_SYMLINK_NOFOLLOW, STATX_CTIME | STATX_BTIME, &info) != 0 ||
+      to_time(info.stx_ctime) < look.since)
+    return;
+  facts.entries.push_back({name, false, (info.stx_mask & STATX_BTIME) != 0 && to_time(info.stx_btime) >= look.since});
+}
+
+void list(const FolderLook& look, FolderFacts& facts) {
+  UniqueFd fd(::open(look.path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  facts.missing = !fd && errno == ENOENT;
+  struct stat info{};
+  if (!fd || ::fstat(fd.get(), &info) != 0) return;
+  facts.device = info.st_dev;
+  if (look.parent_device && *look.parent_device != info.st_dev && !tells_changes(fd.get())) return;
+  const auto changed = std::chrono::seconds(info.st_mtim.tv_sec) + std::chrono::nanoseconds(info.st_mtim.tv_nsec);
+  facts.newer = look.tell == Tell::newer && Time(std::chrono::duration_cast<Time::duration>(changed)) >= look.since;
+  const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(fd.get()), ::closedir);
+  if (!stream) return;
+  const int in = fd.release();  // the stream's now
+  facts.listed = true;
+  while (const dirent* entry = ::readdir(stream.get())) {
+    const std::string_view name(entry->d_name);
+    if (name == "." || name == "..") continue;
+    struct stat kind{};
+    const bool directory = entry->d_type == DT_DIR ||
+                           (entry->d_type == DT_UNKNOWN &&
+                            ::fstatat(in, entry->d_name, &kind, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(kind.st_mode));
+    if (directory)
+      facts.entries.push_back({entry->d_name, true, false});
+    else
+      note_file(look, in, entry->d_name, facts);
+  }
+}
+
+/// First the watch, then the list: what comes later is an event.
+FolderFacts look_through_folder(const FolderLook& look) {
+  FolderFacts facts;
+  if (look.add_watch) add_watch(look, facts);
+  if (!look.add_watch || facts.watch >= 0) list(look, facts);
+  return facts;
+}
+
+/// Looks that a thread does one after the other, for as long as others can wait.
+struct LookBatch {
+  std::vector<Visit> visits;
+  std::vector<FolderLook> looks;
+  std::vector<FolderFacts> facts;
+  std::atomic<std::size_t> done = 0;  ///< that many of the facts are told
+
+  void run() {
+    const auto until = Clock::now() + slice;
+    for (std::size_t i = 0; i < looks.size() && Clock::now() < until; ++i) {
+      facts[i] = look_through_folder(looks[i]);
+      done.store(i + 1, std::memory_order_release);
+    }
+  }
+};
+
 /// What one round of reading has found.
 struct Batch {
   std::vector<FileChange> changes;
@@ -112,7 +222,7 @@ struct Batch {
 
 struct FileWatch::State : std::enable_shared_from_this<FileWatch::State> {
   State(asio::any_io_executor on, Config with)
-      : executor(on), config(std::move(with)), inotify(on), more(on), done(on), tasks(on) {
+      : executor(on), config(std::move(with)), inotify(on), more(on), done(on), looked(on), tasks(on) {
     for (const fs::path& path : config.excluded) excluded.insert(path.lexically_normal().string());
   }
 
@@ -120,15 +230,17 @@ struct FileWatch::State : std::enable_shared_from_this<FileWatch::State> {
   Config config;
   std::set<std::string, std::less<>> excluded;
   asio::posix::stream_descriptor inotify;
+  std::shared_ptr<const UniqueFd> inotify_for_looks;  ///< the same, which the looks keep open
   std::map<std::string, FolderPtr> roots;
   std::map<std::string, FolderPtr> orphans;  ///< former roots that become folders of a larger tree
   std::unordered_map<int, FolderPtr> watched;
   std::deque<Visit> visits;
   bool visiting = false;
+  bool looking = false;  ///< events are read before or after a look, so that they follow what it found
   bool full = false;
   std::string problem, remedy;
   Status told;
-  Notifier more, done;
+  Notifier more, done, looked;
   Time complete = WallClock::now();  ///< all that happened before it was told
   TaskGroup tasks;
 
@@ -147,14 +259,18 @@ struct FileWatch::State : std::enable_shared_from_this<FileWatch::State> {
   void take(const inotify_event& event, Batch& batch);
   void take_move(const FolderPtr& folder, std::string path, const inotify_event& event, Batch& batch);
   void root_is_gone(const FolderPtr& folder, Batch& batch);
+  void tell_gone(const Folder& root, std::vector<FileChange>& changes);
   void deliver(std::vector<FileChange> changes);
 
+  asio::awaitable<void> not_looking();
   asio::awaitable<void> visit_all();
-  void visit(const Visit& task, std::vector<FileChange>& found);
-  bool add_watch(const Visit& task, const std::string& path);
-  void list(const Visit& task, const std::string& path, std::vector<FileChange>& found);
-  void look_at(const Visit& task, int in, const std::string& path, const std::string& name, bool directory,
-               std::vector<FileChange>& found);
+  asio::awaitable<void> visit_some(std::vector<FileChange>& found);
+  std::shared_ptr<LookBatch> next_looks();
+  std::optional<FolderLook> look_for(const Visit& task);
+  void take_facts(const Visit& task, const std::string& path, const FolderFacts& facts, std::vector<FileChange>& found);
+  bool take_watch(const Visit& task, const std::string& path, const FolderFacts& facts);
+  void take_folder(const Visit& task, const std::string& name, std::string path, std::vector<FileChange>& found);
+  void does_not_answer(const Visit& task, const Error& error);
 };
 
 // ---- trees ----------------------------------------------------------------------------------------------------------
@@ -166,6 +282,7 @@ void FileWatch::State::begin() {
     remedy = "sudo sysctl fs.inotify.max_user_instances=1024";
     return;
   }
+  inotify_for_looks = std::make_shared<UniqueFd>(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0));
   inotify.assign(fd.release());
   tasks.spawn("file events", read_events());
   tasks.spawn("folders to watch", visit_all());
@@ -270,9 +387,11 @@ asio::awaitable<void> FileWatch::State::read_events() {
     co_await inotify.async_wait(asio::posix::stream_descriptor::wait_read, asio::use_awaitable);
     const Time begun = WallClock::now();
     Batch batch;
+    co_await not_looking();
     drain(batch);
     if (!batch.leaving.empty()) {
       co_await sleep_for(second_half);
+      co_await not_looking();
       drain(batch);
     }
     for (const auto& [cookie, leaving] : batch.leaving)
@@ -306,7 +425,10 @@ void FileWatch::State::drain(Batch& batch) {
 void FileWatch::State::take(const inotify_event& event, Batch& batch) {
   if ((event.mask & IN_Q_OVERFLOW) != 0) batch.overflow = true;
   const auto found = watched.find(event.wd);
-  if (found == watched.end()) return;
+  if (found == watched.end()) {
+    ::inotify_rm_watch(inotify.native_handle(), event.wd);  // of a look that was given up, or gone already
+    return;
+  }
   const FolderPtr folder = found->second;
   if ((event.mask & IN_IGNORED) != 0) {
     watched.erase(found);
@@ -379,17 +501,17 @@ void FileWatch::State::take_move(const FolderPtr& folder, std::string path, cons
 void FileWatch::State::root_is_gone(const FolderPtr& folder, Batch& batch) {
   const std::string path = folder->name;
   forget(folder);
-  if (struct stat info{}; folder->file && ::lstat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode)) {
-    // Editors put another file in its place.
-    batch.changes.push_back({Kind::created, path, {}, false, true});
-    auto another = std::make_shared<Folder>();
-    another->name = path;
-    roots[path] = another;
-    look_through({another});
-    return;
-  }
-  batch.changes.push_back({Kind::removed, path, {}, !folder->file});
-  problem = path + " is gone";
+  if (!folder->file) return tell_gone(*folder, batch.changes);
+  auto another = std::make_shared<Folder>();
+  another->name = path;
+  another->file = another->replaces = true;
+  roots[path] = another;
+  look_through({another});
+}
+
+void FileWatch::State::tell_gone(const Folder& root, std::vector<FileChange>& changes) {
+  changes.push_back({Kind::removed, root.name, {}, !root.file});
+  problem = root.name + " is gone";
   remedy = "start the containers that use it anew once it is back";
 }
 
@@ -400,6 +522,10 @@ void FileWatch::State::deliver(std::vector<FileChange> changes) {
 
 // ---- looking through folders
 // ------------------------------------------------------------------------------------------
+
+asio::awaitable<void> FileWatch::State::not_looking() {
+  while (looking) co_await looked.wait();
+}
 
 asio::awaitable<void> FileWatch::State::visit_all() {
   for (;;) {
@@ -413,136 +539,161 @@ asio::awaitable<void> FileWatch::State::visit_all() {
     }
     visiting = true;
     std::vector<FileChange> found;
-    const auto until = Clock::now() + slice;
-    while (!visits.empty() && Clock::now() < until) {
-      const Visit next = std::move(visits.front());
-      visits.pop_front();
-      visit(next, found);
-    }
+    looking = true;
+    co_await visit_some(found);
+    looking = false;
+    looked.notify_all();
     deliver(std::move(found));
     co_await asio::post(executor, asio::use_awaitable);
   }
 }
 
-void FileWatch::State::visit(const Visit& task, std::vector<FileChange>& found) {
-  if (task.folder->gone) return;
-  const std::optional<std::string> path = task.folder->path();
-  if (!path) return;
-  task.folder->missed.reset();
-  // First the watch, then the list: what comes later is an event.
-  if (task.folder->watch < 0 && !add_watch(task, *path)) return;
-  list(task, *path, found);
+/// Folders of the user's may hang: one that does is left out, and the others wait for no longer than the limit.
+asio::awaitable<void> FileWatch::State::visit_some(std::vector<FileChange>& found) {
+  const auto batch = next_looks();
+  if (batch->looks.empty()) co_return;
+  auto work = [batch] { batch->run(); };
+  bool late = false;
+  try {
+    co_await with_timeout(look_limit, "looking through folders", blocking(Files::users, std::move(work)));
+  } catch (const Error& error) {
+    if (error.code() != Errc::timed_out) throw;
+    late = true;
+  }
+  const std::size_t told_of = batch->done.load(std::memory_order_acquire);
+  for (std::size_t i = 0; i < told_of; ++i) take_facts(batch->visits[i], batch->looks[i].path, batch->facts[i], found);
+  const std::size_t left = late ? told_of + 1 : told_of;
+  if (late && told_of < batch->looks.size())
+    does_not_answer(batch->visits[told_of], batch->looks[told_of].begun->give_up(look_limit));
+  for (std::size_t i = batch->visits.size(); i > left; --i) visits.push_front(std::move(batch->visits[i - 1]));
 }
 
-bool FileWatch::State::add_watch(const Visit& task, const std::string& path) {
-  if (full) return false;
-  const FolderPtr& folder = task.folder;
-  const bool enough = config.most_folders != 0 && watched.size() >= config.most_folders;
-  int watch = enough ? -1 : ::inotify_add_watch(inotify.native_handle(), path.c_str(), interest);
-  int failure = enough ? ENOSPC : errno;
-  if (watch < 0 && failure == ENOTDIR && folder->root) {
-    folder->file = true;
-    watch = ::inotify_add_watch(inotify.native_handle(), path.c_str(), interest & ~static_cast<unsigned>(IN_ONLYDIR));
-    failure = errno;
+std::shared_ptr<LookBatch> FileWatch::State::next_looks() {
+  const std::size_t most = config.most_folders == 0 ? 64 : 1;  // whose number is known before the next
+  const auto batch = std::make_shared<LookBatch>();
+  while (!visits.empty() && batch->looks.size() < most) {
+    Visit next = std::move(visits.front());
+    visits.pop_front();
+    try {
+      std::optional<FolderLook> look = look_for(next);
+      if (!look) continue;
+      look->begun = std::make_shared<Look>(look->path);
+      batch->looks.push_back(std::move(*look));
+      batch->visits.push_back(std::move(next));
+    } catch (const Error& error) {
+      does_not_answer(next, error);
+    }
   }
-  if (watch >= 0) {
-    // The same folder under two names (a bind mount): one of them is enough to notice, and the other might be endless.
-    if (!watched.emplace(watch, folder).second) return false;
-    folder->watch = watch;
-    return true;
-  }
-  if (failure == ENOSPC) {
-    full = true;
-    problem = fmt::format("changes are noticed in {} folders only: this host's limit of watched folders is reached",
-                          watched.size());
-    remedy = "sudo sysctl fs.inotify.max_user_watches=1048576";
-    log::warn("{}; {}", problem, remedy);
-  } else if (folder->root) {
-    problem = fmt::format("{} cannot be watched: {}", path, std::strerror(failure));
-    remedy = "start the containers that use it anew once that is mended";
-    folder->gone = true;
-  } else {
-    if (failure == ENOENT) folder->missed = task.tell;
-    log::debug("not watched: {}: {}", path, std::strerror(failure));
-  }
-  return false;
+  batch->facts.resize(batch->looks.size());
+  return batch;
 }
 
-void FileWatch::State::list(const Visit& task, const std::string& path, std::vector<FileChange>& found) {
+std::optional<FolderLook> FileWatch::State::look_for(const Visit& task) {
   const FolderPtr& folder = task.folder;
-  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-  if (!fd && errno == ENOENT) folder->missed = task.tell;
-  struct stat info{};
-  if (!fd || ::fstat(fd.get(), &info) != 0) return;
-  folder->device = info.st_dev;
-  const FolderPtr parent = folder->root ? nullptr : folder->parent.lock();
-  if (parent && parent->device != info.st_dev) {
-    struct statfs system{};
-    if (::fstatfs(fd.get(), &system) != 0) return;
-    const bool tells = std::find(std::begin(unknown_file_systems), std::end(unknown_file_systems),
-                                 static_cast<long>(system.f_type)) == std::end(unknown_file_systems);
-    if (!tells) return;
+  const std::optional<std::string> path = folder->gone ? std::nullopt : folder->path();
+  if (!path) return std::nullopt;
+  folder->missed.reset();
+  FolderLook look{inotify_for_looks, *path, folder->watch < 0, folder->root, task.tell, task.since, {}, {}};
+  if (const FolderPtr parent = folder->root ? nullptr : folder->parent.lock()) look.parent_device = parent->device;
+  if (!look.add_watch) return look;
+  if (full) return std::nullopt;
+  if (config.most_folders != 0 && watched.size() >= config.most_folders) {
+    FolderFacts facts;
+    facts.failure = ENOSPC;
+    take_watch(task, *path, facts);
+    return std::nullopt;
   }
-  if (task.tell == Tell::newer) {
-    const Time changed = Time(std::chrono::duration_cast<Time::duration>(
-        std::chrono::seconds(info.st_mtim.tv_sec) + std::chrono::nanoseconds(info.st_mtim.tv_nsec)));
-    if (changed >= task.since) found.push_back({Kind::listing, path, {}, true});
+  return look;
+}
+
+void FileWatch::State::does_not_answer(const Visit& task, const Error& error) {
+  log::warn("not watched: {}", one_line(error));
+  problem = one_line(error);
+  remedy = error.remedy();
+  if (task.folder->root) task.folder->gone = true;
+}
+
+void FileWatch::State::take_facts(const Visit& task, const std::string& path, const FolderFacts& facts,
+                                  std::vector<FileChange>& found) {
+  const FolderPtr& folder = task.folder;
+  if (folder->gone) {  // the trees were changed meanwhile
+    if (facts.watch >= 0 && !watched.contains(facts.watch)) ::inotify_rm_watch(inotify.native_handle(), facts.watch);
+    return;
   }
-  const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(fd.get()), ::closedir);
-  if (!stream) return;
-  const int in = fd.release();  // the stream's now
-  std::set<std::string_view> missing;
+  if (std::exchange(folder->replaces, false)) {
+    if (facts.watch < 0 || !facts.file) {
+      if (facts.watch >= 0) ::inotify_rm_watch(inotify.native_handle(), facts.watch);
+      folder->gone = true;
+      return tell_gone(*folder, found);
+    }
+    found.push_back({Kind::created, path, {}, false, true});
+  }
+  if (folder->watch < 0 && !take_watch(task, path, facts)) return;
+  if (facts.missing) folder->missed = task.tell;
+  folder->device = facts.device;
+  if (facts.newer) found.push_back({Kind::listing, path, {}, true});
+  if (!facts.listed) return;
+  std::set<std::string, std::less<>> missing;
   for (const auto& [name, child] : folder->children) missing.insert(name);
-  while (const dirent* entry = ::readdir(stream.get())) {
-    const std::string name(entry->d_name);
-    if (name == "." || name == "..") continue;
-    struct stat kind{};
-    const bool directory = entry->d_type == DT_DIR ||
-                           (entry->d_type == DT_UNKNOWN &&
-                            ::fstatat(in, name.c_str(), &kind, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(kind.st_mode));
-    if (directory) missing.erase(name);
-    look_at(task, in, path, name, directory, found);
+  for (const FolderFacts::Entry& entry : facts.entries) {
+    std::string full_path = below(path, entry.name);
+    if (entry.directory) {
+      missing.erase(entry.name);
+      if (!excluded.contains(full_path)) take_folder(task, entry.name, std::move(full_path), found);
+    } else {
+      found.push_back({entry.born ? Kind::created : Kind::modified, std::move(full_path), {}, false, entry.born});
+    }
   }
   if (task.tell != Tell::newer) return;
-  std::vector<std::string> lost(missing.begin(), missing.end());
-  for (const std::string& name : lost) {
+  for (const std::string& name : missing) {
     found.push_back({Kind::removed, below(path, name), {}, true});
     forget(folder->children.at(name));
     folder->children.erase(name);
   }
 }
 
-/// One name in a folder that is looked through.
-void FileWatch::State::look_at(const Visit& task, int in, const std::string& path, const std::string& name,
-                               bool directory, std::vector<FileChange>& found) {
+bool FileWatch::State::take_watch(const Visit& task, const std::string& path, const FolderFacts& facts) {
   const FolderPtr& folder = task.folder;
-  if (!directory && task.tell == Tell::nothing) return;
-  std::string full_path = below(path, name);
-  if (directory && excluded.contains(full_path)) return;
-  if (directory) {
-    const auto child = folder->children.find(name);
-    if (const auto orphan = orphans.find(full_path); child == folder->children.end() && orphan != orphans.end()) {
-      orphan->second->root = false;
-      orphan->second->parent = folder;
-      orphan->second->name = name;
-      folder->children[name] = orphan->second;
-      return;
-    }
-    const bool known = child != folder->children.end();
-    const auto tell = known || task.tell == Tell::nothing ? task.tell : Tell::everything;
-    visits.push_back({known ? child->second : add_child(folder, name), tell, task.since});
-    if (!known && tell == Tell::everything) found.push_back({Kind::created, std::move(full_path), {}, true});
+  folder->file = facts.file;
+  if (facts.watch >= 0) {
+    // The same folder under two names (a bind mount): one of them is enough to notice, and the other might be endless.
+    if (!watched.emplace(facts.watch, folder).second) return false;
+    folder->watch = facts.watch;
+    return true;
+  }
+  if (facts.failure == ENOSPC) {
+    full = true;
+    problem = fmt::format("changes are noticed in {} folders only: this host's limit of watched folders is reached",
+                          watched.size());
+    remedy = "sudo sysctl fs.inotify.max_user_watches=1048576";
+    log::warn("{}; {}", problem, remedy);
+  } else if (folder->root) {
+    problem = fmt::format("{} cannot be watched: {}", path, std::strerror(facts.failure));
+    remedy = "start the containers that use it anew once that is mended";
+    folder->gone = true;
+  } else {
+    if (facts.failure == ENOENT) folder->missed = task.tell;
+    log::debug("not watched: {}: {}", path, std::strerror(facts.failure));
+  }
+  return false;
+}
+
+/// A folder that was found in one that was looked through.
+void FileWatch::State::take_folder(const Visit& task, const std::string& name, std::string path,
+                                   std::vector<FileChange>& found) {
+  const FolderPtr& folder = task.folder;
+  const auto child = folder->children.find(name);
+  if (const auto orphan = orphans.find(path); child == folder->children.end() && orphan != orphans.end()) {
+    orphan->second->root = false;
+    orphan->second->parent = folder;
+    orphan->second->name = name;
+    folder->children[name] = orphan->second;
     return;
   }
-  if (task.tell == Tell::everything) {
-    found.push_back({Kind::created, std::move(full_path), {}, false, true});
-    return;
-  }
-  struct statx info{};
-  if (::statx(in, name.c_str(), AT_SYMLINK_NOFOLLOW, STATX_CTIME | STATX_BTIME, &info) != 0) return;
-  if (to_time(info.stx_ctime) < task.since) return;
-  const bool born = (info.stx_mask & STATX_BTIME) != 0 && to_time(info.stx_btime) >= task.since;
-  found.push_back({born ? Kind::created : Kind::modified, std::move(full_path), {}, false, born});
+  const bool known = child != folder->children.end();
+  const auto tell = known || task.tell == Tell::nothing ? task.tell : Tell::everything;
+  visits.push_back({known ? child->second : add_child(folder, name), tell, task.since});
+  if (!known && tell == Tell::everything) found.push_back({Kind::created, std::move(path), {}, true});
 }
 
 // ---- the class

@@ -31,8 +31,10 @@ pid_t peer_pid(int connected_socket);
 /// Physical memory that a process takes; 0 when the system does not tell.
 std::uint64_t resident_bytes(pid_t pid);
 
-/// A process, but this one, that has the file open; 0 when there is none, or none that we may look into. Milliseconds.
-pid_t process_with_open(const std::filesystem::path& file);
+/// The process, but this one, that holds the lock (flock) of a file, if only by having inherited it; 0 when there is
+/// none, or none that we may look into. Who merely has the file open, such as a backup, does not count on Linux.
+/// `likely` is asked first. It looks into every process of ours, some 10 ms: see blocking.hpp.
+pid_t lock_holder(const std::filesystem::path& file, pid_t likely = 0);
 
 /// Bytes sent into a connected unix socket that its far end has not read yet; 0 when the system does not tell.
 std::size_t unread_by_peer(int connected_socket);

@@ -67,14 +67,16 @@ pid_t peer_pid(int connected_socket) {
   return ::getsockopt(connected_socket, SOL_LOCAL, LOCAL_PEERPID, &pid, &size) == 0 ? pid : 0;
 }
 
-pid_t process_with_open(const std::filesystem::path& file) {
+pid_t lock_holder(const std::filesystem::path& file, pid_t likely) {
   constexpr std::size_t most = 64;  // processes that have one file of ours open
   std::array<pid_t, most> found{};
   const int size = ::proc_listpidspath(PROC_UID_ONLY, ::getuid(), file.c_str(), PROC_LISTPIDSPATH_EXCLUDE_EVTONLY,
                                        found.data(), sizeof found);
-  for (std::size_t i = 0; i < std::min(most, static_cast<std::size_t>(std::max(size, 0)) / sizeof(pid_t)); ++i)
-    if (found[i] > 0 && found[i] != ::getpid()) return found[i];
-  return 0;
+  const std::size_t count = std::min(most, static_cast<std::size_t>(std::max(size, 0)) / sizeof(pid_t));
+  const auto end = found.begin() + static_cast<std::ptrdiff_t>(count);
+  if (likely > 0 && likely != ::getpid() && std::find(found.begin(), end, likely) != end) return likely;
+  const auto other = std::find_if(found.begin(), end, [](pid_t pid) { return pid > 0 && pid != ::getpid(); });
+  return other == end ? 0 : *other;
 }
 
 std::pair<std::uint16_t, std::uint16_t> connection_ports() {

@@ -1,3 +1,4 @@
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <linux/fs.h>
@@ -19,6 +20,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <limits>
+#include <memory>
 
 #include "src/base/file.hpp"
 #include "src/base/platform.hpp"
@@ -50,14 +52,44 @@ std::string boot_id() {
   return id;
 }
 
-pid_t process_with_open(const std::filesystem::path& file) {
-  namespace fs = std::filesystem;
-  std::error_code ec;
-  for (const auto& process : fs::directory_iterator("/proc", ec)) {
-    const pid_t pid = std::atoi(process.path().filename().c_str());  // 0 for what is no process
-    if (pid <= 0 || pid == ::getpid()) continue;
-    for (const auto& descriptor : fs::directory_iterator(process.path() / "fd", ec))
-      if (fs::equivalent(descriptor.path(), file, ec)) return pid;
+namespace {
+
+/// Whether a descriptor of a process is the open file that has the lock. The kernel's list of locks names who took it,
+/// who may be gone and have left it to a child.
+bool has_lock(const std::string& process, const std::string& descriptor) {
+  try {
+    const auto facts = read_file_if_exists(process + "/fdinfo/" + descriptor);
+    return facts && facts->find("\nlock:\t") != std::string::npos && facts->find("FLOCK") != std::string::npos;
+  } catch (const Error&) {
+    return false;  // it was closed meanwhile
+  }
+}
+
+/// By the names of the process's descriptors: following one would ask the file system that it is of, which may hang.
+bool holds_lock(pid_t pid, const std::string& file) {
+  const std::string process = "/proc/" + std::to_string(pid);
+  const std::unique_ptr<DIR, int (*)(DIR*)> descriptors(::opendir((process + "/fd").c_str()), ::closedir);
+  if (!descriptors) return false;
+  std::string name(file.size() + 1, '\0');  // one more, so that a longer one is none
+  while (const dirent* entry = ::readdir(descriptors.get())) {
+    const ssize_t size = ::readlinkat(::dirfd(descriptors.get()), entry->d_name, name.data(), name.size());
+    if (size == static_cast<ssize_t>(file.size()) && name.starts_with(file) && has_lock(process, entry->d_name))
+      return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+pid_t lock_holder(const std::filesystem::path& file, pid_t likely) {
+  std::error_code missing;
+  const std::string path = std::filesystem::canonical(file, missing).string();
+  if (missing) return 0;
+  if (likely > 0 && likely != ::getpid() && holds_lock(likely, path)) return likely;
+  const std::unique_ptr<DIR, int (*)(DIR*)> processes(::opendir("/proc"), ::closedir);
+  while (const dirent* entry = processes ? ::readdir(processes.get()) : nullptr) {
+    const pid_t pid = std::atoi(entry->d_name);  // 0 for what is no process
+    if (pid > 0 && pid != ::getpid() && holds_lock(pid, path)) return pid;
   }
   return 0;
 }

@@ -4,6 +4,7 @@
 #include <array>
 #include <boost/json/object.hpp>
 #include <boost/json/parse.hpp>
+#include <optional>
 #include <string>
 
 #include "src/base/error.hpp"
@@ -48,31 +49,38 @@ const SharedFolder* around(const fs::path& path, const BindRules& rules) {
 }
 
 /// Follows the links in a path that the guest sees. Absolute ones lead to a path of the guest's.
-void check_links(const fs::path& path, const SharedFolder& folder, const BindRules& rules) {
-  std::error_code ec;
+asio::awaitable<void> check_links(const fs::path& path, const SharedFolder& folder, const BindRules& rules,
+                                  std::chrono::milliseconds limit) {
   const fs::path there = folder.location / path.lexically_relative(folder.mount_point);
-  const fs::path real = fs::weakly_canonical(there, ec).lexically_normal();
-  if (ec || below(real, folder.location)) return;
+  auto follow = [there]() -> std::optional<fs::path> {
+    std::error_code unknown;
+    fs::path end = fs::weakly_canonical(there, unknown).lexically_normal();
+    if (unknown) return std::nullopt;
+    return end;
+  };
+  const std::optional<fs::path> led = co_await look_at(there, std::move(follow), limit);
+  if (!led || below(*led, folder.location)) co_return;
+  const fs::path& real = *led;
   const auto shown = std::any_of(rules.shared.begin(), rules.shared.end(), [&real](const SharedFolder& other) {
     return below(real, other.location) && other.problem.empty() && other.mount_point == other.location;
   });
-  if (shown || of_the_guests_own(real, rules)) return;
+  if (shown || of_the_guests_own(real, rules)) co_return;
   refuse(path.string() + " is a link to " + real.string() + ", which is not shared with the machine",
          "the container would find nothing there", "colima-like share add '" + real.string() + "'");
 }
 
-void check(std::string_view source, const BindRules& rules) {
-  if (!source.starts_with('/')) return;  // a volume's name
+asio::awaitable<void> check(std::string_view source, const BindRules& rules, std::chrono::milliseconds limit) {
+  if (!source.starts_with('/')) co_return;  // a volume's name
   const fs::path path = fs::path(source).lexically_normal();
   if (const SharedFolder* folder = around(path, rules); folder != nullptr) {
     if (!folder->problem.empty())
       refuse(
           path.string() + " is in the share " + folder->mount_point.string() + ", which the machine does not see now",
           folder->problem, "see 'colima-like status'");
-    check_links(path, *folder, rules);
-    return;
+    co_await check_links(path, *folder, rules, limit);
+    co_return;
   }
-  if (of_the_guests_own(path, rules)) return;
+  if (of_the_guests_own(path, rules)) co_return;
   refuse(path.string() + " is not shared with the machine", "the container would find an empty folder there",
          "share it: colima-like share add '" + path.string() + "', or a folder above it; or use a volume");
 }
@@ -87,7 +95,7 @@ std::string_view text(const json::value* value) {
 
 }  // namespace
 
-void check_binds(std::string_view body, const BindRules& rules) {
+asio::awaitable<void> check_binds(std::string body, BindRules rules, std::chrono::milliseconds limit) {
   json::parse_options options;
   options.max_depth = json_depth;
   boost::system::error_code ec;
@@ -96,11 +104,11 @@ void check_binds(std::string_view body, const BindRules& rules) {
   if (const json::value* binds = find(host, "Binds"); binds != nullptr && binds->is_array())
     for (const json::value& bind : binds->get_array()) {
       const std::string_view words = text(&bind);  // SOURCE:TARGET[:OPTIONS]; without a colon a new volume at TARGET
-      if (words.find(':') != std::string_view::npos) check(words.substr(0, words.find(':')), rules);
+      if (words.find(':') != std::string_view::npos) co_await check(words.substr(0, words.find(':')), rules, limit);
     }
   if (const json::value* mounts = find(host, "Mounts"); mounts != nullptr && mounts->is_array())
     for (const json::value& mount : mounts->get_array())
-      if (text(find(&mount, "Type")) == "bind") check(text(find(&mount, "Source")), rules);
+      if (text(find(&mount, "Type")) == "bind") co_await check(text(find(&mount, "Source")), rules, limit);
 }
 
 }  // namespace cl

@@ -5,6 +5,8 @@
 #include <string_view>
 #include <vector>
 
+#include "src/base/blocking.hpp"
+
 namespace cl {
 
 /// A folder of the host that the guest sees.
@@ -23,8 +25,8 @@ struct BindRules {
 /// Looks at the body of a container's create call. A bind mount (-v, --mount, compose) of a host folder that the guest
 /// does not see would be an empty folder in the container: Error{invalid_config} that names the path and the share to
 /// add. Symbolic links in the path are followed on the host, as the guest will: one that leads out of every share is
-/// refused. Paths that belong to the guest's own system (/etc, /proc, /var ...), and volumes, are fine, and what is not
-/// understood is the engine's matter.
-void check_binds(std::string_view body, const BindRules& rules);
+/// refused, and so is one that does not answer within `limit`. Paths that belong to the guest's own system (/etc,
+/// /proc, /var ...), and volumes, are fine, and what is not understood is the engine's matter.
+asio::awaitable<void> check_binds(std::string body, BindRules rules, std::chrono::milliseconds limit = look_limit);
 
 }  // namespace cl

@@ -5,6 +5,7 @@
 #include <set>
 #include <utility>
 
+#include "src/base/blocking.hpp"
 #include "src/base/log.hpp"
 
 namespace cl {
@@ -33,6 +34,17 @@ std::string joined(const std::string& folder, std::string_view rest) {
   return rest.empty() ? folder : std::string(rest);
 }
 
+/// Nothing when it is not there.
+asio::awaitable<std::optional<fs::path>> without_links(fs::path path) {
+  auto follow = [path]() -> std::optional<fs::path> {
+    std::error_code missing;
+    fs::path real = fs::canonical(path, missing);
+    if (missing) return std::nullopt;
+    return real;
+  };
+  co_return co_await look_at(path, std::move(follow));
+}
+
 std::string_view text(const json::object& object, std::string_view key) {
   const json::value* value = object.if_contains(key);
   return value != nullptr && value->is_string() ? std::string_view(value->get_string()) : std::string_view();
@@ -54,7 +66,7 @@ std::vector<std::string> bound_paths(const json::array& containers) {
   return {found.begin(), found.end()};
 }
 
-std::optional<fs::path> host_path(const std::string& guest_path, const std::vector<SharedTree>& shares) {
+asio::awaitable<std::optional<fs::path>> host_path(std::string guest_path, std::vector<SharedTree> shares) {
   // Of shares within shares the innermost is what the guest sees.
   const SharedTree* innermost = nullptr;
   std::string_view rest;
@@ -65,11 +77,8 @@ std::optional<fs::path> host_path(const std::string& guest_path, const std::vect
     innermost = &share;
     rest = *below;
   }
-  if (innermost == nullptr) return std::nullopt;
-  std::error_code ec;
-  fs::path real = fs::canonical(joined(plain(innermost->host), rest), ec);
-  if (ec) return std::nullopt;
-  return real;
+  if (innermost == nullptr) co_return std::nullopt;
+  co_return co_await without_links(joined(plain(innermost->host), rest));
 }
 
 std::vector<std::string> guest_paths(const std::string& host_path, const std::vector<SharedTree>& shares) {
@@ -94,30 +103,56 @@ ShareEvents::ShareEvents(asio::any_io_executor executor, Config config)
                             [this](FileEvents::WallClock::time_point since) { watch_.look_for_changes_since(since); }}),
       watch_(executor,
              FileWatch::Config{config_.excluded, [this](std::vector<FileChange> changes) { take(std::move(changes)); },
-                               [this] { tell_report(); }}) {}
+                               [this] { tell_report(); }}),
+      changed_(executor),
+      tasks_(executor) {
+  tasks_.spawn("folders that containers mount", keep_up());
+}
 
 void ShareEvents::set_shares(std::vector<SharedTree> shares) {
-  for (SharedTree& share : shares) {
-    std::error_code ec;
-    if (fs::path real = fs::canonical(share.host, ec); !ec) share.host = std::move(real);
-  }
-  if (shares == shares_) return;
-  shares_ = std::move(shares);
-  update();
+  wanted_ = std::move(shares);
+  stale_ = true;
+  changed_.notify_all();
 }
 
 void ShareEvents::set_containers(const json::array& containers) {
-  std::vector<std::string> bound = bound_paths(containers);
-  if (bound == bound_) return;
-  bound_ = std::move(bound);
-  update();
+  bound_ = bound_paths(containers);
+  stale_ = true;
+  changed_.notify_all();
 }
 
-void ShareEvents::update() {
+asio::awaitable<void> ShareEvents::keep_up() {
+  for (;;) {
+    while (!std::exchange(stale_, false)) co_await changed_.wait();
+    co_await update();
+  }
+}
+
+/// Paths of the user's may hang: what does not answer is left out and told.
+asio::awaitable<void> ShareEvents::update() {
+  std::vector<SharedTree> shares = wanted_;
+  const std::vector<std::string> bound = bound_;
+  std::optional<Error> unanswered;
+  for (SharedTree& share : shares) {
+    try {
+      if (auto real = co_await without_links(share.host)) share.host = std::move(*real);
+    } catch (const Error& error) {
+      unanswered = error;
+    }
+  }
+  if (!unanswered_ && !unanswered && shares == shares_ && bound == watched_bound_) co_return;
   std::vector<fs::path> folders;
-  for (const std::string& path : bound_)
-    if (auto folder = host_path(path, shares_); folder && !guest_paths(folder->string(), shares_).empty())
-      folders.push_back(std::move(*folder));
+  for (const std::string& path : bound) {
+    try {
+      auto folder = co_await host_path(path, shares);
+      if (folder && !guest_paths(folder->string(), shares).empty()) folders.push_back(std::move(*folder));
+    } catch (const Error& error) {
+      unanswered = error;
+    }
+  }
+  shares_ = std::move(shares);
+  watched_bound_ = bound;
+  unanswered_ = std::move(unanswered);
   folders = outermost(std::move(folders));
   folders_ = folders.size();
   for (const fs::path& folder : folders) log::debug("file events: watching {}", folder.string());
@@ -153,6 +188,10 @@ void ShareEvents::take(std::vector<FileChange> changes) {
 void ShareEvents::tell_report() {
   const FileWatch::Status status = watch_.status();
   Report now{folders_, events_.precision(), status.problem, status.remedy};
+  if (now.problem.empty() && unanswered_) {
+    now.problem = one_line(*unanswered_);
+    now.remedy = unanswered_->remedy();
+  }
   if (now.problem.empty()) now.problem = events_.problem();
   if (now == report_) return;
   report_ = std::move(now);
@@ -162,6 +201,7 @@ void ShareEvents::tell_report() {
 asio::awaitable<void> ShareEvents::pause() { co_await events_.pause(); }
 
 asio::awaitable<void> ShareEvents::stop() {
+  co_await tasks_.stop();
   co_await watch_.stop();
   co_await events_.stop();
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "src/base/file_watch.hpp"
+#include "src/base/task_group.hpp"
 #include "src/shares/file_events.hpp"
 
 namespace cl {
@@ -20,8 +21,9 @@ struct SharedTree {
 /// What containers of the engine's list have from the guest by bind mounts: paths of the guest.
 std::vector<std::string> bound_paths(const boost::json::array& containers);
 
-/// Where `guest_path` is on this host, links resolved; nothing when no share holds it or it is not there.
-std::optional<std::filesystem::path> host_path(const std::string& guest_path, const std::vector<SharedTree>& shares);
+/// Where `guest_path` is on this host, links resolved; nothing when no share holds it or it is not there. Throws
+/// Error{timed_out} when it does not answer.
+asio::awaitable<std::optional<std::filesystem::path>> host_path(std::string guest_path, std::vector<SharedTree> shares);
 /// The places where the guest has `host_path`: one for each share that holds it. The shares' host folders are without
 /// links.
 std::vector<std::string> guest_paths(const std::string& host_path, const std::vector<SharedTree>& shares);
@@ -60,17 +62,24 @@ class ShareEvents {
   asio::awaitable<void> stop();
 
  private:
-  void update();
+  asio::awaitable<void> keep_up();
+  asio::awaitable<void> update();
   void take(std::vector<FileChange> changes);
   void tell_report();
 
   Config config_;
-  std::vector<SharedTree> shares_;
+  std::vector<SharedTree> wanted_;  ///< as they were set
+  std::vector<SharedTree> shares_;  ///< the same, with links resolved
   std::vector<std::string> bound_;
+  bool stale_ = false;  ///< one of these was set, and what is watched may have to change
+  std::vector<std::string> watched_bound_;
   std::size_t folders_ = 0;
+  std::optional<Error> unanswered_;  ///< a path that does not answer
   Report report_;
   FileEvents events_;
   FileWatch watch_;
+  Notifier changed_;
+  TaskGroup tasks_;
 };
 
 }  // namespace cl

@@ -237,9 +237,12 @@ asio::awaitable<std::string> whole_way() {
   ShareEvents::Config config;
   auto local = std::make_shared<LocalGuest>(executor);
   config.guest = [local]() -> asio::awaitable<std::shared_ptr<Guest>> { co_return local; };
+  Notifier changed(executor);
+  config.on_change = [&changed] { changed.notify_all(); };
   ShareEvents events(executor, std::move(config));
   events.set_shares({{mount.host(), mount.guest()}});
   events.set_containers(container_with(mount.guest()));
+  while (events.report().folders == 0) co_await changed.wait();
   std::string said = std::to_string(events.report().folders) + " watched";
   co_await sleep_for(100ms);
   for (int i = 0; i < files; ++i) put(mount.host() / std::to_string(i % 10) / std::to_string(i), "x");
@@ -260,6 +263,7 @@ asio::awaitable<std::string> whole_way() {
   co_await sleep_for(500ms);
   said += watcher.said().size() == quiet ? ", then quiet" : ", and never quiet";
   events.set_containers({});
+  while (events.report().folders != 0) co_await changed.wait();
   said += ", " + std::to_string(events.report().folders) + " watched";
   co_await events.stop();
   co_await watcher.stop();

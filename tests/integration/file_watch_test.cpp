@@ -12,6 +12,7 @@
 #include <set>
 #include <thread>
 
+#include "tests/support/hung_mount.hpp"
 #include "tests/support/run.hpp"
 #include "tests/support/temp_dir.hpp"
 
@@ -409,6 +410,28 @@ asio::awaitable<double> idle_cpu() {
 }
 
 TEST(FileWatch, SleepsWhileNothingChanges) { EXPECT_LE(run(idle_cpu()), 3); }
+
+#ifdef __linux__
+asio::awaitable<std::string> one_tree_hangs(fs::path hung) {
+  TempDir directory;
+  const fs::path root = directory.path();
+  Bed bed(co_await asio::this_coro::executor);
+  bed.watch->set_trees({hung, root});
+  co_await bed.watch->settled();
+  std::string said = bed.watch->status().problem;
+  put(root / "file", "1");
+  if (!co_await bed.agree(root)) said += ", and nothing else is told";
+  co_await bed.watch->stop();
+  co_return said;
+}
+
+TEST(FileWatch, ATreeThatHangsIsLeftOut) {
+  const HungMount mount;
+  if (!mount.there()) GTEST_SKIP() << "needs /dev/fuse and the right to mount";
+  EXPECT_EQ(run(one_tree_hangs(mount.path()), 30s),
+            mount.path().string() + " on this computer does not answer: looking at it took more than 5000 ms");
+}
+#endif
 
 }  // namespace
 }  // namespace cl::test

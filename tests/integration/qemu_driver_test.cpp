@@ -298,12 +298,12 @@ TEST_F(QemuShares, ADeadServerIsToldAlsoToWhoTakesTheMachineOver) {
     auto machine = co_await driver_.boot(std::move(wanted));
     pid_ = machine->pid();
     std::vector<std::string> lost;
-    while (const pid_t server = platform::process_with_open(lock_of("share1"))) ::kill(server, SIGKILL);
+    while (const pid_t server = platform::lock_holder(lock_of("share1"))) ::kill(server, SIGKILL);
     lost.push_back(co_await machine->share_lost());
     machine.reset();
     machine = co_await driver_.attach(run_directory());
     lost.push_back(co_await machine->share_lost());
-    while (const pid_t server = platform::process_with_open(lock_of("share0"))) ::kill(server, SIGKILL);
+    while (const pid_t server = platform::lock_holder(lock_of("share0"))) ::kill(server, SIGKILL);
     lost.push_back(co_await machine->share_lost());
     machine->kill();
     co_await machine->exited();

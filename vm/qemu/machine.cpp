@@ -118,7 +118,7 @@ void find_servers(State& state) {
     if (entry.path().extension() != ".lock") continue;
     typename State::Server& server = state.servers.emplace_back();
     server.tag = entry.path().stem();
-    server.pid = platform::process_with_open(entry.path());
+    server.pid = platform::lock_holder(entry.path());
   }
 }
 

@@ -246,7 +246,7 @@ asio::awaitable<void> end_share_servers(fs::path run_directory) {
     if (path.extension() != ".lock") continue;
     // In name spaces it is two processes. That they are gone takes the kernel a moment.
     for (int tries = 0; tries < 100 && FileLock::is_held(path); ++tries) {
-      if (const pid_t pid = platform::process_with_open(path); pid > 0) ::kill(pid, SIGKILL);
+      if (const pid_t pid = platform::lock_holder(path); pid > 0) ::kill(pid, SIGKILL);
       co_await sleep_for(std::chrono::milliseconds(10));
     }
     // A machine that is taken over tells its servers by these.

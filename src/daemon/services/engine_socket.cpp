@@ -26,10 +26,12 @@ asio::awaitable<std::unique_ptr<ByteStream>> EngineSocket::open_stream() {
   if (!runtime_of(core_.state().profile).speaks_docker) co_return stream;
   auto gates = std::make_shared<GatedStream::Gates>();
   gates->settled = [this] { return core_.ports.settled(); };
-  gates->check = [this](std::string_view body) {
-    if (core_.state().profile.check_binds) check_binds(body, core_.shares.bind_rules());
-  };
+  gates->check = [this](std::string body) { return check(std::move(body)); };
   co_return std::make_unique<GatedStream>(std::move(stream), std::move(gates));
+}
+
+asio::awaitable<void> EngineSocket::check(std::string body) {
+  if (core_.state().profile.check_binds) co_await check_binds(std::move(body), core_.shares.bind_rules());
 }
 
 }  // namespace cl

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "src/daemon/service.hpp"
 #include "src/forward/socket_forward.hpp"
@@ -26,6 +27,7 @@ class EngineSocket : public Service {
 
  private:
   asio::awaitable<std::unique_ptr<ByteStream>> open_stream();
+  asio::awaitable<void> check(std::string body);
 
   Core& core_;
   std::unique_ptr<SocketForward> forward_;

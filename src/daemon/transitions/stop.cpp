@@ -59,21 +59,20 @@ asio::awaitable<void> power_off(Core& core, Job& job, LiveMachine machine, bool 
   co_await tear_down(core, {});
 }
 
-/// A machine that could not be taken over: its control socket is gone, or nobody answers there. Its process is the one
-/// that state.json names, if that has the machine's lock open, which it inherited; else the one that has.
+/// A machine that could not be taken over: its control socket is gone, or nobody answers there. Its process has the
+/// machine's lock, which it inherited.
 asio::awaitable<void> end_unreachable(Core& core, Job& job, bool force) {
   constexpr auto patience = std::chrono::seconds(10);  // a hypervisor's memory is given back page by page
   if (!force)
     throw Error(Errc::busy, "the machine of profile '" + core.paths.name + "' runs but does not answer",
                 "'colima-like stop --force' ends it, with its containers");
-  const pid_t recorded = core.state().machine_pid;
-  const pid_t pid = platform::process_with_open(core.paths.machine_lock);
-  if (recorded != pid) {  // who only looks whether the lock is held has it open for microseconds
-    co_await sleep_for(std::chrono::milliseconds(50));
-    if (pid == 0 || platform::process_with_open(core.paths.machine_lock) != pid)
-      throw Error(Errc::busy, "it cannot be told which process is the machine of profile '" + core.paths.name + "'",
-                  "as its owner or root: lsof " + core.paths.machine_lock.string());
-  }
+  auto find = [lock = core.paths.machine_lock, likely = core.state().machine_pid] {
+    return platform::lock_holder(lock, likely);
+  };
+  const pid_t pid = co_await blocking(std::move(find));
+  if (pid == 0)
+    throw Error(Errc::busy, "it cannot be told which process is the machine of profile '" + core.paths.name + "'",
+                "as its owner or root: lsof " + core.paths.machine_lock.string());
   job.begin("stop", "ending the machine, which does not answer");
   ::kill(pid, SIGKILL);
   co_await with_timeout(patience, "the end of process " + std::to_string(pid), platform::wait_until_gone(pid));

@@ -207,6 +207,25 @@ TEST(Blocking, SignalsAreLeftToTheLoop) {
   EXPECT_EQ(::sigismember(&ours, SIGTERM), 0);
 }
 
+asio::awaitable<std::string> look(const Hung& hung) {
+  try {
+    auto work = open_of(hung);
+    co_await look_at(hung.path(), std::move(work), 20ms);
+  } catch (const Error& error) {
+    co_return error.cause();
+  }
+  co_return "it answers";
+}
+
+TEST(LookAt, DoesNotAskAgainWhatHangs) {
+  Hung hung;
+  EXPECT_EQ(run(look(hung)), "looking at it took more than 20 ms");
+  EXPECT_EQ(run(look(hung)), "an earlier look at it still hangs");
+  hung.end();
+  while (run(look(hung)) != "it answers") {
+  }
+}
+
 TEST(BlockingDeathTest, ACallThatHangsDoesNotHoldUpTheEndOfTheProcess) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   const Hung hung;

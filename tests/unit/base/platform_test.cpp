@@ -10,9 +10,11 @@
 
 #include "src/base/child.hpp"
 #include "src/base/file.hpp"
+#include "src/base/file_lock.hpp"
 #include "src/base/host.hpp"
 #include "src/base/task_group.hpp"
 #include "src/base/unique_fd.hpp"
+#include "tests/support/hung_mount.hpp"
 #include "tests/support/run.hpp"
 #include "tests/support/temp_dir.hpp"
 
@@ -131,25 +133,65 @@ TEST(WaitReadable, FilesAreReadAtOnce) {
   }
 }
 
-TEST(Platform, FindsTheProcessThatHasAFileOpen) {
+/// A child that has `keep` and nothing else of ours.
+Child sleeper(const asio::any_io_executor& executor, std::vector<int> keep) {
+  Command command;
+  command.argv = {"sleep", "60"};
+  command.keep = std::move(keep);
+  return Child::start(executor, command);
+}
+
+asio::awaitable<void> end(Child& child) {
+  child.kill(SIGKILL);
+  co_await child.wait();
+}
+
+asio::awaitable<void> lock_holders() {
+  const auto executor = co_await asio::this_coro::executor;
+  const test::TempDir dir;
+  write_atomically(dir / "other", "");
+  std::optional<FileLock> lock = FileLock::try_acquire(dir / "file");
+  EXPECT_EQ(platform::lock_holder(dir / "file"), 0) << "this process does not count";
+#ifdef __linux__
+  const UniqueFd open(::open((dir / "file").c_str(), O_RDONLY | O_CLOEXEC));
+  Child backup = sleeper(executor, {open.get()});
+  EXPECT_EQ(platform::lock_holder(dir / "file"), 0) << "who has the file open for another reason does not count";
+  EXPECT_EQ(platform::lock_holder(dir / "file", backup.pid()), 0);
+  co_await end(backup);
+#endif
+  Child heir = sleeper(executor, {lock->fd()});
+  lock.reset();
+  fs::create_symlink(dir / "file", dir / "link");
+  EXPECT_EQ(platform::lock_holder(dir / "file"), heir.pid());
+  EXPECT_EQ(platform::lock_holder(dir / "link"), heir.pid());
+  EXPECT_EQ(platform::lock_holder(dir / "file", heir.pid()), heir.pid());
+  EXPECT_EQ(platform::lock_holder(dir / "file", 1), heir.pid());
+  EXPECT_EQ(platform::lock_holder(dir / "other"), 0);
+  EXPECT_EQ(platform::lock_holder(dir / "missing"), 0);
+  co_await end(heir);
+}
+
+TEST(Platform, FindsTheProcessThatHoldsALock) { test::run(lock_holders()); }
+
+#ifdef __linux__
+asio::awaitable<pid_t> holder_beside_a_hung_file(fs::path hung, fs::path file) {
+  const auto executor = co_await asio::this_coro::executor;
+  const UniqueFd there(::open(hung.c_str(), O_PATH | O_CLOEXEC));
+  Child other = sleeper(executor, {there.get()});
+  const pid_t found = platform::lock_holder(file);
+  co_await end(other);
+  co_return found;
+}
+
+/// stat() of another process's descriptor asks its file system.
+TEST(Platform, LooksIntoProcessesWhoseFilesHang) {
+  const test::HungMount mount;
+  if (!mount.there()) GTEST_SKIP() << "needs /dev/fuse and the right to mount";
   const test::TempDir dir;
   write_atomically(dir / "file", "");
-  write_atomically(dir / "other", "");
-  const auto work = [&]() -> asio::awaitable<void> {
-    const UniqueFd open(::open((dir / "file").c_str(), O_RDONLY | O_CLOEXEC));
-    EXPECT_EQ(platform::process_with_open(dir / "file"), 0) << "this process does not count";
-    Command command;
-    command.argv = {"sleep", "60"};
-    command.keep = {open.get()};
-    Child child = Child::start(co_await asio::this_coro::executor, command);
-    EXPECT_EQ(platform::process_with_open(dir / "file"), child.pid());
-    EXPECT_EQ(platform::process_with_open(dir / "other"), 0);
-    EXPECT_EQ(platform::process_with_open(dir / "missing"), 0);
-    child.kill(SIGKILL);
-    co_await child.wait();
-  };
-  test::run(work());
+  EXPECT_EQ(test::run(holder_beside_a_hung_file(mount.path(), dir / "file")), 0);
 }
+#endif
 
 }  // namespace
 }  // namespace cl

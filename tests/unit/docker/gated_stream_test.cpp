@@ -19,9 +19,10 @@ struct Bed {
       ++asked;
       co_await may_settle.wait();
     };
-    gates->check = [this](std::string_view body) {
-      checked += std::string(body) + "|";
-      if (body.find("bad") != std::string_view::npos) throw Error(Errc::invalid_config, "no", "say please");
+    gates->check = [this](std::string body) -> asio::awaitable<void> {
+      checked += body + "|";
+      if (body.find("bad") != std::string::npos) throw Error(Errc::invalid_config, "no", "say please");
+      co_return;
     };
     gated = std::make_unique<GatedStream>(std::move(ends.first), gates);
   }

@@ -3,10 +3,15 @@
 #include <gtest/gtest.h>
 
 #include "src/base/error.hpp"
+#include "tests/support/hung_mount.hpp"
+#include "tests/support/run.hpp"
 #include "tests/support/temp_dir.hpp"
 
 namespace cl {
 namespace {
+
+using namespace std::chrono_literals;
+using test::run;
 
 const BindRules rules{
     {{"/home/u/work", "/home/u/work", ""}, {"/srv/data", "/data", ""}, {"/gone", "/gone", "it is away"}},
@@ -14,7 +19,7 @@ const BindRules rules{
 
 std::string checked(const std::string& host_config) {
   try {
-    check_binds(R"({"Image":"x","HostConfig":)" + host_config + "}", rules);
+    run(check_binds(R"({"Image":"x","HostConfig":)" + host_config + "}", rules));
   } catch (const Error& error) {
     return one_line(error) + " | " + error.remedy();
   }
@@ -62,7 +67,7 @@ TEST(BindCheck, FollowsLinksAsTheGuestWill) {
   const BindRules linked{{{root / "share", "/s", ""}, {root / "other", root / "other", ""}}, ""};
   auto answer = [&linked](const std::string& path) {
     try {
-      check_binds(R"({"HostConfig":{"Binds":[")" + path + R"(:/x"]}})", linked);
+      run(check_binds(R"({"HostConfig":{"Binds":[")" + path + R"(:/x"]}})", linked));
     } catch (const Error& error) {
       return one_line(error);
     }
@@ -86,8 +91,26 @@ TEST(BindCheck, LeavesVolumesAndNonsenseToTheEngine) {
   EXPECT_EQ(checked("7"), "fine");
   EXPECT_EQ(checked(R"({"Binds":"/home:/x","Mounts":{}})"), "fine");
   EXPECT_EQ(checked(R"({"Binds":[7,null,":"],"Mounts":[7,{"Type":"bind"},{"Type":"bind","Source":7}]})"), "fine");
-  EXPECT_NO_THROW(check_binds("{", rules));
-  EXPECT_NO_THROW(check_binds("", rules));
+  EXPECT_NO_THROW(run(check_binds("{", rules)));
+  EXPECT_NO_THROW(run(check_binds("", rules)));
+}
+
+asio::awaitable<std::string> refusal_of_hung(std::filesystem::path path) {
+  const BindRules hung{{{path, path, ""}}, ""};
+  try {
+    co_await check_binds(R"({"HostConfig":{"Binds":[")" + path.string() + R"(/src:/src"]}})", hung, 50ms);
+  } catch (const Error& error) {
+    co_return one_line(error);
+  }
+  co_return "it is fine";
+}
+
+TEST(BindCheck, RefusesByNameWhatHangs) {
+  const test::HungMount mount;
+  if (!mount.there()) GTEST_SKIP() << "needs /dev/fuse and the right to mount";
+  const std::string hangs = mount.path().string() + "/src on this computer does not answer: ";
+  EXPECT_EQ(run(refusal_of_hung(mount.path())), hangs + "looking at it took more than 50 ms");
+  EXPECT_EQ(run(refusal_of_hung(mount.path())), hangs + "an earlier look at it still hangs");
 }
 
 }  // namespace
