@@ -13,6 +13,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <chrono>
 #include <exception>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -31,38 +32,38 @@ inline asio::awaitable<void> sleep_for(std::chrono::milliseconds time) {
   co_await timer.async_wait(asio::use_awaitable);
 }
 
+/// `op`, whose result goes into `result`. What Asio makes of each type of awaitable takes long to compile: with this,
+/// all that is spawned is one of nothing.
+template <class T>
+asio::awaitable<void> store(asio::awaitable<T> op, std::optional<T>& result) {
+  result.emplace(co_await std::move(op));
+}
+
 /// Runs `op` and cancels it after `limit` with Error{timed_out} "<doing> took too long".
 /// Returns only when `op` has really finished, so nothing that it borrowed can dangle; an op that
 /// disables cancellation therefore delays the timeout. Not `op || timer`: that waits for a success
 /// and swallows the error of a failing op.
+asio::awaitable<void> with_timeout(std::chrono::milliseconds limit, std::string doing, asio::awaitable<void> op);
+
 template <class T>
 asio::awaitable<T> with_timeout(std::chrono::milliseconds limit, std::string doing, asio::awaitable<T> op) {
-  auto executor = co_await asio::this_coro::executor;
-  asio::steady_timer timer(executor, limit);
-  auto group = asio::experimental::make_parallel_group(asio::co_spawn(executor, std::move(op), asio::deferred),
-                                                       timer.async_wait(asio::deferred));
-  if constexpr (std::is_void_v<T>) {
-    auto [order, failure, timer_ec] =
-        co_await group.async_wait(asio::experimental::wait_for_one(), asio::use_awaitable);
-    if (order[0] == 1 && !timer_ec) throw Error(Errc::timed_out, doing + " took too long");
-    if (failure) std::rethrow_exception(failure);
-  } else {
-    auto [order, failure, value, timer_ec] =
-        co_await group.async_wait(asio::experimental::wait_for_one(), asio::use_awaitable);
-    if (order[0] == 1 && !timer_ec) throw Error(Errc::timed_out, doing + " took too long");
-    if (failure) std::rethrow_exception(failure);
-    co_return std::move(value);
-  }
+  std::optional<T> result;
+  auto work = store(std::move(op), result);
+  co_await with_timeout(limit, std::move(doing), std::move(work));
+  co_return std::move(*result);
 }
 
 /// Runs `op` to its end out of reach of the caller's cancellation, for cleaning up. Once cancelled, a coroutine cannot
 /// await anything, so say `co_await asio::this_coro::throw_if_cancelled(false)` before it and `true` after it. Not
 /// reset_cancellation_state(): that holds for everything the caller's caller does afterwards, too.
+asio::awaitable<void> uninterrupted(asio::awaitable<void> op);
+
 template <class T>
 asio::awaitable<T> uninterrupted(asio::awaitable<T> op) {
-  auto executor = co_await asio::this_coro::executor;
-  co_return co_await asio::co_spawn(executor, std::move(op),
-                                    asio::bind_cancellation_slot(asio::cancellation_slot(), asio::use_awaitable));
+  std::optional<T> result;
+  auto work = store(std::move(op), result);
+  co_await uninterrupted(std::move(work));
+  co_return std::move(*result);
 }
 
 /// A latch for one thread: wait() returns once set() was called, at once if that was before.
