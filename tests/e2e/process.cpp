@@ -13,7 +13,9 @@
 #include <pty.h>
 #endif
 
+#include <cstdio>
 #include <cstdlib>
+#include <iostream>
 #include <ostream>
 
 #include "src/base/file.hpp"
@@ -29,6 +31,14 @@ std::string ending(const std::string& text) {
 }
 
 int code_of(const ExitStatus& status) { return status.signal != 0 ? 128 + status.signal : status.code; }
+
+/// "[ 9.81 s] colima-like start": where the time of a test goes.
+std::string trace_line(const Result& result) {
+  char seconds[32];
+  std::snprintf(seconds, sizeof(seconds), "[%6.2f s] ", static_cast<double>(result.time.count()) / 1000);
+  const std::string command = result.command.substr(0, result.command.find('\n'));
+  return seconds + command.substr(0, 160) + '\n';
+}
 
 UniqueFd open_output(const fs::path& path) {
   UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
@@ -109,6 +119,7 @@ Result Process::wait(std::chrono::seconds limit) {
   result.out = out();
   result.err = err();
   result.time = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - began_);
+  if (std::getenv("COLIMA_LIKE_E2E_TRACE") != nullptr) std::cerr << trace_line(result);
   return result;
 }
 
