@@ -8,7 +8,7 @@
     run.py --self-test
 
 Exit code 1 when a test fails, when one is skipped that tests/expected_skips does not expect on this machine, or when none ran.
-A test inside a group of e2e has the group's name in front: e2e.ports.Ports.CarryDatagrams.
+A test inside a group of e2e has the group's name in front: e2e.docker.Ports.CarryDatagrams.
 """
 import collections
 import dataclasses

@@ -97,5 +97,12 @@ TEST_F(ColimaDefects, R07_R17_WithoutItsStateFileTheDataIsNotFormattedAndRestart
   EXPECT_EQ(volumes.out, "precious\n") << volumes;
 }
 
+TEST_F(ColimaDefects, ForcedDeleteWithDataOfARunningProfileLeavesNothing) {
+  ASSERT_OK(cl({"delete", "--data", "--force"}));
+  EXPECT_TRUE(fs::is_empty(box->home())) << box->run({"find", box->home().string()});
+  EXPECT_TRUE(eventually(20s, [] { return box->processes().empty(); })) << box->process_list();
+  EXPECT_EQ(box->docker({"context", "ls", "--format", "{{.Name}}"}).out.find("colima-like"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace cl::e2e

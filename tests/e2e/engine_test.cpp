@@ -1,18 +1,12 @@
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/time.h>
-#include <sys/un.h>
 
 #include <boost/json.hpp>
 #include <random>
-#include <regex>
-#include <thread>
 
 #include "src/base/file.hpp"
-#include "src/base/unique_fd.hpp"
-#include "tests/e2e/sandbox.hpp"
+#include "tests/e2e/shared_machine.hpp"
 
-// One machine, booted once: the plain docker CLI does through it what it does with a local engine.
+// The plain docker CLI does through it what it does with a local engine.
 
 namespace cl::e2e {
 namespace {
@@ -29,68 +23,14 @@ std::string random_bytes(std::size_t count) {
   return bytes;
 }
 
-class Engine : public testing::Test {
+class Engine : public OnDocker {
  protected:
-  static void SetUpTestSuite() {
-    box = new Sandbox;
-    // The context that must come back at the end.
-    box->docker({"context", "create", "before", "--docker", "host=unix:///nowhere.sock"});
-    box->docker({"context", "use", "before"});
-    auto starting = box->start_cl({"start"});
-    // The machine follows its socket after some hundred milliseconds.
-    const auto until = std::chrono::steady_clock::now() + 60s;
-    while (!fs::exists(box->docker_socket()) && std::chrono::steady_clock::now() < until)
-      std::this_thread::sleep_for(1ms);
-    const std::string host = "unix://" + box->docker_socket().string();
-    early = new Result(box->start_docker({"--host", host, "version", "--format", "{{.Server.Os}}"})->wait(1800s));
-    started = new Result(starting->wait(1800s));  // builds the image when there is none
-    if (started->code == 0) box->import_busybox("box");
-  }
-  static void TearDownTestSuite() {
-    silent_events.reset();
-    delete early;
-    delete started;
-    delete box;
-  }
-  void SetUp() override {
-    static bool told = false;
-    if (started->code != 0 && std::exchange(told, true)) FAIL() << "the machine did not start, see the first test";
-    ASSERT_OK(*started);
-  }
+  static void TearDownTestSuite() { silent_events.reset(); }
 
-  static Result docker(std::vector<std::string> args, std::string_view input = {}) {
-    return box->docker(std::move(args), input);
-  }
-  static Result cl(std::vector<std::string> args, std::string_view input = {}) {
-    return box->cl(std::move(args), input);
-  }
-
-  static Sandbox* box;
-  static Result* started;
-  /// Of a client that came as soon as there was a socket.
-  static Result* early;
   /// Begun by one test and looked at by TellsAnEventAfterMinutesOfSilence: meanwhile nothing passes on its connection.
   static std::unique_ptr<Process> silent_events;
 };
-Sandbox* Engine::box = nullptr;
-Result* Engine::started = nullptr;
-Result* Engine::early = nullptr;
 std::unique_ptr<Process> Engine::silent_events;
-
-TEST_F(Engine, AClientThatCameBeforeTheMachineWaitedForIt) {
-  EXPECT_OK(*early);
-  EXPECT_EQ(early->out, "linux\n") << *early;
-}
-
-TEST_F(Engine, StartTellsEachPhaseWithItsTimeAndThenTheSocket) {
-  EXPECT_NE(started->out.find("unix://" + box->docker_socket().string()), std::string::npos) << *started;
-  EXPECT_EQ(std::count(started->out.begin(), started->out.end(), '\n'), 1) << "one line of result:" << *started;
-  std::istringstream lines(started->err);
-  const std::regex timed(R"(.*\d+(\.\d+)? ?s.*)");
-  int phases = 0;
-  for (std::string line; std::getline(lines, line);) phases += std::regex_match(line, timed) ? 1 : 0;
-  EXPECT_GE(phases, 5) << "image, machine, guest, provisioning, docker:" << *started;
-}
 
 TEST_F(Engine, BeginsToListenForARareEvent) {
   silent_events = box->start_docker({"events", "--filter", "container=rare", "--format", "{{.Action}}"});
@@ -337,29 +277,9 @@ TEST_F(Engine, ServesFiftyClientsAtOnce) {
   }
 }
 
-/// The engine's answer to one /_ping over a connection of its own; "" when none came within `limit`.
-std::string ping(const fs::path& socket, std::chrono::seconds limit) {
-  const UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  const timeval most{limit.count(), 0};
-  ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &most, sizeof(most));
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  socket.string().copy(address.sun_path, sizeof(address.sun_path) - 1);
-  if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) return "";
-  constexpr std::string_view request = "GET /_ping HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n";
-  if (::send(fd.get(), request.data(), request.size(), MSG_NOSIGNAL) < 0) return "";
-  std::string answer;
-  char space[4096];
-  for (ssize_t got = 0; (got = ::recv(fd.get(), space, sizeof(space), 0)) != 0;) {
-    if (got < 0) return "";
-    answer.append(space, static_cast<std::size_t>(got));
-  }
-  return answer;
-}
-
 // With one serial port for both directions one request in some 300 never got its answer (docs/protocols.md).
 TEST_F(Engine, LetsNoneOfTwoThousandRequestsStandStill) {
-  for (int i = 0; i < 2000; ++i) ASSERT_TRUE(ping(box->docker_socket(), 60s).ends_with("OK")) << "request " << i;
+  for (int i = 0; i < 2000; ++i) ASSERT_EQ(engine_answer(box->docker_socket(), "/_ping", 60s), "OK") << "request " << i;
 }
 
 TEST_F(Engine, SshPassesOnExitCodesAndBothOutputs) {
@@ -477,26 +397,6 @@ TEST_F(Engine, IsReachedOverTheUsualPathWhenThatIsAskedFor) {
   EXPECT_EQ(
       result.out,
       "/var/run/docker.sock leads to profile 'default' now\ncolima-like\n/var/run/docker.sock is what it was before\n");
-}
-
-TEST_F(Engine, StopFreesEverythingAndGivesTheContextBack) {
-  ASSERT_OK(box->cl({"stop"}, {}, 150s));
-  EXPECT_FALSE(fs::exists(fs::symlink_status(box->docker_socket())));
-  EXPECT_TRUE(eventually(20s, [] { return box->processes().empty(); })) << box->process_list();
-  EXPECT_EQ(docker({"context", "inspect", "--format", "{{.Name}}"}).out, "before\n");
-  const Result status = cl({"status", "--json"});
-  EXPECT_EQ(status.code, 3) << status;
-  EXPECT_EQ(boost::json::parse(status.out).at("state"), "stopped");
-  EXPECT_OK(cl({"stop"}));  // already stopped: what was asked for holds
-  expect_error(cl({"ssh", "--", "true"}), 3, {"not running", "start"});
-}
-
-TEST_F(Engine, DeleteWithDataLeavesNothing) {
-  ASSERT_OK(box->cl({"delete", "--data"}, {}, 150s));
-  EXPECT_TRUE(fs::is_empty(box->home())) << box->run({"find", box->home().string()});
-  EXPECT_EQ(docker({"context", "ls", "--format", "{{.Name}}"}).out.find("colima-like"), std::string::npos);
-  EXPECT_TRUE(eventually(20s, [] { return box->processes().empty(); })) << box->process_list();
-  expect_error(cl({"delete"}), 1, {"no profile 'default'"});
 }
 
 }  // namespace

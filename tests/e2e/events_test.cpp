@@ -6,56 +6,44 @@
 #include <sstream>
 
 #include "src/base/file.hpp"
-#include "tests/e2e/sandbox.hpp"
+#include "tests/e2e/shared_machine.hpp"
 
-// One machine, booted once: what is done to shared files on this host is told to programs in containers that watch
-// them.
+// What is done to shared files on this host is told to programs in containers that watch them.
 
 namespace cl::e2e {
 namespace {
 
 void put(const fs::path& path, const std::string& text) { std::ofstream(path) << text; }
 
-class Events : public testing::Test {
+class Events : public OnDocker {
  protected:
-  static void SetUpTestSuite() {
-    box = new Sandbox;
-    fs::create_directories(box->root() / "src" / "folder");
-    fs::create_directories(box->root() / "src" / "many");
-    put(box->root() / "src" / "file", "old");
-    put(box->root() / "src" / "replaced", "old");
-    fs::copy_file(COLIMA_LIKE_FILE_WATCHER, box->root() / "src" / "watcher");
-    box->set("COLIMA_LIKE_SHARES=[\"" + source().string() + "\"]");  // of every later start and apply, too
-    started = new Result(box->cl({"start"}, {}, 1800s));
-    if (started->code == 0) box->import_busybox("box");
+  void SetUp() override {
+    ASSERT_NO_FATAL_FAILURE(OnDocker::SetUp());
+    fs::create_directories(source() / "folder");
+    put(source() / "file", "old");
+    put(source() / "replaced", "old");
+    fs::copy_file(COLIMA_LIKE_FILE_WATCHER, source() / "watcher");
   }
-  static void TearDownTestSuite() {
-    delete started;
-    delete box;
-  }
-  void SetUp() override { ASSERT_OK(*started); }
 
-  static fs::path source() { return box->root() / "src"; }
+  /// Each test's own, in the user's home, which is shared.
+  static fs::path source() {
+    return box->root() / "user" / testing::UnitTest::GetInstance()->current_test_info()->name();
+  }
   /// A container with the share at /src that prints a line "EVENT\tWATCHED\tNAME" for each of these events there.
   static void watch(const std::string& name, const std::string& events, std::vector<std::string> where,
                     const std::string& options = "") {
     std::vector<std::string> args{"run", "-d",           "--name", name, "-v", source().string() + ":/src" + options,
                                   "box", "/src/watcher", events};
     args.insert(args.end(), where.begin(), where.end());
-    ASSERT_OK(box->docker(std::move(args)));
+    ASSERT_OK(docker(std::move(args)));
     expect_said(name, "ready");
   }
-  static std::string said(const std::string& name) { return "\n" + box->docker({"logs", name}).out; }
+  static std::string said(const std::string& name) { return "\n" + docker({"logs", name}).out; }
   static void expect_said(const std::string& name, const std::string& line) {
     EXPECT_TRUE(eventually(60s, [&] { return said(name).find("\n" + line + "\n") != std::string::npos; }))
         << line << " is not in" << said(name);
   }
-
-  static Sandbox* box;
-  static Result* started;
 };
-Sandbox* Events::box;
-Result* Events::started;
 
 TEST_F(Events, AreThoseThatTheKernelOfTheMachineWouldTell) {
   ASSERT_NO_FATAL_FAILURE(watch("watcher", "cewnydmD", {"/src", "/src/folder", "/src/replaced"}));
@@ -84,23 +72,25 @@ TEST_F(Events, AreThoseThatTheKernelOfTheMachineWouldTell) {
     return all.find("\nD\t/src/replaced\t\n") != std::string::npos ||
            all.find("\nc\t/src/replaced\t\n") != std::string::npos;
   })) << said("watcher");
-  EXPECT_EQ(box->docker({"exec", "watcher", "cat", "/src/file", "/src/replaced"}).out, "new textnew");
+  EXPECT_EQ(docker({"exec", "watcher", "cat", "/src/file", "/src/replaced"}).out, "new textnew");
   const boost::json::object status = box->status();
   ASSERT_TRUE(status.contains("file_events")) << boost::json::serialize(status);
   EXPECT_EQ(boost::json::serialize(status.at("file_events")), R"({"folders":1,"precision":"exact"})");
   struct stat now{};
   ::stat((source() / "file").c_str(), &now);
   EXPECT_EQ(now.st_size, 8);
+  EXPECT_OK(docker({"rm", "-f", "watcher"}));
 }
 
 TEST_F(Events, ReachWhoMayOnlyRead) {
   ASSERT_NO_FATAL_FAILURE(watch("reader", "cwnd", {"/src"}, ":ro"));
   put(source() / "file", "again");
   expect_said("reader", "c\t/src\tfile");
-  EXPECT_OK(box->docker({"rm", "-f", "reader"}));
+  EXPECT_OK(docker({"rm", "-f", "reader"}));
 }
 
 TEST_F(Events, AreAllThereAfterABurst) {
+  fs::create_directory(source() / "many");
   ASSERT_NO_FATAL_FAILURE(watch("counter", "n", {"/src/many"}));
   for (int i = 0; i < 10'000; ++i) put(source() / "many" / std::to_string(i), "x");
   std::set<std::string> seen;
@@ -112,33 +102,35 @@ TEST_F(Events, AreAllThereAfterABurst) {
     return seen.size() >= 10'000;
   };
   EXPECT_TRUE(eventually(120s, all)) << seen.size() << " of 10000";
-  EXPECT_OK(box->docker({"rm", "-f", "counter"}));
+  EXPECT_OK(docker({"rm", "-f", "counter"}));
 }
 
 TEST_F(Events, WaitForAMachineThatSleepsAndDoNotWakeIt) {
   ASSERT_NO_FATAL_FAILURE(watch("sleeper", "cnd", {"/src"}));
-  ASSERT_OK(box->cl({"suspend"}));
+  ASSERT_OK(cl({"suspend"}));
   put(source() / "while asleep", "1");
   fs::remove(source() / "file");
   EXPECT_FALSE(eventually(3s, [] { return box->state() != "suspended"; })) << box->state();
   ASSERT_OK(box->cl({"start"}, {}, boot_limit));
   expect_said("sleeper", "n\t/src\twhile asleep");
   expect_said("sleeper", "d\t/src\tfile");
+  EXPECT_OK(docker({"rm", "-f", "sleeper"}));
 }
 
 TEST_F(Events, AreNobodysOnceTheContainersAreGoneOrTheyAreTurnedOff) {
   ASSERT_NO_FATAL_FAILURE(watch("last", "cnd", {"/src"}));
-  EXPECT_OK(box->cl({"config", "set", "file_events", "false"}));
-  EXPECT_OK(box->cl({"apply"}));
+  ASSERT_NO_FATAL_FAILURE(watch("beside", "cnd", {"/src"}));
+  EXPECT_OK(cl({"config", "set", "file_events", "false"}));
+  EXPECT_OK(cl({"apply"}));
   EXPECT_FALSE(box->status().contains("file_events"));
   put(source() / "unseen", "1");
-  EXPECT_OK(box->cl({"config", "set", "file_events", "true"}));
-  EXPECT_OK(box->cl({"apply"}));
+  EXPECT_OK(cl({"config", "set", "file_events", "true"}));
+  EXPECT_OK(cl({"apply"}));
   EXPECT_TRUE(box->status().contains("file_events"));
   put(source() / "seen", "1");
   expect_said("last", "n\t/src\tseen");
   EXPECT_EQ(said("last").find("unseen"), std::string::npos);
-  EXPECT_OK(box->docker({"rm", "-f", "watcher", "sleeper", "last"}));
+  EXPECT_OK(docker({"rm", "-f", "beside", "last"}));
   EXPECT_TRUE(eventually(10s, [] { return !box->status().contains("file_events"); }));
 }
 

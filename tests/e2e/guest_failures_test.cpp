@@ -1,37 +1,38 @@
 #include <boost/json.hpp>
 
 #include "src/base/file.hpp"
-#include "tests/e2e/sandbox.hpp"
+#include "tests/e2e/shared_machine.hpp"
 
 // A guest that does not do its part: the error shows the guest's own last words, and nothing is lost.
 
 namespace cl::e2e {
 namespace {
 
-TEST(GuestFailures, ABrokenDockerShowsItsUnitsLastLinesAndDeleteMendsIt) {
-  Sandbox box;
-  ASSERT_OK(box.cl({"start"}, {}, 1800s));
-  ASSERT_NO_FATAL_FAILURE(box.import_busybox("box"));
-  ASSERT_OK(box.docker({"volume", "create", "store"}));
-  // What a user could do: dockerd replaced by something that ends at once. On the root disk, so it stays over a stop.
-  ASSERT_OK(box.cl({"ssh", "--",
-                    "d=$(readlink -f $(command -v dockerd)) && rm $d && "
-                    "printf '#!/bin/sh\\necho the engine is sick\\nexit 3\\n' > $d && chmod 755 $d && sync"}));
-  ASSERT_OK(box.cl({"stop", "--force"}, {}, 150s));
+class GuestFailures : public OnDocker {};
 
-  const Result failed = box.cl({"start"}, {}, boot_limit);
+/// Of the machine that others have used before; there are none after this.
+TEST_F(GuestFailures, ABrokenDockerShowsItsUnitsLastLinesAndDeleteMendsIt) {
+  ASSERT_OK(box->docker({"volume", "create", "store"}));
+  // What a user could do: dockerd replaced by something that ends at once. On the root disk, so it stays over a stop.
+  ASSERT_OK(box->cl({"ssh", "--",
+                     "d=$(readlink -f $(command -v dockerd)) && rm $d && "
+                     "printf '#!/bin/sh\\necho the engine is sick\\nexit 3\\n' > $d && chmod 755 $d && sync"}));
+  ASSERT_OK(box->cl({"stop", "--force"}, {}, 150s));
+
+  const Result failed = box->cl({"start"}, {}, boot_limit);
   expect_error(failed, 5, {"the engine is sick", "  try"});
-  EXPECT_TRUE(eventually(30s, [&] { return box.processes().empty(); })) << box.process_list();
-  EXPECT_FALSE(fs::exists(fs::symlink_status(box.docker_socket())));
+  EXPECT_TRUE(eventually(30s, [] { return box->processes().empty(); })) << box->process_list();
+  EXPECT_FALSE(fs::exists(fs::symlink_status(box->docker_socket())));
 
   // The root disk is disposable, the data is not.
-  ASSERT_OK(box.cl({"delete"}, {}, 150s));
-  ASSERT_OK(box.cl({"start"}, {}, boot_limit));
-  EXPECT_EQ(box.docker({"volume", "ls", "--quiet"}).out, "store\n");
-  EXPECT_OK(box.docker({"image", "inspect", "box"}));
+  ASSERT_OK(box->cl({"delete"}, {}, 150s));
+  ASSERT_OK(box->cl({"start"}, {}, boot_limit));
+  EXPECT_EQ(box->docker({"volume", "ls", "--quiet"}).out, "store\n");
+  EXPECT_OK(box->docker({"image", "inspect", "box"}));
+  docker_machine().give_up();
 }
 
-TEST(GuestFailures, AGuestThatNeverAnswersShowsItsConsolesLastLines) {
+TEST(GuestThatPanics, AGuestThatNeverAnswersShowsItsConsolesLastLines) {
   Sandbox box;
   Result built = box.cl({"image", "build"}, {}, 1800s);
   ASSERT_OK(built);

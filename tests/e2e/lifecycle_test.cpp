@@ -1,19 +1,32 @@
 #include <signal.h>
 
+#include <algorithm>
 #include <boost/json.hpp>
+#include <regex>
+#include <sstream>
+#include <thread>
 
 #include "src/base/file.hpp"
 #include "tests/e2e/sandbox.hpp"
 
-// What survives what. The tests build on each other, in this order, so that six boots are enough.
+// What survives what, from a first start to the end of everything. The tests build on each other, in this order, so
+// that six boots are enough.
 
 namespace cl::e2e {
 namespace {
 
 class Lifecycle : public testing::Test {
  protected:
-  static void SetUpTestSuite() { box = new Sandbox; }
-  static void TearDownTestSuite() { delete box; }
+  static void SetUpTestSuite() {
+    box = new Sandbox;
+    // The context that must come back at the end.
+    box->docker({"context", "create", "before", "--docker", "host=unix:///nowhere.sock"});
+    box->docker({"context", "use", "before"});
+  }
+  static void TearDownTestSuite() {
+    early.reset();
+    delete box;
+  }
   void SetUp() override { ASSERT_TRUE(intact) << "an earlier step failed, this one stands on it"; }
   void TearDown() override { intact = intact && !HasFatalFailure(); }
 
@@ -40,20 +53,45 @@ class Lifecycle : public testing::Test {
 
   static Sandbox* box;
   static bool intact;
+  /// Of the first start, and of a client that came as soon as there was a socket.
+  static Result started;
+  static std::unique_ptr<Process> early;
 };
 Sandbox* Lifecycle::box = nullptr;
 bool Lifecycle::intact = true;
+Result Lifecycle::started;
+std::unique_ptr<Process> Lifecycle::early;
 
 TEST_F(Lifecycle, TwoStartsAtOnceGiveOneMachineAndTheSameAnswer) {
   auto one = box->start_cl({"start"});
   auto two = box->start_cl({"start"});
-  const Result first = one->wait(1800s), second = two->wait(60s);
+  // The machine follows its socket after some hundred milliseconds.
+  while (!fs::exists(box->docker_socket()) && alive(one->pid())) std::this_thread::sleep_for(1ms);
+  const std::string host = "unix://" + box->docker_socket().string();
+  early = box->start_docker({"--host", host, "version", "--format", "{{.Server.Os}}"});
+  const Result first = started = one->wait(1800s), second = two->wait(60s);
   ASSERT_OK(first);
   ASSERT_OK(second);
   EXPECT_NE(first.out.find(box->docker_socket().string()), std::string::npos) << first;
   EXPECT_NE(second.out.find(box->docker_socket().string()), std::string::npos) << second;
   EXPECT_EQ(box->hypervisors().size(), 1u) << box->process_list();
   EXPECT_EQ(box->daemons().size(), 1u) << box->process_list();
+}
+
+TEST_F(Lifecycle, AClientThatCameBeforeTheMachineWaitedForIt) {
+  const Result answered = early->wait(60s);
+  EXPECT_OK(answered);
+  EXPECT_EQ(answered.out, "linux\n") << answered;
+}
+
+TEST_F(Lifecycle, StartTellsEachPhaseWithItsTimeAndThenTheSocket) {
+  EXPECT_NE(started.out.find("unix://" + box->docker_socket().string()), std::string::npos) << started;
+  EXPECT_EQ(std::count(started.out.begin(), started.out.end(), '\n'), 1) << "one line of result:" << started;
+  std::istringstream lines(started.err);
+  const std::regex timed(R"(.*\d+(\.\d+)? ?s.*)");
+  int phases = 0;
+  for (std::string line; std::getline(lines, line);) phases += std::regex_match(line, timed) ? 1 : 0;
+  EXPECT_GE(phases, 5) << "image, machine, guest, provisioning, docker:" << started;
 }
 
 TEST_F(Lifecycle, ContainersAndVolumesAreMade) {
@@ -189,11 +227,24 @@ TEST_F(Lifecycle, DataSurvivesDelete) {
   expect_data();
 }
 
-TEST_F(Lifecycle, ForcedDeleteWithDataOfARunningProfileLeavesNothing) {
-  ASSERT_OK(cl({"delete", "--data", "--force"}, 200s));
-  EXPECT_TRUE(fs::is_empty(box->home())) << box->run({"find", box->home().string()});
+TEST_F(Lifecycle, StopFreesEverythingAndGivesTheContextBack) {
+  ASSERT_OK(cl({"stop"}, 200s));
+  EXPECT_FALSE(fs::exists(fs::symlink_status(box->docker_socket())));
   EXPECT_TRUE(eventually(20s, [] { return box->processes().empty(); })) << box->process_list();
+  EXPECT_EQ(docker({"context", "inspect", "--format", "{{.Name}}"}).out, "before\n");
+  const Result status = cl({"status", "--json"});
+  EXPECT_EQ(status.code, 3) << status;
+  EXPECT_EQ(boost::json::parse(status.out).at("state"), "stopped");
+  EXPECT_OK(cl({"stop"}));  // already stopped: what was asked for holds
+  expect_error(cl({"ssh", "--", "true"}), 3, {"not running", "start"});
+}
+
+TEST_F(Lifecycle, DeleteWithDataLeavesNothing) {
+  ASSERT_OK(cl({"delete", "--data"}, 200s));
+  EXPECT_TRUE(fs::is_empty(box->home())) << box->run({"find", box->home().string()});
   EXPECT_EQ(docker({"context", "ls", "--format", "{{.Name}}"}).out.find("colima-like"), std::string::npos);
+  EXPECT_TRUE(eventually(20s, [] { return box->processes().empty(); })) << box->process_list();
+  expect_error(cl({"delete"}), 1, {"no profile 'default'"});
 }
 
 }  // namespace

@@ -4,27 +4,17 @@
 #include "provision/platforms.hpp"
 #include "src/base/host.hpp"
 #include "tests/e2e/machine_images.hpp"
-#include "tests/e2e/sandbox.hpp"
+#include "tests/e2e/shared_machine.hpp"
 
-// One machine of this host's own architecture, which runs containers of all others.
+// A machine of this host's own architecture runs containers of all others.
 
 namespace cl::e2e {
 namespace {
 
 namespace json = boost::json;
 
-class Platforms : public testing::Test {
+class Platforms : public OnDocker {
  protected:
-  static void SetUpTestSuite() {
-    box = new Sandbox;
-    started = new Result(box->cl({"start"}, {}, 1800s));  // builds the image when there is none
-  }
-  static void TearDownTestSuite() {
-    delete started;
-    delete box;
-  }
-  void SetUp() override { ASSERT_OK(*started); }
-
   static json::object platform(std::string_view name) {
     const json::object status = box->status();
     for (const json::value& one : status.at("platforms").as_array())
@@ -32,13 +22,8 @@ class Platforms : public testing::Test {
     ADD_FAILURE() << name << " is not in " << json::serialize(status);
     return {};
   }
-  static Result guest(const std::string& command) { return box->cl({"ssh", "--", command}); }
-
-  static Sandbox* box;
-  static Result* started;
+  static Result guest(const std::string& command) { return cl({"ssh", "--", command}); }
 };
-Sandbox* Platforms::box = nullptr;
-Result* Platforms::started = nullptr;
 
 TEST_F(Platforms, StatusAndDoctorShowWhatRunsEachAndThatItWorks) {
   const std::string text = box->cl({"status"}).out, report = box->cl({"doctor"}).out;
@@ -92,6 +77,7 @@ TEST_F(Platforms, BuildsRunTheirStepsOnTheOther) {
 }
 
 TEST_F(Platforms, AMachineWithoutQemuUserSaysSoAndGetsItBack) {
+  ASSERT_NO_FATAL_FAILURE(import_tiny(*box, platform_of("s390x")));
   ASSERT_OK(
       guest("mv /usr/bin/qemu-s390x /root/away && echo -1 > /proc/sys/fs/binfmt_misc/qemu-s390x && "
             "rm /run/colima-like/platforms"));
@@ -107,13 +93,14 @@ TEST_F(Platforms, AMachineWithoutQemuUserSaysSoAndGetsItBack) {
   EXPECT_NE(box->docker({"run", "--rm", "--platform", "linux/s390x", "tiny-s390x", "/machine"}).code, 0);
 
   ASSERT_OK(guest("mv /root/away /usr/bin/qemu-s390x"));
-  ASSERT_OK(box->cl({"config", "set", "env", "ROUND=2"}));
+  ASSERT_OK(box->cl({"config", "unset", "env"}));
   ASSERT_OK(box->cl({"apply"}));
   EXPECT_TRUE(platform("linux/s390x").at("works").as_bool());
   EXPECT_EQ(box->docker({"run", "--rm", "--platform", "linux/s390x", "tiny-s390x", "/machine"}).out, "s390x\n");
 }
 
 TEST_F(Platforms, ForeignContainersRunOnAfterAResume) {
+  ASSERT_NO_FATAL_FAILURE(import_tiny(*box, platform_of("riscv64")));
   const json::value before = box->status().at("platforms");
   ASSERT_OK(box->cl({"suspend"}));
   ASSERT_OK(box->cl({"start"}));

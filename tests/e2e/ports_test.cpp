@@ -9,9 +9,9 @@
 #include "src/base/file.hpp"
 #include "src/base/platform.hpp"
 #include "src/base/unique_fd.hpp"
-#include "tests/e2e/sandbox.hpp"
+#include "tests/e2e/shared_machine.hpp"
 
-// One machine, booted once: what containers publish is on this host, as with a local engine.
+// What containers publish is on this host, as with a local engine.
 
 namespace cl::e2e {
 namespace {
@@ -67,22 +67,10 @@ std::string udp_exchange(const std::string& address, std::uint16_t port, const s
   return "no answer";
 }
 
-class Ports : public testing::Test {
- protected:
-  static void SetUpTestSuite() {
-    box = new Sandbox;
-    started = new Result(box->cl({"start"}, {}, 1800s));  // builds the image when there is none
-    if (started->code == 0) box->import_busybox("box");
-  }
-  static void TearDownTestSuite() {
-    delete started;
-    delete box;
-  }
-  void SetUp() override { ASSERT_OK(*started); }
+std::string program_name() { return fs::read_symlink("/proc/self/exe").filename(); }
 
-  static Result docker(std::vector<std::string> args, std::string_view input = {}) {
-    return box->docker(std::move(args), input);
-  }
+class Ports : public OnDocker {
+ protected:
   /// docker run -d OPTIONS box sh -c PROGRAM
   static Result detached(std::vector<std::string> options, const std::string& program = tcp_echo) {
     std::vector<std::string> args{"run", "-d"};
@@ -95,12 +83,7 @@ class Ports : public testing::Test {
     static int next = 20000 + static_cast<int>(::getpid()) % 10000;
     return static_cast<std::uint16_t>(next += 7);
   }
-
-  static Sandbox* box;
-  static Result* started;
 };
-Sandbox* Ports::box;
-Result* Ports::started;
 
 TEST_F(Ports, AnswerWhenRunHasReturnedAndAreGoneWithTheContainer) {
   const std::uint16_t port = some_port();
@@ -177,7 +160,8 @@ TEST_F(Ports, ThatAreTakenAreToldAndOpenedWhenFree) {
   const auto status = box->status();
   ASSERT_TRUE(status.contains("port_problems"));
   const std::string told(status.at("port_problems").as_array().at(0).as_string());
-  EXPECT_TRUE(told.starts_with("127.0.0.1:" + std::to_string(port) + "/tcp of late: the port is taken by e2e_ports"))
+  EXPECT_TRUE(
+      told.starts_with("127.0.0.1:" + std::to_string(port) + "/tcp of late: the port is taken by " + program_name()))
       << told;
   foreign.reset();
   std::string got;
@@ -274,6 +258,7 @@ TEST_F(Ports, AFolderThatTheMachineDoesNotSeeIsRefused) {
   const Result mount = docker({"run", "--rm", "--mount", "type=bind,source=/home/nobody,target=/x", "box", "ls", "/x"});
   EXPECT_NE(mount.err.find("/home/nobody is not shared with the machine"), std::string::npos) << mount;
   EXPECT_OK(docker({"run", "--rm", "-v", "kept:/x", "box", "ls", "/x"}));
+  EXPECT_OK(docker({"volume", "rm", "kept"}));
   ASSERT_OK(box->cl({"config", "set", "check_binds", "false"}));
   ASSERT_OK(box->cl({"apply"}));
   const Result empty = docker({"run", "--rm", "-v", box->root().string() + ":/x", "box", "ls", "/x"});

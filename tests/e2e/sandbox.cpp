@@ -2,7 +2,10 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -305,6 +308,26 @@ void Sandbox::expect_no_sanitizer_report() const {
       if (const auto at = text.find(mark); at != std::string::npos)
         ADD_FAILURE() << "the daemon's log has a sanitizer's report:\n" << text.substr(at, 6000);
   }
+}
+
+std::string engine_answer(const fs::path& socket, const std::string& path, std::chrono::seconds limit) {
+  const UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const timeval most{limit.count(), 0};
+  ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &most, sizeof(most));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  socket.string().copy(address.sun_path, sizeof(address.sun_path) - 1);
+  if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) return "";
+  const std::string request = "GET " + path + " HTTP/1.0\r\n\r\n";  // which knows neither chunks nor kept connections
+  if (::send(fd.get(), request.data(), request.size(), MSG_NOSIGNAL) < 0) return "";
+  std::string answer;
+  char space[4096];
+  for (ssize_t got = 0; (got = ::recv(fd.get(), space, sizeof(space), 0)) != 0;) {
+    if (got < 0) return "";
+    answer.append(space, static_cast<std::size_t>(got));
+  }
+  const auto head = answer.find("\r\n\r\n");
+  return head == std::string::npos ? "" : answer.substr(head + 4);
 }
 
 bool any_listens_on_ip(const std::vector<pid_t>& pids, bool udp_too) {

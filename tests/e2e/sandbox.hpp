@@ -10,6 +10,18 @@
 
 #include "tests/e2e/process.hpp"
 
+// Tests of the installed program with a real machine. A test that changes no machine shares one with others:
+//
+//   using Volumes = OnDocker;  // tests/e2e/shared_machine.hpp; it has the image `box`, which is busybox
+//   TEST_F(Volumes, OutliveTheirContainer) {
+//     ASSERT_OK(docker({"run", "--rm", "-v", "kept:/v", "box", "touch", "/v/file"}));
+//     EXPECT_EQ(docker({"run", "--rm", "-v", "kept:/v", "box", "ls", "/v"}).out, "file\n");
+//     EXPECT_OK(docker({"volume", "rm", "kept"}));  // what is left behind fails the test, and is removed
+//   }
+//
+// A test of boots, kills or disks has a Sandbox of its own; tests that build on each other have one in their fixture.
+// $COLIMA_LIKE_E2E_TRACE has every command printed with its seconds.
+
 namespace cl::e2e {
 
 /// Limits, generous for emulation on a loaded host with sanitizers; nothing is asserted about speed.
@@ -38,6 +50,8 @@ class Sandbox {
 
   /// "NAME=value", or "NAME" to unset it, for every later command.
   void set(std::string entry) { environment_.push_back(std::move(entry)); }
+  const std::vector<std::string>& environment() const noexcept { return environment_; }
+  void set_environment(std::vector<std::string> entries) { environment_ = std::move(entries); }
   /// An image cache of this sandbox's own, empty. Returns its path.
   fs::path use_private_cache();
   static fs::path shared_cache();
@@ -93,6 +107,9 @@ class Sandbox {
   pid_t keeper_ = -1;
   UniqueFd keeper_pipe_;
 };
+
+/// The body of an engine's answer to one GET over a connection of its own; "" when none came within `limit`.
+std::string engine_answer(const fs::path& socket, const std::string& path, std::chrono::seconds limit);
 
 /// Whether some process in `pids` listens on TCP or has a bound UDP socket. `udp_too` false for a QEMU whose guest just
 /// asked for names or the time: for each such question it has a UDP socket for a while.
