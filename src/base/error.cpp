@@ -34,6 +34,7 @@ constexpr std::array rows{
 
 /// Throws std::bad_alloc, also when that is what it was given.
 Error translated(const std::exception_ptr& failure) {
+  const char* const unexpected = "something failed that should not";
   const char* const remedy = "this is a bug in colima-like; please report it";
   try {
     std::rethrow_exception(failure);
@@ -43,16 +44,21 @@ Error translated(const std::exception_ptr& failure) {
     throw;
   } catch (const boost::system::system_error& error) {
     if (error.code() == boost::asio::error::operation_aborted) return Error(Errc::cancelled, "it was interrupted");
-    return Error(Errc::io, "a system call failed").because(error.what());
+    // Boost.JSON, for one, has errors of its own kind, and they are no fault of the system.
+    const auto& kind = error.code().category();
+    if (kind == boost::system::system_category() || kind == boost::system::generic_category() ||
+        kind == boost::asio::error::get_misc_category())
+      return Error(Errc::io, "a system call failed").because(error.what());
+    return Error(Errc::internal, unexpected, remedy).because(error.what());
   } catch (const std::filesystem::filesystem_error& error) {
     const std::string file = error.path1().empty() ? std::string("a file") : error.path1().string();
     return Error(Errc::io, file + " cannot be used").because(error.code().message());
   } catch (const std::system_error& error) {
     return Error(Errc::io, "a system call failed").because(error.what());
   } catch (const std::exception& error) {
-    return Error(Errc::internal, "something failed that should not", remedy).because(error.what());
+    return Error(Errc::internal, unexpected, remedy).because(error.what());
   } catch (...) {
-    return Error(Errc::internal, "something failed that should not", remedy);
+    return Error(Errc::internal, unexpected, remedy);
   }
 }
 

@@ -27,9 +27,7 @@ class TaskGroup {
   void spawn_permanent(std::string name, asio::awaitable<void> work);
 
   /// `callback` must not throw. It is called by the event loop after the task has ended, with an Error that names it.
-  void on_permanent_end(std::function<void(const Error&)> callback) {
-    tasks_->on_permanent_end = std::move(callback);
-  }
+  void on_permanent_end(std::function<void(const Error&)> callback) { tasks_->on_permanent_end = std::move(callback); }
 
   /// Cancels every task and returns when all have ended. May be called again.
   asio::awaitable<void> stop();

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <boost/asio/error.hpp>
+#include <boost/json/error.hpp>
 #include <boost/system/system_error.hpp>
 #include <filesystem>
 #include <new>
@@ -71,6 +72,8 @@ TEST(Error, IsMadeOfWhateverWasThrown) {
             "io: /a/b cannot be used: Directory not empty");
   EXPECT_EQ(line_of(std::filesystem::filesystem_error("x", std::make_error_code(std::errc::no_space_on_device))),
             "io: a file cannot be used: No space left on device");
+  EXPECT_EQ(line_of(boost::system::system_error(boost::json::error::out_of_range)).substr(0, 42),
+            "internal: something failed that should not");
   EXPECT_EQ(line_of(std::system_error(EMFILE, std::generic_category())),
             "io: a system call failed: Too many open files");
   EXPECT_EQ(line_of(std::bad_alloc()), "internal: there is not enough memory");

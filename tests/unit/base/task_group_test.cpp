@@ -164,9 +164,7 @@ TEST(TaskGroup, TellsOfAPermanentTaskThatEndsByItself) {
   EXPECT_EQ(losses_of(cancel_itself()), Told{"'the clock' ended by itself: it was interrupted"});
 }
 
-TEST(TaskGroup, StopEndsPermanentTasksWithoutAWord) {
-  EXPECT_TRUE(run(losses({})).empty());
-}
+TEST(TaskGroup, StopEndsPermanentTasksWithoutAWord) { EXPECT_TRUE(run(losses({})).empty()); }
 
 asio::awaitable<bool> stop_at_a_loss() {
   auto executor = co_await asio::this_coro::executor;
