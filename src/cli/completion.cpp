@@ -5,8 +5,8 @@
 
 #include "profiles/image_ref.hpp"
 #include "profiles/keys.hpp"
-#include "src/cli/parser.hpp"
 #include "src/base/version.hpp"
+#include "src/cli/parser.hpp"
 
 namespace cl::cli {
 namespace {

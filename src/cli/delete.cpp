@@ -1,5 +1,3 @@
-#include <iostream>
-
 #include "profiles/state.hpp"
 #include "src/base/file.hpp"
 #include "src/cli/command.hpp"
@@ -28,13 +26,12 @@ asio::awaitable<int> remove_profile(const Invocation& call) {
     throw Error(Errc::busy, "profile '" + paths.name + "' is running",
                 "stop it first, or use --force to power it off and delete it");
   rpc::Connection daemon = co_await reach_daemon(paths, false);
-  rpc::Request request{"delete", {}};
-  request.arguments["data"] = call.data;
-  request.arguments["force"] = call.force;
-  const auto result = co_await call_with_progress(daemon, std::move(request));
+  rpc::Delete request;
+  request.data = call.data;
+  const rpc::Told told = co_await call_with_progress(daemon, std::move(request));
   forget_current(call.home, paths.name);
   take_link_away(call.home, paths);
-  std::cout << std::string_view(result.at("summary").as_string()) << '\n';
+  print_told(told);
   co_return 0;
 }
 

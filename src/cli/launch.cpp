@@ -7,9 +7,11 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/signal_set.hpp>
+#include <iostream>
 
 #include "src/base/child.hpp"
 #include "src/base/file.hpp"
+#include "src/base/file_lock.hpp"
 #include "src/base/platform.hpp"
 #include "src/base/task_group.hpp"
 #include "src/base/unique_fd.hpp"
@@ -18,9 +20,42 @@
 namespace cl::cli {
 namespace {
 
+/// Up to the end of a line, or of what is written to the pipe.
+asio::awaitable<std::string> read_ready_line(asio::posix::stream_descriptor& pipe) {
+  std::string text;
+  char buffer[4096];
+  while (text.size() < rpc::max_line && !text.ends_with('\n')) {
+    auto [ec, got] = co_await pipe.async_read_some(asio::buffer(buffer), no_throw);
+    if (ec == asio::error::operation_aborted) throw boost::system::system_error(ec);
+    if (ec) break;
+    text.append(buffer, got);
+  }
+  while (text.ends_with('\n')) text.pop_back();
+  co_return text;
+}
+
+/// How a daemon that does not listen has ended. It must not stay and hold the profile's lock, and nobody depends on it:
+/// it is killed after `patience`.
+asio::awaitable<ExitStatus> end_of(Child& child, std::chrono::milliseconds patience) {
+  try {
+    co_return co_await with_timeout(patience, "its end", child.wait());
+  } catch (const Error&) {
+  }
+  child.kill(SIGKILL);
+  co_return co_await child.wait();
+}
+
+/// What was written to a log since it had `size` bytes; all of it when it was rotated meanwhile.
+std::string lines_since(const fs::path& log, std::uintmax_t size) {
+  constexpr std::size_t lines = 5;
+  std::string text = read_file_if_exists(log).value_or("");
+  if (size <= text.size()) text.erase(0, size);
+  return last_lines(text, lines);
+}
+
 /// Starts a daemon and waits for the one line it writes when it listens, or why it does not.
 /// Returns false when another daemon holds the profile.
-asio::awaitable<bool> start_daemon(const ProfilePaths& paths) {
+asio::awaitable<bool> start_daemon(const ProfilePaths& paths, const Launch& launch) {
   auto executor = co_await asio::this_coro::executor;
   int ends[2];
   if (::pipe(ends) != 0) throw io_error("cannot create a pipe", errno);
@@ -29,8 +64,10 @@ asio::awaitable<bool> start_daemon(const ProfilePaths& paths) {
 
   UniqueFd log(::open(paths.daemon_log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
   if (!log) throw io_error("cannot open " + paths.daemon_log.string(), errno);
+  std::error_code unknown;
+  const std::uintmax_t log_size = fs::file_size(paths.daemon_log, unknown);
   cl::Command command;
-  command.argv = {platform::executable().string(), "daemon", paths.name, std::to_string(write_end.get())};
+  command.argv = {launch.program.string(), "daemon", paths.name, std::to_string(write_end.get())};
   command.directory = "/";  // it must not keep the user's directory busy
   command.errors = log.get();
   command.keep = {write_end.get()};
@@ -39,22 +76,23 @@ asio::awaitable<bool> start_daemon(const ProfilePaths& paths) {
   write_end.reset();
 
   asio::posix::stream_descriptor pipe(executor, read_end.release());
-  std::string line(rpc::max_line, '\0');
-  std::size_t size = 0;
-  for (;;) {
-    auto [ec, got] = co_await pipe.async_read_some(asio::buffer(line.data() + size, line.size() - size), no_throw);
-    size += got;
-    if (ec || size == line.size()) break;
+  std::string line;
+  bool late = false;
+  try {
+    line = co_await with_timeout(launch.patience, "its start", read_ready_line(pipe));
+  } catch (const Error&) {
+    late = true;
   }
-  line.resize(size);
-  if (line.empty())
-    throw Error(Errc::internal, "the daemon of profile '" + paths.name + "' ended while it started",
-                "see " + paths.daemon_log.string())
-        .because(tail_lines(paths.daemon_log, 5));
-  line.erase(line.find_last_not_of('\n') + 1);
+  if (line.empty()) {
+    const ExitStatus status = co_await end_of(child, late ? std::chrono::milliseconds(0) : launch.last_patience);
+    const std::string what = "the daemon of profile '" + paths.name + "' " +
+                             (late ? "did not come up in time and was ended" : "ended while it started");
+    const Error error(late ? Errc::timed_out : Errc::internal, what, "see " + paths.daemon_log.string());
+    throw error.because(late ? "" : status.str()).because(lines_since(paths.daemon_log, log_size));
+  }
   const rpc::Answer answer = rpc::decode_answer(line);
-  if (const auto* error = std::get_if<Error>(&answer)) {
-    co_await child.wait();
+  if (const auto* error = std::get_if<Error>(&answer.body)) {
+    co_await end_of(child, launch.last_patience);
     if (error->code() == Errc::busy) co_return false;
     throw *error;
   }
@@ -69,20 +107,20 @@ void require_profile(const ProfilePaths& paths) {
                 "'colima-like list' shows the profiles; 'colima-like start " + paths.name + "' makes one");
 }
 
-asio::awaitable<rpc::Connection> reach_daemon(const ProfilePaths& paths, bool create) {
+asio::awaitable<rpc::Connection> reach_daemon(const ProfilePaths& paths, bool create, Launch launch) {
   if (create) {
     create_profile(paths);
   } else {
     require_profile(paths);
   }
-  // Two commands may start a daemon at once: one gets the lock, the other finds it busy and connects to it,
-  // perhaps an instant before it listens.
-  constexpr int tries = 100;
+  // Two commands may start a daemon at once: one gets the lock, the other finds it busy and connects to it, perhaps an
+  // instant before it listens. One that is ending holds the lock for a moment after it has stopped to listen.
   constexpr auto pause = std::chrono::milliseconds(20);
-  for (int i = 0; i < tries; ++i) {
+  const auto until = std::chrono::steady_clock::now() + launch.busy_patience;
+  while (std::chrono::steady_clock::now() < until) {
     auto connection = co_await rpc::connect(paths.control_socket);
     if (connection) co_return std::move(*connection);
-    const bool started = co_await start_daemon(paths);
+    const bool started = !FileLock::is_held(paths.lock) && co_await start_daemon(paths, launch);
     if (!started) co_await sleep_for(pause);
   }
   throw Error(Errc::busy, "the daemon of profile '" + paths.name + "' does not answer",
@@ -115,8 +153,7 @@ asio::awaitable<void> tick(ProgressView& view) {
 asio::awaitable<void> cancel_on_signal(rpc::Connection& daemon) {
   asio::signal_set signals(co_await asio::this_coro::executor, SIGINT, SIGTERM);
   co_await signals.async_wait(asio::use_awaitable);
-  rpc::Request cancel;
-  cancel.verb = "cancel";
+  const rpc::Request cancel = rpc::Cancel{};
   co_await daemon.write_line(rpc::encode(cancel));
   co_await signals.async_wait(asio::use_awaitable);
   ::_exit(exit_code(Errc::cancelled));
@@ -124,24 +161,33 @@ asio::awaitable<void> cancel_on_signal(rpc::Connection& daemon) {
 
 }  // namespace
 
-asio::awaitable<boost::json::object> call_with_progress(rpc::Connection& connection, rpc::Request request) {
+asio::awaitable<boost::json::object> call_any(rpc::Connection& connection, rpc::Request request) {
   ProgressView view;
   TaskGroup helpers(co_await asio::this_coro::executor);
   co_await connection.write_line(rpc::encode(request));
   helpers.spawn("progress", tick(view));
   helpers.spawn("signals", cancel_on_signal(connection));
-  auto show = [&view](const rpc::Progress& progress) { view.update(progress); };
+  std::vector<std::string> notes;
+  rpc::Watcher watcher;
+  watcher.on_progress = [&view](const rpc::Progress& progress) { view.update(progress); };
+  watcher.on_note = [&notes](const std::string& note) { notes.push_back(note); };
   std::exception_ptr failure;
   boost::json::object result;
   try {
-    result = co_await rpc::await_answer(connection, show);
+    result = co_await rpc::await_answer(connection, std::move(watcher));
   } catch (...) {
     failure = std::current_exception();
   }
   co_await helpers.stop();
   view.clear();
+  for (const std::string& note : notes) print_note(note);
   if (failure) std::rethrow_exception(failure);
   co_return result;
+}
+
+void print_told(const rpc::Told& told) {
+  for (const std::string& note : told.notes) print_note(note);
+  if (!told.summary.empty()) std::cout << told.summary << '\n';
 }
 
 asio::awaitable<boost::json::object> show_while(ProgressWork work) {

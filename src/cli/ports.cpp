@@ -1,5 +1,3 @@
-#include <boost/json/array.hpp>
-
 #include "profiles/state.hpp"
 #include "src/base/byte_size.hpp"
 #include "src/cli/command.hpp"
@@ -9,23 +7,15 @@
 namespace cl::cli {
 namespace {
 
-namespace json = boost::json;
-
-void print_ports(const json::array& ports) {
+void print_ports(const std::vector<rpc::PublishedPort>& ports) {
   std::vector<std::vector<std::string>> rows{{"CONTAINER", "ADDRESS", "PORT", "STATE", "IN", "OUT", "SINCE"}};
   std::vector<std::string> notes;
-  for (const json::value& one : ports) {
-    const json::object& port = one.as_object();
-    auto text = [&](std::string_view key) {
-      const json::value* value = port.if_contains(key);
-      return value != nullptr ? std::string(value->as_string()) : std::string();
-    };
-    auto bytes = [&](std::string_view key) { return ByteSize::bytes(port.at(key).to_number<std::uint64_t>()).str(); };
-    const std::string number = std::to_string(port.at("port").to_number<int>()) + "/" + text("protocol");
-    rows.push_back({text("container"), text("address"), number, text("state"), bytes("bytes_in"), bytes("bytes_out"),
-                    ago(port.at("since").to_number<std::int64_t>())});
-    if (const std::string problem = text("problem"); !problem.empty())
-      notes.push_back(text("address") + " " + number + ": " + problem + "; " + text("remedy"));
+  for (const rpc::PublishedPort& port : ports) {
+    const std::string number = std::to_string(port.port) + "/" + port.protocol;
+    rows.push_back({port.container, port.address, number, port.state, ByteSize::bytes(port.bytes_in).str(),
+                    ByteSize::bytes(port.bytes_out).str(), ago(port.since)});
+    if (port.problem)
+      notes.push_back(port.address + " " + number + ": " + *port.problem + "; " + port.remedy.value_or(""));
   }
   print_table(rows);
   for (const std::string& note : notes) print_note(note);
@@ -38,15 +28,14 @@ asio::awaitable<int> ports(const Invocation& call) {
   if (!seen.machine_alive)
     throw Error(Errc::not_running, "profile '" + paths.name + "' is not running", "colima-like start");
   rpc::Connection daemon = co_await reach_daemon(paths, false);
-  rpc::Request request{"ports", {}};
-  const json::object result = co_await call_with_progress(daemon, std::move(request));
-  const json::array& all = result.at("ports").as_array();
+  rpc::Ports request;
+  const rpc::PublishedPorts result = co_await call_with_progress(daemon, std::move(request));
   if (call.json) {
-    print_json(all);
-  } else if (all.empty()) {
+    print_json(rpc::write(result.ports));
+  } else if (result.ports.empty()) {
     print_note("no container publishes a port");
   } else {
-    print_ports(all);
+    print_ports(result.ports);
   }
   co_return 0;
 }

@@ -42,11 +42,9 @@ fs::path location_of(const std::string& item) {
 
 asio::awaitable<int> apply_to(const ProfilePaths& paths) {
   rpc::Connection daemon = co_await reach_daemon(paths, false);
-  rpc::Request request{"apply", {}};
-  request.arguments["settings"] = json::object{};
-  const json::object result = co_await call_with_progress(daemon, std::move(request));
-  if (const json::value* notes = result.if_contains("notes"))
-    for (const json::value& note : notes->as_array()) print_note(std::string(note.as_string()));
+  rpc::Apply request;
+  const rpc::Told told = co_await call_with_progress(daemon, std::move(request));
+  for (const std::string& note : told.notes) print_note(note);
   co_return 0;
 }
 

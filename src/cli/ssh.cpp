@@ -13,6 +13,7 @@
 #include "src/base/task_group.hpp"
 #include "src/cli/command.hpp"
 #include "src/cli/launch.hpp"
+#include "src/cli/output.hpp"
 #include "src/cli/ssh_config.hpp"
 #include "src/cli/terminal.hpp"
 
@@ -91,7 +92,9 @@ asio::awaitable<int> run_remotely(const Invocation& call, rpc::Request request, 
   auto executor = co_await asio::this_coro::executor;
   rpc::Connection daemon = co_await reach_daemon(paths, false);
   co_await daemon.write_line(rpc::encode(request));
-  co_await rpc::await_answer(daemon, {});
+  rpc::Watcher watcher;
+  watcher.on_note = [](const std::string& note) { print_note(note); };
+  co_await rpc::await_answer(daemon, std::move(watcher));
 
   RawTerminal raw(size.has_value());
   rpc::FrameSender sender(daemon, executor);
@@ -144,13 +147,13 @@ int run_ssh(const Invocation& call) {
     if (state && state->profile.ssh_agent) become_ssh(call);
   }
   const std::optional<Size> size = call.command.empty() || wants_terminal() ? terminal_size() : std::nullopt;
-  rpc::Request request{"exec", {}};
-  request.arguments["command"] = joined(call.command);
+  rpc::Exec request;
+  request.command = joined(call.command);
   if (size) {
     const char* term = std::getenv("TERM");
-    request.arguments["columns"] = size->columns;
-    request.arguments["rows"] = size->rows;
-    request.arguments["term"] = term != nullptr ? term : "xterm";
+    request.columns = static_cast<std::uint16_t>(size->columns);
+    request.rows = static_cast<std::uint16_t>(size->rows);
+    request.term = term != nullptr ? term : "xterm";
   }
   return run_async(run_remotely(call, std::move(request), size));
 }
@@ -181,9 +184,6 @@ int run_nerdctl(const Invocation& call) {
                      "/usr/local/bin; a script of 'provision' does that for every machine of the profile");
 }
 
-int run_ssh_server(const Invocation& call) {
-  rpc::Request request{"ssh_server", {}};
-  return run_async(run_remotely(call, std::move(request), std::nullopt));
-}
+int run_ssh_server(const Invocation& call) { return run_async(run_remotely(call, rpc::SshServer{}, std::nullopt)); }
 
 }  // namespace cl::cli

@@ -1,5 +1,4 @@
 #include <cstdlib>
-#include <iostream>
 
 #include "src/base/file.hpp"
 #include "src/cli/command.hpp"
@@ -9,27 +8,19 @@
 namespace cl::cli {
 namespace {
 
-namespace json = boost::json;
-
 /// What the daemon must know of the caller's environment: where docker keeps its contexts, and what hides ours.
-json::object docker_environment() {
-  json::object environment;
+rpc::TextMap docker_environment() {
+  rpc::TextMap environment;
   for (const char* name : {"HOME", "DOCKER_CONFIG", "DOCKER_HOST", "DOCKER_CONTEXT"})
     if (const char* value = std::getenv(name); value != nullptr && *value != '\0') environment[name] = value;
   return environment;
 }
 
 /// The environment's settings and, over them, the flags.
-json::object settings_of_this_run(const Invocation& call) {
-  json::object settings;
-  for (const auto& [name, text] : environment_settings()) settings[name] = text;
+Settings settings_of_this_run(const Invocation& call) {
+  Settings settings = environment_settings();
   for (const auto& [name, text] : call.settings) settings[name] = text;
   return settings;
-}
-
-void tell(const json::object& result) {
-  for (const json::value& note : result.at("notes").as_array()) print_note(std::string(note.as_string()));
-  std::cout << std::string_view(result.at("summary").as_string()) << '\n';
 }
 
 asio::awaitable<int> start(const Invocation& call) {
@@ -39,13 +30,13 @@ asio::awaitable<int> start(const Invocation& call) {
   if (const auto state = load_state(paths)) refuse_recreation(paths, state->profile, wanted);
   const bool is_new = !file_exists(paths.directory);
   rpc::Connection daemon = co_await reach_daemon(paths, true);
-  rpc::Request request{"start", {}};
-  request.arguments["settings"] = settings_of_this_run(call);
-  request.arguments["environment"] = docker_environment();
-  request.arguments["cold"] = call.cold;
-  request.arguments["is_new"] = is_new;
-  const json::object result = co_await call_with_progress(daemon, std::move(request));
-  tell(result);
+  rpc::Start request;
+  request.settings = settings_of_this_run(call);
+  request.environment = docker_environment();
+  request.cold = call.cold;
+  request.is_new = is_new;
+  const rpc::Told told = co_await call_with_progress(daemon, std::move(request));
+  print_told(told);
   co_return 0;
 }
 
@@ -61,10 +52,10 @@ asio::awaitable<int> apply(const Invocation& call) {
     throw Error(Errc::not_running, "profile '" + paths.name + "' is not running",
                 "colima-like start " + paths.name + " uses the new settings");
   rpc::Connection daemon = co_await reach_daemon(paths, false);
-  rpc::Request request{"apply", {}};
-  request.arguments["settings"] = settings_of_this_run(call);
-  const json::object result = co_await call_with_progress(daemon, std::move(request));
-  tell(result);
+  rpc::Apply request;
+  request.settings = settings_of_this_run(call);
+  const rpc::Told told = co_await call_with_progress(daemon, std::move(request));
+  print_told(told);
   co_return 0;
 }
 

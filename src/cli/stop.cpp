@@ -17,10 +17,11 @@ asio::awaitable<int> stop(const Invocation& call) {
     co_return 0;
   }
   rpc::Connection daemon = co_await reach_daemon(paths, false);
-  rpc::Request request{"stop", {}};
-  request.arguments["force"] = call.force;
-  co_await call_with_progress(daemon, std::move(request));
-  std::cout << "profile '" << paths.name << "' is stopped\n";
+  rpc::Stop request;
+  request.force = call.force;
+  rpc::Told told = co_await call_with_progress(daemon, std::move(request));
+  if (told.summary.empty()) told.summary = "profile '" + paths.name + "' is stopped";
+  print_told(told);
   co_return 0;
 }
 

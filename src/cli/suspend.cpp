@@ -1,5 +1,3 @@
-#include <iostream>
-
 #include "profiles/state.hpp"
 #include "src/cli/command.hpp"
 #include "src/cli/launch.hpp"
@@ -15,9 +13,9 @@ asio::awaitable<int> suspend(const Invocation& call) {
   if (!seen.daemon_alive && !seen.machine_alive && seen.state.phase != "suspended")
     throw Error(Errc::not_running, "profile '" + paths.name + "' is not running", "colima-like start");
   rpc::Connection daemon = co_await reach_daemon(paths, false);
-  rpc::Request request{"suspend", {}};
-  const auto result = co_await call_with_progress(daemon, std::move(request));
-  std::cout << std::string_view(result.at("summary").as_string()) << '\n';
+  rpc::Suspend request;
+  const rpc::Told told = co_await call_with_progress(daemon, std::move(request));
+  print_told(told);
   co_return 0;
 }
 

@@ -2,7 +2,6 @@
 
 #include <cstdlib>
 
-#include "src/base/log.hpp"
 #include "src/base/task_group.hpp"
 
 namespace cl {
@@ -11,18 +10,14 @@ namespace {
 
 using Kind = rpc::Frame::Kind;
 
-std::map<std::string, std::string> text_map(const json::object& arguments, std::string_view key) {
-  std::map<std::string, std::string> map;
-  for (const auto& [name, value] : arguments.at(key).as_object()) map[name] = value.as_string();
-  return map;
-}
-
 /// A watcher may say "cancel", which ends the job for everybody, or just go away, which ends nothing.
 asio::awaitable<void> listen_for_cancel(rpc::Connection& connection, std::shared_ptr<Job> job) {
-  const auto line = co_await connection.read_line();
-  if (line && rpc::decode_request(*line).verb == "cancel") job->cancel();
+  const auto more = co_await connection.read_request();
+  if (more && std::holds_alternative<rpc::Cancel>(*more)) job->cancel();
 }
 
+/// Tells the job's progress and its result to the connection of a request of kind R.
+template <class R>
 asio::awaitable<void> attend(rpc::Connection& connection, std::shared_ptr<Job> job) {
   TaskGroup listener(co_await asio::this_coro::executor);
   listener.spawn("cancel", listen_for_cancel(connection, job));
@@ -32,14 +27,18 @@ asio::awaitable<void> attend(rpc::Connection& connection, std::shared_ptr<Job> j
     for (;;) {
       auto progress = co_await job->next(position);
       if (!progress) break;
-      co_await connection.write_line(rpc::encode(rpc::Answer(std::move(*progress))));
+      co_await connection.answer(std::move(*progress));
     }
-    json::object result = co_await job->result();
-    co_await connection.write_line(rpc::encode(rpc::Answer(std::move(result))));
+    const json::object told = co_await job->result();
+    const auto result = rpc::decode_result<R>(told);
+    co_await connection.answer(rpc::to_object(result));
   } catch (...) {
     failure = std::current_exception();
   }
-  co_await listener.stop();
+  // Also when the daemon ends: the listener reads from the connection, which is gone after this.
+  co_await asio::this_coro::throw_if_cancelled(false);
+  co_await uninterrupted(listener.stop());
+  co_await asio::this_coro::throw_if_cancelled(true);
   if (failure) std::rethrow_exception(failure);
 }
 
@@ -91,16 +90,15 @@ asio::awaitable<void> hang_up_after(rpc::Connection& connection, GuestProcess& p
 /// is pinned. The channel it runs through has no terminal, so it is eight bits clean.
 constexpr const char* ssh_server = "exec /usr/sbin/sshd -i -e -f /usr/lib/colima-like/sshd_config 2>/dev/null";
 
-ExecRequest exec_request(const json::object& arguments) {
+ExecRequest exec_request(rpc::Exec asked) {
   ExecRequest request;
-  request.command = arguments.at("command").as_string();
-  if (arguments.contains("columns")) {
-    TerminalSize size;
-    size.columns = arguments.at("columns").to_number<int>();
-    size.rows = arguments.at("rows").to_number<int>();
-    request.terminal = size;
-    request.terminal_type = arguments.at("term").as_string();
-  }
+  request.command = std::move(asked.command);
+  if (!asked.columns || !asked.rows) return request;
+  TerminalSize size;
+  size.columns = *asked.columns;
+  size.rows = *asked.rows;
+  request.terminal = size;
+  request.terminal_type = asked.term.value_or("xterm");
   return request;
 }
 
@@ -109,7 +107,8 @@ asio::awaitable<void> exec(Session& session, rpc::Connection& connection, ExecRe
   const Session::Use use(session);
   auto guest = co_await session.guest();
   auto process = co_await guest->exec(std::move(request));
-  co_await connection.write_line(rpc::encode(rpc::Answer(json::object{})));
+  json::object nothing;
+  co_await connection.answer(std::move(nothing));
 
   rpc::FrameSender sender(connection, executor);
   TaskGroup input(executor);
@@ -127,70 +126,82 @@ asio::awaitable<void> exec(Session& session, rpc::Connection& connection, ExecRe
   } catch (...) {
     failure = std::current_exception();
   }
-  co_await input.stop();
+  // Also when the daemon ends: both tasks use the connection and the process, which are gone after this.
+  co_await asio::this_coro::throw_if_cancelled(false);
+  co_await uninterrupted(input.stop());
+  co_await asio::this_coro::throw_if_cancelled(true);
   process->io().close();
   connection.close();  // the answer was given: a failure now can only be told by the end of the connection
-  try {
-    if (failure) std::rethrow_exception(failure);
-  } catch (const Error& error) {
-    log::info("a command in the guest ended early: {}", one_line(error));
-  }
+  if (failure) std::rethrow_exception(failure);
 }
 
-json::object describe_ports(const std::vector<PortStatus>& ports) {
-  json::array all;
+rpc::PublishedPorts describe_ports(const std::vector<PortStatus>& ports) {
+  rpc::PublishedPorts result;
   for (const PortStatus& port : ports) {
-    json::object one{{"container", port.container},
-                     {"container_id", port.container_id},
-                     {"address", port.at.address.to_string()},
-                     {"port", port.at.port},
-                     {"protocol", to_string(port.at.protocol)},
-                     {"state", port.problem.empty() ? "open" : "failed"},
-                     {"connections", port.connections},
-                     {"bytes_in", port.to_container},
-                     {"bytes_out", port.from_container},
-                     {"since", port.since}};
-    if (!port.problem.empty()) one["problem"] = port.problem;
-    if (!port.remedy.empty()) one["remedy"] = port.remedy;
-    all.push_back(std::move(one));
+    rpc::PublishedPort one;
+    one.container = port.container;
+    one.container_id = port.container_id;
+    one.address = port.at.address.to_string();
+    one.port = port.at.port;
+    one.protocol = to_string(port.at.protocol);
+    one.state = port.problem.empty() ? "open" : "failed";
+    one.connections = port.connections;
+    one.bytes_in = port.to_container;
+    one.bytes_out = port.from_container;
+    one.since = port.since;
+    if (!port.problem.empty()) one.problem = port.problem;
+    if (!port.remedy.empty()) one.remedy = port.remedy;
+    result.ports.push_back(std::move(one));
   }
-  json::object result;
-  result["ports"] = std::move(all);
   return result;
 }
+
+asio::awaitable<void> list_ports(Session& session, rpc::Connection& connection) {
+  const std::vector<PortStatus> ports = co_await session.ports();
+  co_await connection.answer(rpc::to_object(describe_ports(ports)));
+}
+
+/// One function for each verb.
+struct Handler {
+  Session& session;
+  rpc::Connection& connection;
+
+  asio::awaitable<void> operator()(rpc::Start asked) const {
+    StartOrder order;
+    order.settings = std::move(asked.settings);
+    order.environment = std::move(asked.environment);
+    order.cold = asked.cold;
+    order.is_new = asked.is_new;
+    return attend<rpc::Start>(connection, session.start(std::move(order)));
+  }
+  asio::awaitable<void> operator()(rpc::Apply asked) const {
+    return attend<rpc::Apply>(connection, session.apply(std::move(asked.settings)));
+  }
+  asio::awaitable<void> operator()(rpc::Stop asked) const {
+    return attend<rpc::Stop>(connection, session.stop(asked.force));
+  }
+  asio::awaitable<void> operator()(rpc::Suspend) const { return attend<rpc::Suspend>(connection, session.suspend()); }
+  asio::awaitable<void> operator()(rpc::Delete asked) const {
+    return attend<rpc::Delete>(connection, session.remove(asked.data));
+  }
+  asio::awaitable<void> operator()(rpc::Ports) const { return list_ports(session, connection); }
+  asio::awaitable<void> operator()(rpc::Exec asked) const {
+    return exec(session, connection, exec_request(std::move(asked)));
+  }
+  asio::awaitable<void> operator()(rpc::SshServer) const {
+    ExecRequest server;
+    server.command = ssh_server;
+    return exec(session, connection, std::move(server));
+  }
+  asio::awaitable<void> operator()(rpc::Cancel) const {
+    throw Error(Errc::protocol, "'cancel' belongs behind a request that is under way");
+  }
+};
 
 }  // namespace
 
 asio::awaitable<void> handle(Session& session, rpc::Connection& connection, rpc::Request request) {
-  const json::object& arguments = request.arguments;
-  if (request.verb == "start") {
-    StartOrder order;
-    order.settings = text_map(arguments, "settings");
-    order.environment = text_map(arguments, "environment");
-    order.cold = arguments.at("cold").as_bool();
-    order.is_new = arguments.at("is_new").as_bool();
-    co_await attend(connection, session.start(std::move(order)));
-  } else if (request.verb == "stop") {
-    co_await attend(connection, session.stop(arguments.at("force").as_bool()));
-  } else if (request.verb == "suspend") {
-    co_await attend(connection, session.suspend());
-  } else if (request.verb == "delete") {
-    co_await attend(connection, session.remove(arguments.at("data").as_bool()));
-  } else if (request.verb == "ports") {
-    const std::vector<PortStatus> ports = co_await session.ports();
-    co_await connection.write_line(rpc::encode(rpc::Answer(describe_ports(ports))));
-  } else if (request.verb == "exec") {
-    co_await exec(session, connection, exec_request(arguments));
-  } else if (request.verb == "ssh_server") {
-    ExecRequest server;
-    server.command = ssh_server;
-    co_await exec(session, connection, std::move(server));
-  } else if (request.verb == "apply") {
-    co_await attend(connection, session.apply(text_map(arguments, "settings")));
-  } else {
-    throw Error(Errc::protocol, "the daemon does not know '" + request.verb + "'",
-                "it may be of another version: run 'colima-like stop' and 'colima-like start'");
-  }
+  return std::visit(Handler{session, connection}, std::move(request));
 }
 
 }  // namespace cl

@@ -5,7 +5,7 @@
 
 namespace cl {
 
-/// Answers one request of the CLI: start, stop, delete, exec (docs/protocols.md).
+/// Answers one request of the CLI; src/rpc/requests.hpp has them all.
 asio::awaitable<void> handle(Session& session, rpc::Connection& connection, rpc::Request request);
 
 }  // namespace cl

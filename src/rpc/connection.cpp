@@ -27,8 +27,25 @@ asio::awaitable<std::optional<std::string>> Connection::read_line() {
     }
     if (buffer_.size() > max_line) throw Error(Errc::protocol, "a control message is too long");
     const bool more = co_await read_more();
+    if (!more && !buffer_.empty()) throw Error(Errc::protocol, "a control connection ended in the middle of a line");
     if (!more) co_return std::nullopt;
   }
+}
+
+asio::awaitable<std::optional<Request>> Connection::read_request() {
+  const auto line = co_await read_line();
+  if (!line) co_return std::nullopt;
+  Received received = decode_request(*line);
+  ignored_ = std::move(received.ignored);
+  co_return std::move(received.request);
+}
+
+asio::awaitable<void> Connection::answer(Answer answer) {
+  if (answered_) throw Error(Errc::internal, "a request was answered twice");
+  answered_ = !std::holds_alternative<Progress>(answer.body);
+  if (answered_) answer.ignored = std::move(ignored_);
+  std::string line = encode(answer);
+  co_await write_line(std::move(line));
 }
 
 asio::awaitable<void> Connection::write_line(std::string line) {
@@ -74,30 +91,58 @@ asio::awaitable<void> FrameSender::send(Frame frame) {
   if (failure) std::rethrow_exception(failure);
 }
 
-asio::awaitable<std::optional<Connection>> connect(std::filesystem::path path) {
+asio::awaitable<std::optional<Connection>> connect(std::filesystem::path path, std::chrono::milliseconds patience) {
   Socket socket(co_await asio::this_coro::executor);
   const asio::local::stream_protocol::endpoint at(path.string());
   auto [ec] = co_await socket.async_connect(at, no_throw);
   if (ec) co_return std::nullopt;
   ::fcntl(socket.native_handle(), F_SETFD, FD_CLOEXEC);
   Connection connection(std::move(socket));
-  const auto line = co_await connection.read_line();
+  std::optional<std::string> line;
+  try {
+    line = co_await with_timeout(patience, "waiting for its greeting", connection.read_line());
+  } catch (const Error& error) {
+    if (error.code() != Errc::timed_out) throw;
+    throw Error(Errc::timed_out, "the daemon that listens at " + path.string() + " does not answer",
+                "if it stays so, end its process; the machine runs on, and the next command takes it over")
+        .because(one_line(error));
+  }
   if (!line) co_return std::nullopt;
-  if (*line != greeting)
+  if (*line != greeting && !line->starts_with(std::string(greeting) + " "))
     throw Error(Errc::protocol, "what listens at " + path.string() + " is no daemon of colima-like");
   co_return connection;
 }
 
-asio::awaitable<json::object> await_answer(Connection& connection, std::function<void(const Progress&)> on_progress) {
+namespace {
+
+std::string joined(const std::vector<std::string>& words) {
+  std::string list;
+  for (const std::string& word : words) list += (list.empty() ? "'" : ", '") + word + "'";
+  return list;
+}
+
+/// A daemon that says no version says neither which verbs it knows.
+Error with_versions(const Error& error, const Answer& answer) {
+  if (error.code() != Errc::protocol || !answer.version.empty()) return error;
+  return error.because("the daemon is older than this program, which is of version " + std::string(program_version()));
+}
+
+}  // namespace
+
+asio::awaitable<json::object> await_answer(Connection& connection, Watcher watcher) {
   for (;;) {
     auto line = co_await connection.read_line();
     if (!line)
       throw Error(Errc::protocol, "the daemon ended without an answer",
                   "see 'colima-like logs --daemon'; any further command starts a new daemon");
     Answer answer = decode_answer(*line);
-    if (auto* result = std::get_if<json::object>(&answer)) co_return std::move(*result);
-    if (auto* error = std::get_if<Error>(&answer)) throw *error;
-    if (on_progress) on_progress(std::get<Progress>(answer));
+    if (!answer.ignored.empty() && watcher.on_note)
+      watcher.on_note("the daemon is of version " + answer.version + " and does not know " + joined(answer.ignored) +
+                      " of this program, which is of version " + std::string(program_version()) +
+                      "; 'colima-like restart' starts a daemon of this version");
+    if (auto* result = std::get_if<json::object>(&answer.body)) co_return std::move(*result);
+    if (auto* error = std::get_if<Error>(&answer.body)) throw with_versions(*error, answer);
+    if (watcher.on_progress) watcher.on_progress(std::get<Progress>(answer.body));
   }
 }
 

@@ -8,6 +8,7 @@
 
 #include "src/base/async.hpp"
 #include "src/rpc/message.hpp"
+#include "src/rpc/requests.hpp"
 
 namespace cl::rpc {
 
@@ -18,9 +19,19 @@ class Connection {
  public:
   explicit Connection(Socket socket) : socket_(std::move(socket)) {}
 
-  /// A line without its newline; nothing when the peer has ended. Throws Error{protocol} past max_line.
+  /// A line without its newline; nothing when the peer has ended. Throws Error{protocol} past max_line, and when the
+  /// peer ends inside of a line.
   asio::awaitable<std::optional<std::string>> read_line();
   asio::awaitable<void> write_line(std::string line);
+
+  // The daemon's end.
+
+  /// Nothing when the peer has ended. Throws Error{protocol} for what is no request.
+  asio::awaitable<std::optional<Request>> read_request();
+  /// Progress as often as wanted, and then one result or one error: further lines throw Error{internal}.
+  asio::awaitable<void> answer(Answer answer);
+  /// Whether the result or the error was given.
+  bool answered() const noexcept { return answered_; }
 
   /// A frame; nothing when the peer has ended.
   asio::awaitable<std::optional<Frame>> read_frame();
@@ -36,6 +47,8 @@ class Connection {
   asio::awaitable<bool> read_more();
   Socket socket_;
   std::string buffer_;
+  std::vector<std::string> ignored_;  ///< of the request
+  bool answered_ = false;
 };
 
 /// Lets several coroutines send frames on one connection, one after the other.
@@ -52,14 +65,23 @@ class FrameSender {
 };
 
 /// The line that a daemon sends first on each connection. A socket whose daemon was just killed still takes
-/// connections for a moment; nobody greets there.
+/// connections for a moment; nobody greets there. Programs of version 0.1.0 take no other; later ones also take it with
+/// a space and a version behind.
 inline constexpr std::string_view greeting = "colima-like";
 
-/// Connects to a daemon; nothing when nobody lives at `path`. Throws Error{protocol} for another program's socket.
-asio::awaitable<std::optional<Connection>> connect(std::filesystem::path path);
+/// Connects to a daemon; nothing when nobody lives at `path`. Throws Error{protocol} for another program's socket, and
+/// Error{timed_out} when nobody greets within `patience`.
+asio::awaitable<std::optional<Connection>> connect(std::filesystem::path path,
+                                                   std::chrono::milliseconds patience = std::chrono::seconds(30));
 
-/// Reads up to the answer of a request that was sent; `on_progress` for each progress line. The daemon's Error
-/// is thrown; Error{protocol} when the daemon ends without an answer.
-asio::awaitable<json::object> await_answer(Connection& connection, std::function<void(const Progress&)> on_progress);
+/// Who watches a request: any of them may be empty.
+struct Watcher {
+  std::function<void(const Progress&)> on_progress;
+  std::function<void(const std::string&)> on_note;  ///< what the daemon's version has to do with the answer
+};
+
+/// Reads up to the answer of a request that was sent. The daemon's Error is thrown; Error{protocol} when the daemon
+/// ends without an answer.
+asio::awaitable<json::object> await_answer(Connection& connection, Watcher watcher);
 
 }  // namespace cl::rpc

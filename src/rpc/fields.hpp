@@ -121,7 +121,8 @@ Struct from_object(const json::object& object, std::vector<std::string>* unknown
   std::apply([&take](const auto&... field) { (take(field), ...); }, Struct::fields());
   if (unknown != nullptr) {
     for (const auto& [key, found] : object) {
-      const auto same = [key = std::string_view(key)](const auto&... field) { return ((field.key == key) || ...); };
+      const std::string_view name = key;
+      const auto same = [name](const auto&... field) { return ((field.key == name) || ...); };
       if (!is_empty(found) && !std::apply(same, Struct::fields())) unknown->emplace_back(key);
     }
   }
@@ -130,16 +131,23 @@ Struct from_object(const json::object& object, std::vector<std::string>* unknown
 
 /// The keys of a struct and of those in its lists, in the order of their tables.
 template <Fielded Struct>
+std::vector<std::string_view> keys_of();
+
+template <class Owner, class Value>
+void add_keys(std::vector<std::string_view>& keys, const Field<Owner, Value>& field) {
+  keys.push_back(field.key);
+}
+template <class Owner, Fielded Item>
+void add_keys(std::vector<std::string_view>& keys, const Field<Owner, std::vector<Item>>& field) {
+  keys.push_back(field.key);
+  const std::vector<std::string_view> below = keys_of<Item>();
+  keys.insert(keys.end(), below.begin(), below.end());
+}
+
+template <Fielded Struct>
 std::vector<std::string_view> keys_of() {
   std::vector<std::string_view> keys;
-  const auto add = [&keys]<class Owner, class Value>(const Field<Owner, Value>& field) {
-    keys.push_back(field.key);
-    if constexpr (requires { requires Fielded<typename Value::value_type>; }) {
-      const auto below = keys_of<typename Value::value_type>();
-      keys.insert(keys.end(), below.begin(), below.end());
-    }
-  };
-  std::apply([&add](const auto&... field) { (add(field), ...); }, Struct::fields());
+  std::apply([&keys](const auto&... field) { (add_keys(keys, field), ...); }, Struct::fields());
   return keys;
 }
 

@@ -8,76 +8,91 @@ namespace {
 
 constexpr std::size_t frame_header = 5;
 
-std::string text_of(const json::object& object, std::string_view key) {
-  const json::value* value = object.if_contains(key);
-  if (value == nullptr || !value->is_string()) throw std::runtime_error("no text '" + std::string(key) + "'");
-  return std::string(value->get_string());
+/// An Error as it travels.
+struct Failure {
+  std::string code, what, cause, remedy;
+
+  static constexpr auto fields() {
+    return std::tuple(Field{"code", &Failure::code}, Field{"what", &Failure::what, true},
+                      Field{"cause", &Failure::cause}, Field{"remedy", &Failure::remedy});
+  }
+};
+
+/// What every line of the daemon's has beside its body.
+struct Envelope {
+  std::string version;
+  std::vector<std::string> ignored;
+
+  static constexpr auto fields() {
+    return std::tuple(Field{"version", &Envelope::version}, Field{"ignored", &Envelope::ignored});
+  }
+};
+
+template <class Struct>
+Struct read_body(const json::value& value) {
+  Struct body;
+  read(value, body);
+  return body;
 }
 
-json::object parse_line(std::string_view line) {
-  return json::parse(json::string_view(line.data(), line.size())).as_object();
+/// The body of a line that has exactly one of the three.
+Answer body_of(const json::object& line) {
+  try {
+    if (const json::value* told = line.if_contains("progress")) return read_body<Progress>(*told);
+    if (const json::value* failed = line.if_contains("error")) {
+      const auto failure = read_body<Failure>(*failed);
+      return Error(errc_from_string(failure.code), failure.what, failure.remedy).because(failure.cause);
+    }
+    if (const json::value* result = line.if_contains("result")) {
+      if (!result->is_object()) throw FieldError("'result' must be an object, and is " + std::string(kind_of(*result)));
+      return result->get_object();
+    }
+  } catch (const FieldError& error) {
+    throw std::runtime_error(std::string("of its answer ") + error.what());
+  }
+  throw std::runtime_error("it is neither progress, nor a result, nor an error");
 }
 
-Error nonsense(std::string_view who, const std::exception& error) {
-  return Error(Errc::protocol, "the " + std::string(who) + " said something that cannot be understood",
-               "if colima-like was just updated, run 'colima-like restart'")
-      .because(error.what());
-}
-
-}  // namespace
-
-std::string encode(const Request& request) {
-  return json::serialize(json::object{{"verb", request.verb}, {"arguments", request.arguments}});
-}
-
-std::string encode(const Answer& answer) {
-  json::object line;
-  if (const auto* progress = std::get_if<Progress>(&answer)) {
-    line["progress"] = json::object{{"phase", progress->phase},
-                                    {"text", progress->text},
-                                    {"done", progress->done},
-                                    {"elapsed_ms", progress->elapsed.count()}};
-  } else if (const auto* result = std::get_if<json::object>(&answer)) {
+std::string encode_any(const Answer& answer) {
+  json::object line = to_object(Envelope{answer.version, answer.ignored});
+  if (answer.ignored.empty()) line.erase("ignored");
+  if (const auto* progress = std::get_if<Progress>(&answer.body)) {
+    line["progress"] = write(*progress);
+  } else if (const auto* result = std::get_if<json::object>(&answer.body)) {
     line["result"] = *result;
   } else {
-    const auto& error = std::get<Error>(answer);
-    line["error"] = json::object{{"code", to_string(error.code())},
-                                 {"what", error.what()},
-                                 {"cause", error.cause()},
-                                 {"remedy", error.remedy()}};
+    const auto& error = std::get<Error>(answer.body);
+    line["error"] = write(Failure{std::string(to_string(error.code())), error.what(), error.cause(), error.remedy()});
   }
   return json::serialize(line);
 }
 
-Request decode_request(std::string_view line) {
-  try {
-    const json::object object = parse_line(line);
-    return Request{text_of(object, "verb"), object.at("arguments").as_object()};
-  } catch (const std::exception& error) {
-    throw nonsense("command line", error);
-  }
+}  // namespace
+
+json::object parse_line(std::string_view line) {
+  const json::value value = json::parse(json::string_view(line.data(), line.size()));
+  if (!value.is_object()) throw std::runtime_error("it is " + std::string(kind_of(value)));
+  return value.get_object();
+}
+
+std::string encode(const Answer& answer) {
+  std::string line = encode_any(answer);
+  if (line.size() <= max_line) return line;
+  return encode_any(Error(Errc::internal, "the daemon's answer is longer than a line may be"));
 }
 
 Answer decode_answer(std::string_view line) {
   try {
     const json::object object = parse_line(line);
-    if (const json::value* told = object.if_contains("progress")) {
-      const json::object& fields = told->as_object();
-      Progress progress;
-      progress.phase = text_of(fields, "phase");
-      progress.text = text_of(fields, "text");
-      progress.done = fields.at("done").as_bool();
-      progress.elapsed = std::chrono::milliseconds(fields.at("elapsed_ms").to_number<std::int64_t>());
-      return progress;
-    }
-    if (const json::value* failed = object.if_contains("error")) {
-      const json::object& fields = failed->as_object();
-      Error error(errc_from_string(text_of(fields, "code")), text_of(fields, "what"), text_of(fields, "remedy"));
-      return error.because(text_of(fields, "cause"));
-    }
-    return object.at("result").as_object();
+    Answer answer = body_of(object);
+    Envelope envelope = from_object<Envelope>(object);
+    answer.version = std::move(envelope.version);
+    answer.ignored = std::move(envelope.ignored);
+    return answer;
   } catch (const std::exception& error) {
-    throw nonsense("daemon", error);
+    throw Error(Errc::protocol, "the daemon said something that cannot be understood",
+                "if colima-like was just updated, run 'colima-like restart'")
+        .because(error.what());
   }
 }
 

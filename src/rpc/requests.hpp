@@ -82,19 +82,19 @@ struct PublishedPort {
   std::string protocol;  ///< "tcp" or "udp"
   std::string state;     ///< "open" or "failed"
   std::uint64_t connections = 0;
-  std::uint64_t bytes_in = 0;           ///< to the container
-  std::uint64_t bytes_out = 0;          ///< from it
-  std::int64_t since = 0;               ///< seconds since 1970
-  std::optional<std::string> problem;   ///< of one that has failed
+  std::uint64_t bytes_in = 0;          ///< to the container
+  std::uint64_t bytes_out = 0;         ///< from it
+  std::int64_t since = 0;              ///< seconds since 1970
+  std::optional<std::string> problem;  ///< of one that has failed
   std::optional<std::string> remedy;
 
   static constexpr auto fields() {
     using P = PublishedPort;
     return std::tuple(Field{"container", &P::container}, Field{"container_id", &P::container_id},
                       Field{"address", &P::address}, Field{"port", &P::port}, Field{"protocol", &P::protocol},
-                      Field{"state", &P::state}, Field{"connections", &P::connections},
-                      Field{"bytes_in", &P::bytes_in}, Field{"bytes_out", &P::bytes_out}, Field{"since", &P::since},
-                      Field{"problem", &P::problem}, Field{"remedy", &P::remedy});
+                      Field{"state", &P::state}, Field{"connections", &P::connections}, Field{"bytes_in", &P::bytes_in},
+                      Field{"bytes_out", &P::bytes_out}, Field{"since", &P::since}, Field{"problem", &P::problem},
+                      Field{"remedy", &P::remedy});
   }
 };
 
@@ -116,7 +116,7 @@ struct Ports {
 struct Exec {
   static constexpr std::string_view verb = "exec";
   using Result = Nothing;
-  std::string command;  ///< a line for the guest's shell; empty is a login shell
+  std::string command;                         ///< a line for the guest's shell; empty is a login shell
   std::optional<std::uint16_t> columns, rows;  ///< of the caller's terminal, if it has one
   std::optional<std::string> term;             ///< the kind of that terminal
 

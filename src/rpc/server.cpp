@@ -5,22 +5,51 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
+
 #include "src/base/log.hpp"
 
 namespace cl::rpc {
+namespace {
 
-Server::Server(asio::any_io_executor executor, const FileLock&, std::filesystem::path path, Handler handler)
-    : path_(std::move(path)), acceptor_(executor), handler_(std::move(handler)), tasks_(executor) {
-  ::unlink(path_.c_str());
-  acceptor_.open();
-  ::fcntl(acceptor_.native_handle(), F_SETFD, FD_CLOEXEC);
+Error cannot_create(const std::filesystem::path& path, const std::string& why) {
+  return Error(Errc::io, "cannot create the control socket " + path.string()).because(why);
+}
+
+/// Removes a socket, and nothing else: what else has this name is not ours.
+void make_room(const std::filesystem::path& path) {
+  struct stat there{};
+  if (::lstat(path.c_str(), &there) != 0) return;  // nothing there, or bind() says why not
+  if (!S_ISSOCK(there.st_mode))
+    throw cannot_create(path, S_ISDIR(there.st_mode) ? "a folder is in its place" : "a file is in its place")
+        .with_remedy("move it away: colima-like did not make it");
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) throw cannot_create(path, io_error("unlink", errno).cause());
+}
+
+void listen_at(asio::local::stream_protocol::acceptor& acceptor, const std::filesystem::path& path) {
+  make_room(path);
+  const asio::local::stream_protocol::endpoint at(path.string());
+  acceptor.open(at.protocol());
+  ::fcntl(acceptor.native_handle(), F_SETFD, FD_CLOEXEC);
   const mode_t before = ::umask(0177);
   error_code ec;
-  acceptor_.bind(path_.string(), ec);
+  acceptor.bind(at, ec);
   ::umask(before);
-  if (ec) throw Error(Errc::io, "cannot create the control socket " + path_.string()).because(ec.message());
-  acceptor_.listen();
-  tasks_.spawn("control socket", accept());
+  if (ec) throw boost::system::system_error(ec);
+  acceptor.listen();
+}
+
+}  // namespace
+
+Server::Server(asio::any_io_executor executor, const FileLock&, std::filesystem::path path, Handler handler,
+               ServerLimits limits)
+    : path_(std::move(path)), acceptor_(executor), handler_(std::move(handler)), limits_(limits), tasks_(executor) {
+  try {
+    listen_at(acceptor_, path_);
+  } catch (const boost::system::system_error& error) {
+    throw cannot_create(path_, error.code().message());
+  }
+  tasks_.spawn_permanent("control socket", accept());
 }
 
 Server::~Server() { ::unlink(path_.c_str()); }
@@ -28,21 +57,24 @@ Server::~Server() { ::unlink(path_.c_str()); }
 bool Server::close_if_unused() {
   pollfd waiting{acceptor_.native_handle(), POLLIN, 0};
   if (connections_ > 0 || ::poll(&waiting, 1, 0) != 0) return false;
+  closed_ = true;
   error_code ignored;
   acceptor_.close(ignored);
   return true;
 }
 
 asio::awaitable<void> Server::stop() {
+  closed_ = true;
   error_code ignored;
   acceptor_.close(ignored);
   co_await tasks_.stop();
 }
 
 asio::awaitable<void> Server::accept() {
-  for (;;) {
+  while (!closed_) {
     auto [ec, socket] = co_await acceptor_.async_accept(no_throw);
-    if (ec == asio::error::operation_aborted) co_return;
+    if (closed_) break;
+    if (ec == asio::error::operation_aborted) throw boost::system::system_error(ec);
     if (ec) {
       log::warn("control socket: {}", ec.message());
       co_await sleep_for(std::chrono::milliseconds(100));  // out of descriptors: do not spin
@@ -52,6 +84,20 @@ asio::awaitable<void> Server::accept() {
     ++connections_;  // now: its task begins a moment later
     tasks_.spawn("control connection", serve(std::move(socket)));
   }
+  Event stopped(acceptor_.get_executor());
+  co_await stopped.wait();  // until stop() cancels it
+}
+
+asio::awaitable<std::optional<Request>> Server::first_request(Connection& connection) {
+  struct Silent {
+    std::list<Connection*>& all;
+    std::list<Connection*>::iterator place;
+    Silent(std::list<Connection*>& list, Connection& one) : all(list), place(list.insert(list.end(), &one)) {}
+    ~Silent() { all.erase(place); }
+  } silent(silent_, connection);
+  if (silent_.size() > limits_.silent) silent_.front()->close();
+  co_await connection.write_line(std::string(greeting));
+  co_return co_await connection.read_request();
 }
 
 asio::awaitable<void> Server::serve(Socket socket) {
@@ -65,19 +111,32 @@ asio::awaitable<void> Server::serve(Socket socket) {
   } count(*this);
 
   Connection connection(std::move(socket));
-  std::optional<Error> failure;
+  std::exception_ptr failure;
+  std::string verb = "nothing";
   try {
-    co_await connection.write_line(std::string(greeting));
-    const auto line = co_await connection.read_line();
-    if (!line) co_return;
-    Request request = decode_request(*line);
-    co_await handler_(connection, std::move(request));
-  } catch (const Error& error) {
-    failure = error;
+    auto request = co_await with_timeout(limits_.first_request, "waiting for a request", first_request(connection));
+    if (!request) co_return;
+    verb = verb_of(*request);
+    co_await handler_(connection, std::move(*request));
+    if (!connection.answered()) throw Error(Errc::internal, "the daemon has no answer to '" + verb + "'");
+  } catch (...) {
+    failure = std::current_exception();
   }
   if (!failure) co_return;
-  log::info("answered with an error: {}", one_line(*failure));
-  co_await connection.write_line(encode(Answer(*failure)));
+  Error error = error_of(failure);
+  if (closed_ && error.code() == Errc::cancelled)
+    error = Error(Errc::cancelled, "the daemon ended while '" + verb + "' was under way",
+                  "any further command starts a new daemon");
+  log::info("'{}' {} with an error: {}", verb, connection.answered() ? "ended" : "is answered", one_line(error));
+  if (connection.answered()) co_return;
+  // The one border of all requests: it answers whatever was thrown, and also while the daemon ends.
+  co_await asio::this_coro::throw_if_cancelled(false);
+  try {
+    auto last_word = with_timeout(limits_.last_word, "telling it", connection.answer(error));
+    co_await uninterrupted(std::move(last_word));
+  } catch (...) {
+    log::debug("and nobody reads that: {}", one_line(error_of(std::current_exception())));
+  }
 }
 
 }  // namespace cl::rpc

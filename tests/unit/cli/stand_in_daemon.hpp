@@ -33,7 +33,25 @@ class StandInDaemon {
     return verbs_;
   }
 
+  /// What it says of published ports from now on.
+  void publish(std::vector<rpc::PublishedPort> ports) {
+    const std::lock_guard hold(mutex_);
+    ports_.ports = std::move(ports);
+  }
+  /// Answers everything with this from now on.
+  void fail(const Error& error) {
+    const std::lock_guard hold(mutex_);
+    failure_ = error;
+  }
+
  private:
+  rpc::Answer answer_to(const rpc::Request& request) {
+    const std::lock_guard hold(mutex_);
+    if (failure_) return *failure_;
+    if (std::holds_alternative<rpc::Exec>(request)) return rpc::json::object{};
+    if (std::holds_alternative<rpc::Ports>(request)) return rpc::to_object(ports_);
+    return rpc::to_object(rpc::Told{"done", {}});
+  }
   asio::awaitable<void> serve() {
     for (;;) {
       auto socket = co_await acceptor_.async_accept(asio::use_awaitable);
@@ -42,20 +60,16 @@ class StandInDaemon {
   }
   asio::awaitable<void> answer(rpc::Connection connection) {
     co_await connection.write_line(std::string(rpc::greeting));
-    auto line = co_await connection.read_line();
-    if (!line) co_return;
-    const rpc::Request request = rpc::decode_request(*line);
+    auto request = co_await connection.read_request();
+    if (!request) co_return;
     {
       const std::lock_guard hold(mutex_);
-      verbs_.push_back(request.verb);
+      verbs_.emplace_back(rpc::verb_of(*request));
     }
-    rpc::json::object result;
-    if (request.verb != "exec") {
-      result["summary"] = "done";
-      result["notes"] = rpc::json::array{};
-    }
-    co_await connection.write_line(rpc::encode(rpc::Answer(std::move(result))));
-    if (request.verb == "exec") {
+    const bool is_exec = std::holds_alternative<rpc::Exec>(*request);
+    rpc::Answer answer = answer_to(*request);
+    co_await connection.answer(std::move(answer));
+    if (is_exec) {
       rpc::Frame last{rpc::Frame::Kind::exit, std::to_string(exit_code_)};
       co_await connection.write_frame(std::move(last));
     }
@@ -68,6 +82,8 @@ class StandInDaemon {
   asio::local::stream_protocol::acceptor acceptor_;
   std::mutex mutex_;
   std::vector<std::string> verbs_;
+  rpc::PublishedPorts ports_;
+  std::optional<Error> failure_;
   std::thread thread_;
 };
 

@@ -5,18 +5,11 @@
 namespace cl::rpc {
 namespace {
 
-TEST(Message, ARequestComesBack) {
-  Request request{"start", json::object{{"cpus", "2"}}};
-  const Request back = decode_request(encode(request));
-  EXPECT_EQ(back.verb, "start");
-  EXPECT_EQ(back.arguments.at("cpus").as_string(), "2");
-}
-
 TEST(Message, AnErrorTravelsWithCodeCauseAndRemedy) {
   const Error error = Error(Errc::guest_failed, "it broke", "mend it").because("of \"this\"\nand that");
   const Answer back = decode_answer(encode(Answer(error)));
-  ASSERT_TRUE(std::holds_alternative<Error>(back));
-  const auto& told = std::get<Error>(back);
+  ASSERT_TRUE(std::holds_alternative<Error>(back.body));
+  const auto& told = std::get<Error>(back.body);
   EXPECT_EQ(told.code(), Errc::guest_failed);
   EXPECT_STREQ(told.what(), "it broke");
   EXPECT_EQ(told.cause(), "of \"this\"\nand that");
@@ -26,9 +19,9 @@ TEST(Message, AnErrorTravelsWithCodeCauseAndRemedy) {
 TEST(Message, ProgressComesBack) {
   Progress progress{"boot", "starting", true, std::chrono::milliseconds(1234)};
   const Answer back = decode_answer(encode(Answer(progress)));
-  ASSERT_TRUE(std::holds_alternative<Progress>(back));
-  EXPECT_EQ(std::get<Progress>(back).elapsed.count(), 1234);
-  EXPECT_TRUE(std::get<Progress>(back).done);
+  ASSERT_TRUE(std::holds_alternative<Progress>(back.body));
+  EXPECT_EQ(std::get<Progress>(back.body).elapsed.count(), 1234);
+  EXPECT_TRUE(std::get<Progress>(back.body).done);
 }
 
 TEST(Message, NeverHoldsANewline) {
@@ -37,17 +30,38 @@ TEST(Message, NeverHoldsANewline) {
 
 TEST(Message, NonsenseIsAProtocolError) {
   for (const char* line :
-       {"", "{}", "[]", "{\"verb\":1,\"arguments\":{}}", "{\"verb\":\"x\"}", "nonsense", "{\"verb\""}) {
+       {"", "{}", "[]", "nonsense", R"({"progress":{}})", R"({"progress":{"phase":1}})", R"({"error":{"code":1}})",
+        R"({"error":"x"})", R"({"result":3})", R"({"result":{})", R"({"result":{},"version":1})"}) {
     try {
-      decode_request(line);
+      decode_answer(line);
       ADD_FAILURE() << "accepted " << line;
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), Errc::protocol) << line;
     }
   }
-  EXPECT_THROW(decode_answer("{\"progress\":{}}"), Error);
-  EXPECT_THROW(decode_answer("{\"error\":{\"code\":1}}"), Error);
-  EXPECT_THROW(decode_answer("{\"result\":3}"), Error);
+}
+
+TEST(Message, SaysTheVersionOfWhoAnswers) {
+  const Answer ours = decode_answer(encode(Answer(json::object{{"a", 1}})));
+  EXPECT_EQ(ours.version, program_version());
+  EXPECT_TRUE(ours.ignored.empty());
+  EXPECT_EQ(decode_answer(R"({"result":{}})").version, "") << "a daemon that is older than versions in answers";
+  const Answer newer = decode_answer(R"({"result":{},"version":"9","ignored":["cold"],"news":[1]})");
+  EXPECT_EQ(newer.version, "9");
+  EXPECT_EQ(newer.ignored, std::vector<std::string>{"cold"});
+}
+
+TEST(Message, IsUnderstoodWithoutWhatMayBeMissing) {
+  const Answer progress = decode_answer(R"({"progress":{"phase":"boot"}})");
+  EXPECT_EQ(std::get<Progress>(progress.body).phase, "boot");
+  const Answer failed = decode_answer(R"({"error":{"what":"no","code":"of the future"}})");
+  EXPECT_EQ(std::get<Error>(failed.body).code(), Errc::internal);
+}
+
+TEST(Message, AnAnswerThatIsLongerThanALineBecomesAnError) {
+  const Answer answer = decode_answer(encode(Answer(json::object{{"text", std::string(max_line, 'x')}})));
+  ASSERT_TRUE(std::holds_alternative<Error>(answer.body));
+  EXPECT_EQ(std::get<Error>(answer.body).code(), Errc::internal);
 }
 
 TEST(Frames, ComeBackWhateverTheSplit) {
