@@ -17,8 +17,8 @@ int main() {
   CLI::App app;
   boost::asio::io_context context;
   const boost::process::v2::process none(context);
-  std::cout << "boost " << BOOST_LIB_VERSION << ", " << boost::json::serialize(boost::json::parse("[1]")) << ", process "
-            << none.is_open() << '\n'
+  std::cout << "boost " << BOOST_LIB_VERSION << ", " << boost::json::serialize(boost::json::parse("[1]"))
+            << ", process " << none.is_open() << '\n'
             << "boost filesystem " << boost::filesystem::path("/a/b").filename() << '\n'
             << "CLI11 " << app.help().size() << '\n'
             << "fmt " << fmt::format("{}", FMT_VERSION) << '\n'

@@ -25,8 +25,10 @@ class LaunchDaemon : public ::testing::Test {
   /// "code: what: cause" of why it is not reached.
   std::string why_not(const std::string& script) {
     write_atomically(launch_.program, "#!/bin/bash\necho $$ >" + (home_ / "pid").string() + "\n" + script, 0700);
+    // The connection does not outlive the loop that it was made on.
+    auto reach = [this]() -> asio::awaitable<void> { co_await reach_daemon(paths_, false, launch_); };
     try {
-      test::run(reach_daemon(paths_, false, launch_), 60s);
+      test::run(reach(), 60s);
     } catch (const Error& error) {
       return std::string(to_string(error.code())) + ": " + one_line(error);
     }

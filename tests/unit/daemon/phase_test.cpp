@@ -21,16 +21,11 @@ class Phases : public ::testing::Test {
  protected:
   test::FakeDriver driver_;
   LiveMachine machine_ = some_machine(driver_);
-  std::vector<Phase> all_{phase::Stopped{},
-                          phase::Saved{},
-                          phase::Preparing{},
-                          phase::Booting{machine_},
-                          phase::Running{machine_},
-                          phase::Degraded{machine_},
-                          phase::Blocked{machine_},
-                          phase::Suspending{machine_},
-                          phase::Paused{machine_},
-                          phase::Stopping{machine_},
+  std::vector<Phase> all_{phase::Stopped{},         phase::Saved{},
+                          phase::Preparing{},       phase::Booting{machine_},
+                          phase::Running{machine_}, phase::Degraded{machine_},
+                          phase::Blocked{machine_}, phase::Suspending{machine_},
+                          phase::Paused{machine_},  phase::Stopping{machine_},
                           phase::Unreachable{}};
 };
 
@@ -52,8 +47,9 @@ TEST_F(Phases, OneThatHasAMachineSaysWhich) {
 
 TEST_F(Phases, AMachineIsOnlySavedWhileItIsSuspendedOrStarts) {
   for (const Phase& from : all_) {
-    const bool may = is<phase::Suspending, phase::Booting, phase::Preparing, phase::Stopping, phase::Stopped,
-                        phase::Unreachable>(from);
+    const bool may =
+        is<phase::Suspending, phase::Booting, phase::Preparing, phase::Stopping, phase::Stopped, phase::Unreachable>(
+            from);
     EXPECT_EQ(may_follow(from, phase::Saved{}), may) << to_string(from);
   }
 }
