@@ -9,7 +9,8 @@ namespace cl {
 namespace json = boost::json;
 namespace {
 
-constexpr auto state_patience = std::chrono::seconds(2);  // for the state's copy on disk, which commands read
+constexpr auto force_patience = std::chrono::seconds(20);  // longer than any single exchange's own limit
+constexpr auto state_patience = std::chrono::seconds(2);   // for the state's copy on disk, which commands read
 
 /// What a command is told while its job waits for another one.
 std::string waiting_for(const Job& job, bool interrupted) {
@@ -75,9 +76,9 @@ asio::awaitable<json::object> Session::perform(Job& job, Before treatment, Job::
   json::object result;
   try {
     if (before) {
-      job.begin("wait", waiting_for(*before, treatment == Before::interrupt));
-      if (treatment == Before::interrupt) before->cancel_with_those_before();
-      co_await before->ended();
+      job.begin("wait", waiting_for(*before, treatment != Before::wait));
+      if (treatment != Before::wait) before->cancel_with_those_before();
+      co_await wait_for(before, treatment);
       job.end();
     }
     result = co_await work(job);
@@ -85,11 +86,20 @@ asio::awaitable<json::object> Session::perform(Job& job, Before treatment, Job::
     failure = std::current_exception();
   }
   co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
-  if (before) co_await before->ended();
+  if (before) co_await wait_for(before, treatment);
   co_await leave_stable_phase();
   co_await core_.store.try_flush(state_patience);
   if (failure) throw error_of(failure);
   co_return result;
+}
+
+/// Force waits for nobody for good: a job that does not end though its hypervisor is gone ends with the daemon, and the
+/// next one finds a machine that is stopped.
+asio::awaitable<void> Session::wait_for(std::shared_ptr<Job> before, Before treatment) {
+  if (treatment != Before::force) co_return co_await before->ended();
+  auto end = [](std::shared_ptr<Job> job) -> asio::awaitable<void> { co_await job->ended(); };
+  const auto failure = co_await failure_of(with_timeout(force_patience, "the job under way", end(before)));
+  if (failure) core_.fatal("a job does not end though its machine was ended by force");
 }
 
 /// A machine that ended meanwhile is torn down. A phase that only a job may be in means that a transition failed where
@@ -144,7 +154,7 @@ std::shared_ptr<Job> Session::stop(bool force) {
   // Whatever is under way, a suspend too, then finds its hypervisor gone.
   if (const auto machine = machine_of(core_.phase()); force && machine) (*machine)->kill();
   if (const auto job = pending(Job::Kind::stop)) return job;
-  return run(Job::Kind::stop, Before::interrupt,
+  return run(Job::Kind::stop, force ? Before::force : Before::interrupt,
              [this, force](Job& job) { return transition::stop(core_, job, force); });
 }
 

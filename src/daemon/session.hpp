@@ -79,10 +79,11 @@ class Session {
 
  private:
   using json_object = boost::json::object;
-  enum class Before { wait, interrupt };
+  enum class Before { wait, interrupt, force };
 
   std::shared_ptr<Job> run(Job::Kind kind, Before before, Job::Work work);
   asio::awaitable<json_object> perform(Job& job, Before treatment, Job::Work work);
+  asio::awaitable<void> wait_for(std::shared_ptr<Job> before, Before treatment);
   asio::awaitable<void> leave_stable_phase();
   asio::awaitable<void> follow(std::shared_ptr<Job> job);
   std::shared_ptr<Job> suspend(bool by_itself);

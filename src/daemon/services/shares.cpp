@@ -98,7 +98,8 @@ void Shares::make_mounts() {
   config.on_change = [this] {
     core_.describe(*this);
     // After a reboot inside the guest, too, whose Docker waits for those that come over SSH.
-    if (is<phase::Running>(core_.phase()) && mounts_->complete()) core_.spawn("shares settled", notify_guest());
+    if (mounts_ && is<phase::Running>(core_.phase()) && mounts_->complete())
+      core_.spawn("shares settled", notify_guest());
   };
   if (const auto machine = machine_of(core_.phase())) config.ports = (*machine)->share_ports();
   config.sftp_server = host_.sftp_server;
