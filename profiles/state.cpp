@@ -118,7 +118,7 @@ std::optional<State> load_state(const ProfilePaths& paths) {
   const auto bytes = read_file_if_exists(paths.state);
   if (!bytes) return std::nullopt;
   try {
-    return from_json(json::parse(*bytes).as_object());
+    return state_from_text(*bytes);
   } catch (const std::exception& error) {
     throw Error(Errc::io, "the state file of profile '" + paths.name + "' cannot be read",
                 "move " + paths.state.string() + " away and start again; containers' data is not in it")
@@ -126,11 +126,13 @@ std::optional<State> load_state(const ProfilePaths& paths) {
   }
 }
 
+std::string state_text(const State& state) { return json::serialize(to_json(state)) + "\n"; }
+
+State state_from_text(const std::string& text) { return from_json(json::parse(text).as_object()); }
+
 void save_state(const FileLock&, const ProfilePaths& paths, const State& state) { write_state(paths, state); }
 
-void write_state(const ProfilePaths& paths, const State& state) {
-  write_atomically(paths.state, json::serialize(to_json(state)) + "\n");
-}
+void write_state(const ProfilePaths& paths, const State& state) { write_atomically(paths.state, state_text(state)); }
 
 Observed observe(const ProfilePaths& paths) {
   Observed seen;

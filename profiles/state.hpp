@@ -66,6 +66,10 @@ void save_state(const FileLock& proof, const ProfilePaths& paths, const State& s
 /// The same for the daemon's StateStore, which has proved it once.
 void write_state(const ProfilePaths& paths, const State& state);
 
+/// The file's text, and back. Throws std::exception for a text that is none.
+std::string state_text(const State& state);
+State state_from_text(const std::string& text);
+
 /// What can be said of a profile without asking anybody: the saved state, corrected by the kernel locks
 /// that the daemon and the hypervisor hold as long as they live.
 struct Observed {

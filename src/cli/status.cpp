@@ -6,6 +6,7 @@
 #include "profiles/shares.hpp"
 #include "profiles/state.hpp"
 #include "src/cli/command.hpp"
+#include "src/cli/launch.hpp"
 #include "src/cli/output.hpp"
 #include "src/cli/summary.hpp"
 
@@ -35,6 +36,25 @@ json::array describe_shares(const std::vector<ShareState>& shares) {
   return all;
 }
 
+/// While the daemon cannot write what it knows (a full disk), it is asked; one that does not answer keeps nobody
+/// waiting.
+asio::awaitable<int> ask_daemon(const ProfilePaths& paths, State& state, std::string& unsaved) {
+  constexpr auto patience = std::chrono::seconds(2);
+  auto ask = [](const ProfilePaths& of) -> asio::awaitable<rpc::Known> {
+    rpc::Connection daemon = co_await reach_daemon(of, false);
+    rpc::Describe request;
+    co_return co_await call_with_progress(daemon, std::move(request));
+  };
+  try {
+    const rpc::Known known = co_await with_timeout(patience, "the daemon's answer", ask(paths));
+    state = state_from_text(known.state);
+    unsaved = known.unsaved;
+  } catch (const std::exception& error) {
+    unsaved = std::string("what is shown may be old: ") + error.what();
+  }
+  co_return 0;
+}
+
 }  // namespace
 
 json::object describe(const Home& home, const std::string& name) {
@@ -50,8 +70,11 @@ json::object describe(const Home& home, const std::string& name) {
     out["remedy"] = error.remedy();
     return out;
   }
+  std::string unsaved;
+  if (seen.unsaved) run_async(ask_daemon(paths, seen.state, unsaved));
   const State& state = seen.state;
   out["state"] = state.phase;
+  if (!unsaved.empty()) out["unsaved"] = unsaved;
   out["since"] = state.since == 0 ? json::value(nullptr) : json::value(state.since);
   out["arch"] = state.arch.empty() ? resolved_arch(state.profile, host_facts()) : state.arch;
   out["runtime"] = state.profile.runtime;
@@ -119,6 +142,8 @@ int run_status(const Invocation& call) {
     const bool dated = since != nullptr && since->is_int64();
     line("profile  ", text(status, "name"));
     line("state    ", std::string(state) + (dated ? " for " + ago(since->get_int64()) : ""));
+    if (const std::string unsaved = text(status, "unsaved"); !unsaved.empty())
+      line("unsaved  ", unsaved + "; it is written as soon as that works");
     if (const json::value* restarts = status.if_contains("daemon_restarts"))
       line("daemon   ", "came back by itself " + json::serialize(restarts->at("count")) + " times; the last time " +
                             text(restarts->as_object(), "reason"));

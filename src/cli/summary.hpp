@@ -7,7 +7,8 @@
 
 namespace cl::cli {
 
-/// What `status --json` says of one profile, from files and kernel locks alone; never fails for a readable name:
+/// What `status --json` says of one profile, from files and kernel locks; a daemon is asked only while it cannot write
+/// its file. Never fails for a readable name:
 /// an unreadable profile has state "broken" with its error and remedy.
 boost::json::object describe(const Home& home, const std::string& name);
 

@@ -185,6 +185,9 @@ struct Handler {
     return attend<rpc::Delete>(connection, session.remove(asked.data));
   }
   asio::awaitable<void> operator()(rpc::Ports) const { return list_ports(session, connection); }
+  asio::awaitable<void> operator()(rpc::Describe) const {
+    return connection.answer(rpc::to_object(rpc::Known{state_text(session.state()), session.unsaved()}));
+  }
   asio::awaitable<void> operator()(rpc::Exec asked) const {
     return exec(session, connection, exec_request(std::move(asked)));
   }

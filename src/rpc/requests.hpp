@@ -112,6 +112,24 @@ struct Ports {
   static constexpr auto fields() { return std::tuple(); }
 };
 
+/// What the daemon knows at this moment.
+struct Known {
+  std::string state;    ///< as state.json has it (docs/files.md), or should have
+  std::string unsaved;  ///< why state.json is older than that; empty when it is not
+
+  static constexpr auto fields() {
+    return std::tuple(Field{"state", &Known::state, true}, Field{"unsaved", &Known::unsaved});
+  }
+};
+
+/// Asks what the daemon knows; for `status` while state.json cannot be written.
+struct Describe {
+  static constexpr std::string_view verb = "describe";
+  using Result = Known;
+
+  static constexpr auto fields() { return std::tuple(); }
+};
+
 /// Runs a command in the guest; frames follow the result.
 struct Exec {
   static constexpr std::string_view verb = "exec";
@@ -144,7 +162,7 @@ struct Cancel {
 };
 
 /// The table of verbs.
-using Request = std::variant<Start, Apply, Stop, Suspend, Delete, Ports, Exec, SshServer, Cancel>;
+using Request = std::variant<Start, Apply, Stop, Suspend, Delete, Ports, Describe, Exec, SshServer, Cancel>;
 
 /// The name of what is asked for.
 std::string_view verb_of(const Request& request) noexcept;
