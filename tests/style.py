@@ -4,9 +4,9 @@
     style.py ROOT BUILD [SECONDS]   exit code 1 when one of them finds anything; without SECONDS, clang-tidy looks at all
     style.py --self-test            77 without the programs
 
-clang-tidy takes up to ten seconds for a source, so begins no more after SECONDS. What this branch has changed comes first, then
-what includes that, then the others: the runs after it do what one leaves. A source has passed with its headers of ours, the
-options and the version, in whatever checkout. Its findings in a header are told with a source that includes it.
+clang-tidy takes up to fifteen seconds for a source. With SECONDS it looks only at what this branch has changed, then at what includes
+that, and begins no more after that time: the runs after it do what one leaves. A source has passed with its headers of ours,
+the options and the version, in whatever checkout. Its findings in a header are told with a source that includes it.
 """
 import concurrent.futures
 import json
@@ -48,11 +48,13 @@ def sources_of(root):
 
 
 def changed_in(root):
-    """What differs from the main branch; on it, or where there is none, from the commit before this one."""
+    """What differs from the main branch; on it, or where there is none, from the commit before this one. None: not a git tree."""
     def git(*words):
         done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)
         return done.stdout.strip() if done.returncode == 0 else ""
 
+    if not git("rev-parse", "HEAD"):
+        return None
     base = git("merge-base", "HEAD", "origin/main")
     if not base or base == git("rev-parse", "HEAD"):
         base = "HEAD^"
@@ -97,8 +99,12 @@ def findings(tree, build, tool, passed, seconds):
 
     digests = {path: tree.digest(path, version, settings, *options(entry)) for path, entry in commands.items()}
     changed = changed_in(tree.root)
-    new = sorted((path for path, digest in digests.items() if digest not in passed),
-                 key=lambda path: (path not in changed, not tree.closure(path) & changed, path))
+    new = sorted(path for path, digest in digests.items() if digest not in passed)
+    if changed is not None:
+        new.sort(key=lambda path: (path not in changed, not tree.closure(path) & changed))
+    begun = len(new)
+    if seconds is not None and changed is not None:
+        new = [path for path in new if path in changed or tree.closure(path) & changed]
 
     begin = time.monotonic()
 
@@ -113,8 +119,9 @@ def findings(tree, build, tool, passed, seconds):
 
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         said = list(pool.map(look, new))
-    left, bad = said.count(None), [text for text in said if text]
-    print(f"clang-tidy: {len(commands)} sources, {len(new) - left} looked at, {len(bad)} with findings" +
+    looked, bad = len(new) - said.count(None), [text for text in said if text]
+    left = begun - looked
+    print(f"clang-tidy: {len(commands)} sources, {looked} looked at, {len(bad)} with findings" +
           (f", {left} left for another time ('scripts/test --long' looks at all)" if left else ""))
     return bad
 
