@@ -58,9 +58,26 @@ asio::awaitable<Accel> prepare_accel(const Home& home, const Image& image, State
   co_return choice.accel;
 }
 
+/// The machine had a data disk, and it is not there.
+void require_new_data(const ProfilePaths& paths, State& state, BootOptions options) {
+  const fs::path& path = paths.data_disk;
+  if (!options.allow_new_data) {
+    std::error_code no_link;
+    const fs::path target = fs::read_symlink(path, no_link);
+    throw Error(Errc::not_found, "the data disk of profile '" + paths.name + "' is gone",
+                "put it back, or mount the disk that it is on; 'colima-like delete --data " + paths.name +
+                    "' gives it up, with all images and volumes")
+        .because("there is no file at " + path.string() + (no_link ? "" : ", a link to " + target.string()));
+  }
+  // Should the other one come back, it is not taken for this one.
+  state.data_owner.clear();
+  state.data_ready = false;
+}
+
 asio::awaitable<void> prepare_disks(const ProfilePaths& paths, const Image& image, State& state, bool raw_root,
-                                    Job& job) {
+                                    BootOptions options, Job& job) {
   DataDisk data = inspect_data_disk(paths.data_disk);
+  if (data.kind == DataDiskKind::missing && state.data_ready) require_new_data(paths, state, options);
   // A machine that was killed while the guest made the file system leaves a disk without header (mke2fs clears it
   // first) and without file system, which the guest would refuse for ever. It was never mounted. That alone does not
   // tell that it is the disk we made: the user may have put another one there since.
@@ -156,7 +173,7 @@ RosettaWish rosetta_wish(const Profile& profile) {
 }
 
 asio::awaitable<BootPlan> prepare_boot(const Home& home, const ProfilePaths& paths, State& state, DriverTraits driver,
-                                       Job& job) {
+                                       Job& job, BootOptions options) {
   state.arch = resolved_arch(state.profile, host_facts());
   make_private_directory(home.cache);
   const Image image = co_await prepare_image(home, paths, state, job);
@@ -168,7 +185,7 @@ asio::awaitable<BootPlan> prepare_boot(const Home& home, const ProfilePaths& pat
     accel = co_await prepare_accel(home, image, state, job);
   }
   const RosettaChoice rosetta = choose_rosetta(state, image);
-  co_await prepare_disks(paths, image, state, driver.raw_root, job);
+  co_await prepare_disks(paths, image, state, driver.raw_root, options, job);
   state.image = image.name;
   state.image_digest = image.digest;
 

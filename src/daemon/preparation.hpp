@@ -18,10 +18,16 @@ asio::awaitable<SshLogin> prepare_login(const ProfilePaths& paths);
 /// is none.
 std::filesystem::path shares_file(const ProfilePaths& paths);
 
+struct BootOptions {
+  /// The data disk that the profile had may be replaced by an empty one when it is gone. Else that is Error{not_found}:
+  /// it may be on a disk that is not mounted, and all images and volumes would seem lost.
+  bool allow_new_data = false;
+};
+
 /// Everything a boot needs is there afterwards: image (built if it must be), keys, accelerator, disks, credentials.
 /// Writes what was chosen into `state`. Touches no running machine. The plan's lock_fd is left to the caller.
 asio::awaitable<BootPlan> prepare_boot(const Home& home, const ProfilePaths& paths, State& state, DriverTraits driver,
-                                       Job& job);
+                                       Job& job, BootOptions options = {});
 
 /// What the profile says of Rosetta.
 RosettaWish rosetta_wish(const Profile& profile);

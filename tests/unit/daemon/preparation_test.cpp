@@ -58,14 +58,14 @@ class Preparation : public ::testing::Test {
     std::ifstream(paths_.raw_root_disk).read(begin.data(), static_cast<std::streamsize>(begin.size()));
     return begin == content;
   }
-  BootPlan prepare() {
+  BootPlan prepare(BootOptions options = {}) {
     DriverTraits driver;
     driver.raw_root = true;
     driver.always_hvf = true;
-    auto work = [this, driver]() -> asio::awaitable<BootPlan> {
+    auto work = [this, driver, options]() -> asio::awaitable<BootPlan> {
       const auto executor = co_await asio::this_coro::executor;
       const auto job = std::make_shared<Job>(executor, Job::Kind::start);
-      co_return co_await prepare_boot(home_, paths_, state_, driver, *job);
+      co_return co_await prepare_boot(home_, paths_, state_, driver, *job, options);
     };
     return test::run(work());
   }
@@ -111,6 +111,31 @@ TEST_F(Preparation, ADiskThatAKilledFormattingLeftIsMadeAgain) {
   write_atomically(paths_.data_disk, std::string(1 << 20, '\0'));
   EXPECT_THROW(prepare(), Error);
   EXPECT_EQ(fs::file_size(paths_.data_disk), 1U << 20);
+}
+
+TEST_F(Preparation, ADataDiskThatIsGoneIsNotReplacedUnasked) {
+  downloaded("boot");
+  prepare();
+  state_.data_ready = true;
+  const std::string owner = state_.data_owner;
+  const fs::path away = directory_ / "external" / "data.raw";
+  fs::remove(paths_.data_disk);
+  fs::create_symlink(away, paths_.data_disk);
+  try {
+    prepare();
+    ADD_FAILURE() << "an empty one was made";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), Errc::not_found);
+    EXPECT_STREQ(error.what(), "the data disk of profile 'default' is gone");
+    EXPECT_EQ(error.cause(), "there is no file at " + paths_.data_disk.string() + ", a link to " + away.string());
+  }
+  EXPECT_FALSE(fs::exists(away));
+  EXPECT_EQ(state_.data_owner, owner);
+  fs::remove(paths_.data_disk);
+  prepare({.allow_new_data = true});
+  EXPECT_EQ(inspect_data_disk(paths_.data_disk).kind, DataDiskKind::ours);
+  EXPECT_NE(state_.data_owner, owner) << "should the old disk come back, it is another one";
+  EXPECT_FALSE(state_.data_ready);
 }
 
 TEST_F(Preparation, ARawRootDiskKeepsItsImageThoughANewerOneIsThere) {
