@@ -116,7 +116,8 @@ class Machine {
   virtual asio::awaitable<void> load(std::filesystem::path file) = 0;
   /// Presses the power button. Returns once that is said, not once it happened.
   virtual asio::awaitable<void> power_off() = 0;
-  /// Ends the hypervisor now (SIGKILL). Safe to call twice.
+  /// Ends the hypervisor now (SIGKILL). A save or load that is under way fails at once, also while the process cannot
+  /// end because it waits for a disk. Safe to call twice.
   virtual void kill() noexcept = 0;
   /// Waits until nobody serves one of the plan's shares any more, though the machine runs: its tag, each once;
   /// empty when the machine is gone. One waiter. Whoever uses such a share in the guest waits for ever, until its mount

@@ -1,5 +1,6 @@
 #include "src/base/json.hpp"
 
+#include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
 
 namespace cl {
@@ -36,6 +37,15 @@ std::string pretty_json(const boost::json::value& value, std::string_view indent
   std::string out;
   append(out, value, indent, "");
   return out;
+}
+
+std::string_view text_at(const boost::json::object& object, std::string_view key) {
+  const boost::json::value* found = object.if_contains(key);
+  return found != nullptr && found->is_string() ? std::string_view(found->get_string()) : std::string_view();
+}
+
+std::string_view text_at(const boost::json::value& value, std::string_view key) {
+  return value.is_object() ? text_at(value.get_object(), key) : std::string_view();
 }
 
 }  // namespace cl

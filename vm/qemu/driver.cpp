@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "src/base/file.hpp"
+#include "src/base/json.hpp"
 #include "src/base/log.hpp"
 #include "src/base/platform.hpp"
 #include "src/base/unique_fd.hpp"
@@ -86,8 +87,17 @@ QemuHost host_for(const BootPlan& plan, const QemuBinary& qemu) {
 }
 
 std::string status_of(const json::value& reply) {
-  const json::value* status = reply.is_object() ? reply.get_object().if_contains("status") : nullptr;
-  return status != nullptr && status->is_string() ? std::string(status->get_string()) : std::string("unknown");
+  const std::string_view status = text_at(reply, "status");
+  return std::string(status.empty() ? "unknown" : status);
+}
+
+/// Why QEMU, which says that it stopped at an error of a disk, did.
+asio::awaitable<std::string> why_blocked(QmpClient& qmp) {
+  const json::value disks = co_await qmp.execute("query-block");
+  bool full = false;
+  if (disks.is_array())
+    for (const json::value& disk : disks.get_array()) full |= text_at(disk, "io-status") == "nospace";
+  co_return full ? "no space left on device" : "an error of this computer's disk";
 }
 
 /// The daemon that wanted the machine saved is gone, but QEMU goes on with it, and would pause the machine at its end.
@@ -150,37 +160,31 @@ asio::awaitable<std::unique_ptr<Machine>> QemuDriver::boot(BootPlan plan) {
 
   log::info("starting {} {} ({})", qemu.path.string(), qemu.version, to_string(plan.accel));
   std::exception_ptr failure;
-  std::optional<Child> started;
-  try {
-    started = Child::start(executor, command);
-  } catch (...) {
-    for (ShareServer& server : servers) server.child.kill_group(SIGKILL);
-    throw;
-  }
-  Child child = std::move(*started);
-  memory = {};  // it is the machine's alone, and goes with it
+  std::optional<Child> child;
   auto news = std::make_shared<QemuNews>(executor);
   Control control;
   try {
-    control = co_await first_contact(child, qmp_socket(plan.run_directory), timings_.start, news);
+    child = Child::start(executor, command);
+    memory = {};  // it is the machine's alone, and goes with it
+    control = co_await first_contact(*child, qmp_socket(plan.run_directory), timings_.start, news);
   } catch (...) {
     failure = std::current_exception();
   }
   if (!failure) {
-    const pid_t pid = child.pid();
+    const pid_t pid = child->pid();
     co_return std::make_unique<QemuMachine>(executor, plan.run_directory, pid, std::move(child), std::move(control),
                                             std::move(news), std::move(servers));
   }
 
   // Whatever went wrong, no process stays behind; not even a cancellation interrupts that.
   co_await asio::this_coro::throw_if_cancelled(false);
-  child.kill(SIGKILL);
-  co_await uninterrupted(child.wait());
-  for (ShareServer& server : servers) {
-    server.child.kill_group(SIGKILL);
-    co_await uninterrupted(server.child.wait());
+  if (child) {
+    child->kill(SIGKILL);
+    co_await uninterrupted(child->wait());
   }
+  for (ShareServer& server : servers) co_await uninterrupted(end_share_server(server));
   co_await asio::this_coro::throw_if_cancelled(true);
+  if (!child) std::rethrow_exception(failure);
   remove_stale_sockets(plan.run_directory);
   try {
     std::rethrow_exception(failure);
@@ -222,8 +226,13 @@ asio::awaitable<std::unique_ptr<Machine>> QemuDriver::attach(fs::path run_direct
       co_await with_timeout(timings_.answer, "asking QEMU for its state", control->execute("query-status"));
   const std::string status = status_of(reply);
   QmpClient& qmp = *control;
+  if (status == "io-error") {
+    auto ask = why_blocked(qmp);
+    news->blocked = co_await with_timeout(timings_.answer, "asking QEMU for its disks", std::move(ask));
+  }
+  std::vector<ShareServer> servers = co_await find_share_servers(run_directory);
   auto machine = std::make_unique<QemuMachine>(executor, run_directory, pid, std::nullopt, std::move(control), news,
-                                               std::vector<ShareServer>{});
+                                               std::move(servers));
   log::info("took over QEMU, process {}, which is {}", pid, status);
 
   if (status == "internal-error" || status == "guest-panicked" || status == "shutdown" || status == "inmigrate") {

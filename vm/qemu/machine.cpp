@@ -1,5 +1,6 @@
 #include "vm/qemu/machine.hpp"
 
+#include <fmt/format.h>
 #include <signal.h>
 
 #include <boost/asio/bind_cancellation_slot.hpp>
@@ -7,6 +8,7 @@
 #include <boost/json/serialize.hpp>
 #include <list>
 
+#include "src/base/json.hpp"
 #include "src/base/log.hpp"
 #include "src/base/platform.hpp"
 #include "vm/qemu/command_line.hpp"
@@ -16,24 +18,47 @@
 namespace cl {
 namespace json = boost::json;
 
+namespace {
+
+bool is_true(const json::object& object, std::string_view key) {
+  const json::value* value = object.if_contains(key);
+  return value != nullptr && value->is_bool() && value->get_bool();
+}
+
+/// "the disk data: No space left on device", by the disk's name in the command line.
+std::string why_blocked(const json::object& event) {
+  std::string_view disk = text_at(event, "node-name");
+  if (const std::string_view name = text_at(event, "device"); disk.empty() && !name.empty()) disk = name;
+  const std::string_view reason = text_at(event, "reason");
+  return fmt::format("the disk {}: {}", disk.empty() ? "of the machine" : disk,
+                     reason.empty() ? "an error of this computer's disk" : reason);
+}
+
+}  // namespace
+
 QmpClient::OnEvent record_news(std::shared_ptr<QemuNews> news) {
   return [news = std::move(news)](std::string_view name, const json::object& data) {
     log::debug("QEMU: {} {}", name, json::serialize(data));
-    const json::value* by_guest = data.if_contains("guest");
-    if (name == "RESET" && by_guest != nullptr && *by_guest == true) log::info("the guest reboots");
-    if (name == "MIGRATION") {
-      news->migration = data.at("status").as_string();
-      news->changed.notify_all();
+    if (name == "RESET" && is_true(data, "guest")) log::info("the guest reboots");
+    if (name == "SHUTDOWN") {
+      const std::string_view reason = text_at(data, "reason");
+      news->shutdown_reason = reason.empty() ? "unknown" : reason;
     }
-    if (name != "SHUTDOWN") return;
-    const json::value* reason = data.if_contains("reason");
-    news->shutdown_reason =
-        reason != nullptr && reason->is_string() ? std::string_view(reason->get_string()) : "unknown";
+    if (name == "MIGRATION") {
+      news->migration = text_at(data, "status");
+    } else if (name == "BLOCK_IO_ERROR" && text_at(data, "action") == "stop") {
+      news->blocked = why_blocked(data);
+    } else if (name == "RESUME") {
+      news->blocked.clear();
+    } else {
+      return;
+    }
+    news->changed.notify_all();
   };
 }
 
 struct QemuMachine::State {
-  State(const asio::any_io_executor& executor, pid_t pid) : process(pid), gone(executor) {}
+  State(const asio::any_io_executor& executor, pid_t pid) : process(pid), gone(executor), killed(executor) {}
 
   std::filesystem::path run_directory;
   platform::Process process;
@@ -41,13 +66,12 @@ struct QemuMachine::State {
   std::unique_ptr<QmpClient> control;
   std::shared_ptr<QemuNews> news;
   Event gone;
+  Event killed;  ///< its end is certain, but takes as long as a disk that it waits for
   ExitReason reason;
   asio::cancellation_signal stop_watching;
 
   struct Server {
-    std::string tag;
-    std::optional<Child> child;
-    pid_t pid = 0;
+    ShareServer of;
     asio::cancellation_signal stop_watching{};
   };
   std::list<Server> servers;
@@ -83,8 +107,7 @@ asio::awaitable<void> watch(std::shared_ptr<State> state) {
     log::warn("{}", one_line(error));
   }
   // They end when QEMU hangs up; one that it had never talked to would wait for ever.
-  for (typename State::Server& server : state->servers)
-    if (server.child) server.child->kill_group(SIGKILL);
+  for (typename State::Server& server : state->servers) co_await end_share_server(server.of);
   state->reason = qemu_exit_reason(state->news->shutdown_reason, status);
   log::info("{}", state->reason.text);
   state->gone.set();
@@ -95,31 +118,30 @@ asio::awaitable<void> watch(std::shared_ptr<State> state) {
 template <class State>
 asio::awaitable<void> watch_server(std::shared_ptr<State> state, typename State::Server& server) {
   constexpr auto own_end = std::chrono::seconds(1);  // of QEMU, which hangs up before it is gone
-  if (server.child) {
-    co_await server.child->wait();
+  if (server.of.child) {
+    co_await server.of.child->wait();
   } else {
-    co_await platform::wait_until_gone(server.pid);
+    co_await platform::wait_until_gone(server.of.pid);
   }
   try {
     co_await with_timeout(own_end, "QEMU's end", state->gone.wait());
     co_return;
   } catch (const Error&) {
   }
-  log::warn("the server of share {} is gone", server.tag);
-  state->lost.push_back(server.tag);
+  log::warn("the server of share {} is gone", server.of.tag);
+  state->lost.push_back(server.of.tag);
   state->news->changed.notify_all();
 }
 
-/// Of a machine that is taken over: whoever holds a share's lock serves it.
+/// What waits for a disk would otherwise outlast the kill of a QEMU that waits for the same one.
 template <class State>
-void find_servers(State& state) {
-  std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator(state.run_directory, ignored)) {
-    if (entry.path().extension() != ".lock") continue;
-    typename State::Server& server = state.servers.emplace_back();
-    server.tag = entry.path().stem();
-    server.pid = platform::lock_holder(entry.path());
-  }
+asio::awaitable<void> unless_killed(std::shared_ptr<State> state, asio::awaitable<void> work) {
+  const auto executor = co_await asio::this_coro::executor;
+  auto both = asio::experimental::make_parallel_group(asio::co_spawn(executor, std::move(work), asio::deferred),
+                                                      asio::co_spawn(executor, state->killed.wait(), asio::deferred));
+  auto [order, failure, unused] = co_await both.async_wait(asio::experimental::wait_for_one(), asio::use_awaitable);
+  if (order[0] == 1 && state->killed.is_set()) throw Error(Errc::io, "QEMU was ended meanwhile");
+  if (failure) std::rethrow_exception(failure);
 }
 
 }  // namespace
@@ -148,15 +170,10 @@ QemuMachine::QemuMachine(const asio::any_io_executor& executor, std::filesystem:
   };
   asio::co_spawn(executor, watch(state_),
                  asio::bind_cancellation_slot(state_->stop_watching.slot(), std::move(on_end)));
-  for (ShareServer& server : servers) {
-    State::Server& watched = state_->servers.emplace_back();
-    watched.tag = server.tag;
-    watched.child = std::move(server.child);
-  }
-  if (servers.empty()) find_servers(*state_);
+  for (ShareServer& server : servers) state_->servers.emplace_back().of = std::move(server);
   for (State::Server& server : state_->servers) {
-    if (!server.child && server.pid == 0) {
-      state_->lost.push_back(server.tag);
+    if (!server.of.child && server.of.pid == 0) {
+      state_->lost.push_back(server.of.tag);
       continue;
     }
     auto on_server_end = [state = state_](std::exception_ptr) {};
@@ -216,26 +233,34 @@ asio::awaitable<void> QemuMachine::migrate(std::string command, std::filesystem:
     if (state->gone.is_set()) throw Error(Errc::io, "QEMU ended meanwhile").because(state->reason.text);
     if (state->news->migration == "failed") {
       const json::value told = co_await ask(state, "query-migrate");
-      const json::value* why = told.as_object().if_contains("error-desc");
-      throw Error(Errc::io, why != nullptr ? std::string(why->as_string()) : std::string("QEMU does not say why"));
+      const std::string_view why = text_at(told, "error-desc");
+      throw Error(Errc::io, std::string(why.empty() ? "QEMU does not say why" : why));
     }
     co_await state->news->changed.wait();
   }
 }
 
 asio::awaitable<void> QemuMachine::save(std::filesystem::path file) {
+  co_await unless_killed(state_, save_paused(std::move(file)));
+}
+
+asio::awaitable<void> QemuMachine::load(std::filesystem::path file) {
+  co_await unless_killed(state_, load_paused(std::move(file)));
+}
+
+asio::awaitable<void> QemuMachine::save_paused(std::filesystem::path file) {
   auto state = state_;
-  const UniqueFd memory = memory_file_of(pid());
-  co_await migrate("migrate", file, memory.get());
-  if (memory) co_await write_memory(memory.get(), file);
+  const auto memory = std::make_shared<UniqueFd>(memory_file_of(pid()));
+  co_await migrate("migrate", file, memory->get());
+  if (*memory) co_await write_memory(memory, file);
   co_await ask(state, "quit");
   co_await state->gone.wait();
 }
 
-asio::awaitable<void> QemuMachine::load(std::filesystem::path file) {
-  const UniqueFd memory = memory_file_of(pid());
-  if (memory) co_await read_memory(file, memory.get());
-  co_await migrate("migrate-incoming", file, memory.get());
+asio::awaitable<void> QemuMachine::load_paused(std::filesystem::path file) {
+  const auto memory = std::make_shared<UniqueFd>(memory_file_of(pid()));
+  if (*memory) co_await read_memory(file, memory);
+  co_await migrate("migrate-incoming", file, memory->get());
 }
 
 asio::awaitable<void> QemuMachine::power_off() {
@@ -252,7 +277,9 @@ asio::awaitable<void> QemuMachine::power_off() {
 }
 
 void QemuMachine::kill() noexcept {
-  if (!state_->gone.is_set()) state_->process.kill(SIGKILL);
+  if (state_->gone.is_set()) return;
+  state_->process.kill(SIGKILL);
+  state_->killed.set();
 }
 
 asio::awaitable<std::string> QemuMachine::share_lost() {
@@ -262,6 +289,12 @@ asio::awaitable<std::string> QemuMachine::share_lost() {
   std::string tag = std::move(state->lost.front());
   state->lost.erase(state->lost.begin());
   co_return tag;
+}
+
+asio::awaitable<std::string> QemuMachine::blocked() {
+  auto state = state_;
+  while (state->news->blocked.empty() && !state->gone.is_set()) co_await state->news->changed.wait();
+  co_return state->gone.is_set() ? std::string() : state->news->blocked;
 }
 
 asio::awaitable<ExitReason> QemuMachine::exited() {

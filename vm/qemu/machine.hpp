@@ -17,7 +17,8 @@ struct QemuNews {
   explicit QemuNews(const asio::any_io_executor& executor) : changed(executor) {}
   std::string shutdown_reason;  ///< of the SHUTDOWN event; empty until it came
   std::string migration;        ///< status of the last MIGRATION event: what QEMU calls saving and loading
-  Notifier changed;             ///< of `migration`, and when the process is gone
+  std::string blocked;          ///< why QEMU stopped the guest at an error of a disk; empty while it has not
+  Notifier changed;             ///< of `migration` and `blocked`, and when the process is gone
 };
 
 /// The event handler that fills `news`.
@@ -45,9 +46,12 @@ class QemuMachine : public Machine {
   asio::awaitable<void> power_off() override;
   void kill() noexcept override;
   asio::awaitable<std::string> share_lost() override;
+  asio::awaitable<std::string> blocked() override;
   asio::awaitable<ExitReason> exited() override;
 
  private:
+  asio::awaitable<void> save_paused(std::filesystem::path file);
+  asio::awaitable<void> load_paused(std::filesystem::path file);
   asio::awaitable<void> set_up_migration(bool without_memory);
   asio::awaitable<void> migrate(std::string command, std::filesystem::path file, int memory);
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 
 #include "src/base/async.hpp"
 #include "src/base/byte_size.hpp"
@@ -25,7 +26,7 @@ std::uint64_t size_of_memory(int file);
 
 /// Copies what the memory holds into the file at `path`, which is there, to the same places; and back, into memory that
 /// is empty. Throws Error{io}.
-asio::awaitable<void> write_memory(int memory, std::filesystem::path path);
-asio::awaitable<void> read_memory(std::filesystem::path path, int memory);
+asio::awaitable<void> write_memory(std::shared_ptr<const UniqueFd> memory, std::filesystem::path path);
+asio::awaitable<void> read_memory(std::filesystem::path path, std::shared_ptr<const UniqueFd> memory);
 
 }  // namespace cl

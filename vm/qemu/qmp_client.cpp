@@ -84,6 +84,9 @@ asio::awaitable<void> read_messages(std::shared_ptr<Core> core) {
     } catch (const Error& error) {
       core->why_gone = one_line(error);
       break;
+    } catch (const std::exception& error) {
+      core->why_gone = std::string("QEMU sent what cannot be understood: ") + error.what();
+      break;
     }
   }
   core->close();

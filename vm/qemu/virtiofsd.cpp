@@ -16,6 +16,7 @@
 #include <charconv>
 #include <map>
 
+#include "src/base/blocking.hpp"
 #include "src/base/file.hpp"
 #include "src/base/file_lock.hpp"
 #include "src/base/log.hpp"
@@ -241,12 +242,44 @@ bool share_servers_run(const fs::path& run_directory) {
   return false;
 }
 
+asio::awaitable<void> end_share_server(ShareServer& server) {
+  constexpr auto patience = std::chrono::seconds(2);  // for a server that waits for a disk
+  if (!server.child) co_return;
+  server.child->kill_group(SIGKILL);
+  try {
+    auto end = [](Child& child) -> asio::awaitable<void> { co_await child.wait(); };
+    co_await with_timeout(patience, "the end of a share's server", end(*server.child));
+  } catch (const Error& error) {
+    log::warn("share {}: {}", server.tag, one_line(error));
+  }
+}
+
+namespace {
+
+asio::awaitable<pid_t> lock_holder(fs::path path) {
+  auto work = [path] { return platform::lock_holder(path); };
+  co_return co_await blocking(std::move(work));
+}
+
+}  // namespace
+
+asio::awaitable<std::vector<ShareServer>> find_share_servers(fs::path run_directory) {
+  std::vector<ShareServer> servers;
+  for (const fs::path& path : list_folder(run_directory)) {
+    if (path.extension() != ".lock") continue;
+    const pid_t pid = co_await lock_holder(path);
+    servers.push_back({path.stem(), std::nullopt, pid});
+  }
+  co_return servers;
+}
+
 asio::awaitable<void> end_share_servers(fs::path run_directory) {
   for (const fs::path& path : list_folder(run_directory)) {
     if (path.extension() != ".lock") continue;
     // In name spaces it is two processes. That they are gone takes the kernel a moment.
     for (int tries = 0; tries < 100 && FileLock::is_held(path); ++tries) {
-      if (const pid_t pid = platform::lock_holder(path); pid > 0) ::kill(pid, SIGKILL);
+      const pid_t pid = co_await lock_holder(path);
+      if (pid > 0) ::kill(pid, SIGKILL);
       co_await sleep_for(std::chrono::milliseconds(10));
     }
     // A machine that is taken over tells its servers by these.
@@ -303,6 +336,7 @@ asio::awaitable<std::vector<ShareServer>> start_share_servers(const BootPlan& pl
   const Virtiofsd host = co_await ask_virtiofsd(plan.share_server);
   const ServerRights rights = co_await server_rights();
   const auto executor = co_await asio::this_coro::executor;
+  std::exception_ptr failure;
   try {
     for (const BootShare& share : plan.shares) {
       const UniqueFd socket = listen_at(share_socket(plan.run_directory, share.tag));
@@ -311,13 +345,14 @@ asio::awaitable<std::vector<ShareServer>> start_share_servers(const BootPlan& pl
       std::vector<std::string> argv = virtiofsd_command_line(share, host, rights, socket.get());
       servers.push_back({share.tag, start_server(executor, std::move(argv), {socket.get(), lock->fd()}, log_fd)});
       log::info("virtiofsd {} serves {}, process {}", host.version, share.directory.string(),
-                servers.back().child.pid());
+                servers.back().child->pid());
     }
   } catch (...) {
-    for (ShareServer& server : servers) server.child.kill_group(SIGKILL);
-    throw;
+    failure = std::current_exception();
   }
-  co_return servers;
+  if (!failure) co_return servers;
+  for (ShareServer& server : servers) co_await uninterrupted(end_share_server(server));
+  std::rethrow_exception(failure);
 }
 
 asio::awaitable<Saving> share_saving(BootPlan plan) {

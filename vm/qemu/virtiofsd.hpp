@@ -63,8 +63,15 @@ asio::awaitable<std::map<std::filesystem::path, std::string>> try_share_servers(
 /// One running server, listening for QEMU; in a session of its own. It ends by itself when QEMU hangs up.
 struct ShareServer {
   std::string tag;
-  Child child;
+  std::optional<Child> child;  ///< ours by birth
+  pid_t pid = 0;               ///< of another daemon's; 0: it is gone
 };
+
+/// Ends one that is ours, and reaps it.
+asio::awaitable<void> end_share_server(ShareServer& server);
+
+/// Those of a machine that is taken over: whoever holds a share's lock serves it.
+asio::awaitable<std::vector<ShareServer>> find_share_servers(std::filesystem::path run_directory);
 
 /// Starts a server for each share of the plan; each holds its lock (share_lock()) as long as it lives. When it throws,
 /// those that were started are ended.

@@ -26,9 +26,9 @@ TEST(MemoryFile, ComesBackWithItsHolesAndWithoutWhatFollowsIt) {
   test::TempDir directory;
   const auto size = ByteSize::mib(64);
   const std::string page(4096, 'x'), devices = "what the devices are";
-  const UniqueFd memory = make_memory_file(size);
-  ASSERT_EQ(::pwrite(memory.get(), page.data(), page.size(), 0), 4096);
-  ASSERT_EQ(::pwrite(memory.get(), page.data(), page.size(), 33 << 20), 4096);
+  const auto memory = std::make_shared<const UniqueFd>(make_memory_file(size));
+  ASSERT_EQ(::pwrite(memory->get(), page.data(), page.size(), 0), 4096);
+  ASSERT_EQ(::pwrite(memory->get(), page.data(), page.size(), 33 << 20), 4096);
   const auto path = directory.path() / "memory";
   write_atomically(path, "");
   fs::resize_file(path, size.count());
@@ -37,17 +37,17 @@ TEST(MemoryFile, ComesBackWithItsHolesAndWithoutWhatFollowsIt) {
     ASSERT_EQ(::pwrite(file.get(), devices.data(), devices.size(), static_cast<off_t>(size.count())),
               static_cast<ssize_t>(devices.size()));
   }
-  test::run(write_memory(memory.get(), path));
+  test::run(write_memory(memory, path));
   EXPECT_LT(allocated_bytes(path), 1u << 20) << "what the guest never touched takes no space";
 
-  const UniqueFd again = make_memory_file(size);
-  test::run(read_memory(path, again.get()));
-  EXPECT_EQ(size_of_memory(again.get()), size.count()) << "the devices are no memory";
-  EXPECT_EQ(bytes_at(again.get(), 0, 4096), page);
-  EXPECT_EQ(bytes_at(again.get(), 4096, 4096), std::string(4096, '\0'));
-  EXPECT_EQ(bytes_at(again.get(), 33 << 20, 4096), page);
+  const auto again = std::make_shared<const UniqueFd>(make_memory_file(size));
+  test::run(read_memory(path, again));
+  EXPECT_EQ(size_of_memory(again->get()), size.count()) << "the devices are no memory";
+  EXPECT_EQ(bytes_at(again->get(), 0, 4096), page);
+  EXPECT_EQ(bytes_at(again->get(), 4096, 4096), std::string(4096, '\0'));
+  EXPECT_EQ(bytes_at(again->get(), 33 << 20, 4096), page);
   std::uint64_t held = 0;
-  for (const Extent& extent : data_extents(again.get())) held += extent.length;
+  for (const Extent& extent : data_extents(again->get())) held += extent.length;
   EXPECT_LT(held, 1u << 20);
 }
 
