@@ -26,7 +26,7 @@ constexpr std::size_t list_read_size = 64 * 1024;
 constexpr std::size_t event_limit = 1024 * 1024;
 constexpr std::size_t json_depth = 16;
 
-constexpr const char* engine_remedy = "see the engine's log with 'colima-like ssh -- sudo journalctl -u docker'";
+constexpr const char* engine_remedy = "see the engine's log with 'colima-like ssh -- journalctl -u docker'";
 
 Error nonsense(std::string_view request, std::string_view cause) {
   return Error(Errc::protocol, "the answer to " + std::string(request) + " is not a Docker engine's", engine_remedy)

@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <map>
 
+#include "src/base/descriptor_limit.hpp"
 #include "src/base/file.hpp"
 #include "src/base/platform.hpp"
 #include "src/base/unique_fd.hpp"
@@ -46,6 +47,7 @@ struct Prepare {
     sigemptyset(&none);  // a macro on macOS
     ::sigprocmask(SIG_SETMASK, &none, nullptr);
     ::signal(SIGPIPE, SIG_DFL);
+    restore_descriptor_limit();
     if (const int failure = platform::seal_descriptors(command.keep); failure != 0)
       return {failure, boost::system::system_category()};
     return {};
@@ -227,17 +229,18 @@ asio::awaitable<Finished> run(Command command, std::string input, std::chrono::m
       asio::co_spawn(executor, feed(std::move(feeder), std::move(input)), asio::deferred),
       asio::co_spawn(executor, drain(std::move(output), std::move(on_line)), asio::deferred),
       asio::co_spawn(executor, drain(std::move(errors), {}), asio::deferred));
-  auto all_read = asio::co_spawn(
+  auto to_its_end = asio::co_spawn(
       executor,
-      [](decltype(work) group) -> asio::awaitable<std::pair<std::string, std::string>> {
+      [](decltype(work) group, Child& until) -> asio::awaitable<std::pair<std::string, std::string>> {
         auto [order, e1, e2, o, e3, e] =
             co_await group.async_wait(asio::experimental::wait_for_one_error(), asio::use_awaitable);
         for (const auto& failure : {e2, e3})  // stdout's first: when it fails, stderr is only cancelled
           if (failure) std::rethrow_exception(failure);
+        co_await until.wait();  // a program may close its output and stay
         co_return std::pair(std::move(o), std::move(e));
-      }(std::move(work)),
+      }(std::move(work), child),
       asio::deferred);
-  auto race = asio::experimental::make_parallel_group(std::move(all_read), timer.async_wait(asio::deferred));
+  auto race = asio::experimental::make_parallel_group(std::move(to_its_end), timer.async_wait(asio::deferred));
   auto [order, failure, texts, timer_ec] =
       co_await race.async_wait(asio::experimental::wait_for_one(), asio::use_awaitable);
 

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <system_error>
 
+#include "src/base/descriptor_limit.hpp"
 #include "src/base/failure.hpp"
 #include "src/base/log.hpp"
 #include "src/base/platform.hpp"

@@ -1,7 +1,6 @@
 #include "src/forward/socket_forward.hpp"
 
 #include <fcntl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -243,18 +242,6 @@ asio::awaitable<void> SocketForward::serve(Unix::socket socket) {
     const RelayCount count = co_await relay(client, *opened.stream, &traffic_);
     if (!count.broken.empty()) log::debug("a connection of {} broke: {}", path_.string(), count.broken);
   }
-}
-
-std::uint64_t raise_descriptor_limit() noexcept {
-  rlimit limit{};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
-  rlimit wanted = limit;
-  wanted.rlim_cur = limit.rlim_max;
-#ifdef __APPLE__
-  wanted.rlim_cur = std::min<rlim_t>(OPEN_MAX, limit.rlim_max);  // setrlimit(2): more is refused
-#endif
-  if (wanted.rlim_cur > limit.rlim_cur && ::setrlimit(RLIMIT_NOFILE, &wanted) == 0) limit = wanted;
-  return limit.rlim_cur;
 }
 
 }  // namespace cl

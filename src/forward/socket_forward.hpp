@@ -64,8 +64,4 @@ class SocketForward {
   TaskGroup tasks_;
 };
 
-/// Raises this process's limit of open files as far as the system lets it (each connection takes one here and
-/// may take one more on the way to the guest) and returns what holds now. The usual soft limit is 1024, on macOS 256.
-std::uint64_t raise_descriptor_limit() noexcept;
-
 }  // namespace cl

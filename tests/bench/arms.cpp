@@ -26,6 +26,7 @@
 #include "provision/channel/mux.hpp"
 #include "provision/ssh/session.hpp"
 #include "src/base/child.hpp"
+#include "src/base/descriptor_limit.hpp"
 #include "src/base/file.hpp"
 #include "src/base/net/socket_stream.hpp"
 #include "src/base/task_group.hpp"

@@ -30,6 +30,7 @@
 #include <sstream>
 #include <thread>
 
+#include "src/base/descriptor_limit.hpp"
 #include "src/base/file.hpp"
 #include "src/forward/socket_forward.hpp"
 #include "tests/bench/arms.hpp"

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -11,6 +12,7 @@
 #include <cstdlib>
 #include <fstream>
 
+#include "src/base/descriptor_limit.hpp"
 #include "src/base/file.hpp"
 #include "src/base/platform.hpp"
 #include "src/base/task_group.hpp"
@@ -202,6 +204,27 @@ asio::awaitable<std::string> failing_line_handler() {
     co_return error.what();
   }
   co_return "returned";
+}
+
+TEST(Run, TheLimitHoldsForAProgramThatClosesItsOutputAndStays) {
+  try {
+    run_shell("exec >&- 2>&-; exec sleep 60", {}, 100ms);
+    ADD_FAILURE() << "nothing was thrown";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), Errc::timed_out);
+  }
+  EXPECT_FALSE(have_children());
+}
+
+TEST(Run, GivesTheLimitOfDescriptorsThatWeStartedWith) {
+  rlimit before{};
+  ::getrlimit(RLIMIT_NOFILE, &before);
+  rlimit low = before;
+  low.rlim_cur = 200;
+  ::setrlimit(RLIMIT_NOFILE, &low);
+  EXPECT_GT(raise_descriptor_limit(), 200U);
+  EXPECT_EQ(run_shell("ulimit -S -n").output, "200\n");
+  ::setrlimit(RLIMIT_NOFILE, &before);
 }
 
 TEST(Run, EndsTheProgramWhenALineIsRefused) {

@@ -15,6 +15,7 @@
 #include <fstream>
 #include <random>
 
+#include "src/base/descriptor_limit.hpp"
 #include "src/base/net/socket_stream.hpp"
 #include "src/forward/socket_forward.hpp"
 #include "tests/fakes/choppy_stream.hpp"

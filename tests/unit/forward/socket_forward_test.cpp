@@ -370,15 +370,5 @@ TEST(SocketForward, WaitsWhenDescriptorsRunOutAndGoesOnAfterwards) {
   EXPECT_EQ(run(run_out_of_descriptors()), "PATIENCE");
 }
 
-TEST(RaiseDescriptorLimit, RaisesTheSoftLimit) {
-  rlimit before{};
-  ::getrlimit(RLIMIT_NOFILE, &before);
-  rlimit low = before;
-  low.rlim_cur = 200;
-  ::setrlimit(RLIMIT_NOFILE, &low);
-  EXPECT_GT(raise_descriptor_limit(), 200u);
-  ::setrlimit(RLIMIT_NOFILE, &before);
-}
-
 }  // namespace
 }  // namespace cl::test
