@@ -10,9 +10,9 @@
 ///
 /// The two are one unit with the disks. A memory that runs on over disks that have changed since, or in another
 /// hypervisor, would destroy file systems; so the marker records all of it, and a machine is only ever resumed when
-/// nothing differs. Order (docs/architecture.md): the marker is written when the hypervisor has saved and is gone; it is removed,
-/// and the removal made durable, before the guest runs again. Killed anywhere in between, there is either no marker,
-/// and the machine boots cold over disks as after a power loss, or a whole one that was never used.
+/// nothing differs. Order (docs/architecture.md): the marker is written when the hypervisor has saved and is gone; it
+/// is removed, and the removal made durable, before the guest runs again. Killed anywhere in between, there is either
+/// no marker, and the machine boots cold over disks as after a power loss, or a whole one that was never used.
 ///
 /// The memory file is not synced to disk: after a power loss the host has booted anew, and that alone makes the marker
 /// void. This is what keeps a suspend short.
