@@ -360,11 +360,13 @@ TEST_F(Engine, ASecondStartSaysThatItRunsAndChangesNothing) {
 }
 
 TEST_F(Engine, StartTellsWhenTheEnvironmentHidesTheContext) {
+  ASSERT_OK(docker({"context", "create", "before", "--docker", "host=unix:///nowhere.sock"}));
   for (const char* entry : {"DOCKER_HOST=unix:///elsewhere.sock", "DOCKER_CONTEXT=before"}) {
     const Result result = box->run({"env", entry, program(), "start"});
     EXPECT_OK(result);
     EXPECT_NE(result.err.find(std::string(entry).substr(0, std::string(entry).find('='))), std::string::npos) << result;
   }
+  EXPECT_OK(docker({"context", "rm", "before"}));
 }
 
 TEST_F(Engine, DeleteRefusesWhileItRuns) {

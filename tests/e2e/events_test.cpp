@@ -131,6 +131,7 @@ TEST_F(Events, AreNobodysOnceTheContainersAreGoneOrTheyAreTurnedOff) {
   expect_said("last", "n\t/src\tseen");
   EXPECT_EQ(said("last").find("unseen"), std::string::npos);
   EXPECT_OK(docker({"rm", "-f", "beside", "last"}));
+  EXPECT_OK(cl({"config", "unset", "file_events"}));
   EXPECT_TRUE(eventually(10s, [] { return !box->status().contains("file_events"); }));
 }
 

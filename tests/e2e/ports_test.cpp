@@ -216,6 +216,7 @@ TEST_F(Ports, AreOpenedByTheProfilesRulesWhichMayChangeWhileItRuns) {
   apply("network.forward", "published");
   apply("network.address", "0.0.0.0");
   EXPECT_EQ(echo("127.0.0.2", port, "x"), "x");
+  for (const char* key : {"network.forward", "network.address"}) EXPECT_OK(cl({"config", "unset", key}));
   EXPECT_OK(docker({"rm", "-f", "web"}));
 }
 
@@ -287,7 +288,7 @@ TEST_F(Ports, TheEngineIsNotReachedOverANetwork) {
 TEST_F(Ports, AndSocketWorkAgainAfterTheSessionWasKilledUnderLoad) {
   const std::uint16_t port = some_port();
   ASSERT_OK(detached({"--name", "web", "-p", std::to_string(port) + ":80"}));
-  auto load = box->start_docker({"run", "--rm", "box", "dd", "if=/dev/zero", "bs=1M", "count=200"});
+  auto load = box->start_docker({"run", "--rm", "--name", "load", "box", "dd", "if=/dev/zero", "bs=1M", "count=200"});
   for (int i = 0; i < 600 && load->out().size() < 1'000'000; ++i) ::usleep(50'000);
   // All SSH servers at once; ours dies with them, so this command never gets its exit code.
   box->start_cl({"ssh", "--", "pkill -9 sshd; pkill -9 -f sshd-session"})->wait(60s);
@@ -298,6 +299,8 @@ TEST_F(Ports, AndSocketWorkAgainAfterTheSessionWasKilledUnderLoad) {
   EXPECT_NE(after.out.find("web"), std::string::npos) << after;
   EXPECT_EQ(echo("127.0.0.1", port, "x"), "x");
   EXPECT_EQ(box->state(), "running");
+  docker({"rm", "-f", "load"});  // it may go on without its client, or be on its way out
+  EXPECT_TRUE(eventually(60s, [] { return docker({"ps", "--all", "--quiet", "--filter", "name=load"}).out.empty(); }));
   EXPECT_OK(docker({"rm", "-f", "web"}));
 }
 
