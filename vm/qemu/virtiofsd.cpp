@@ -266,7 +266,7 @@ asio::awaitable<pid_t> lock_holder(fs::path path) {
 asio::awaitable<std::vector<ShareServer>> find_share_servers(fs::path run_directory) {
   std::vector<ShareServer> servers;
   for (const fs::path& path : list_folder(run_directory)) {
-    if (path.extension() != ".lock") continue;
+    if (path.extension() != ".lock" || path.stem().string().starts_with("trial-")) continue;
     const pid_t pid = co_await lock_holder(path);
     servers.push_back({path.stem(), std::nullopt, pid});
   }
