@@ -135,7 +135,7 @@ int serve_profile(const std::string& profile, UniqueFd& ready, const Crashes& cr
 }
 
 /// A machine runs, or is suspended and wants to be woken.
-bool has_machine(const std::string& profile) {
+[[maybe_unused]] bool has_machine(const std::string& profile) {
   try {
     const ProfilePaths paths = profile_paths(find_home(), profile);
     std::error_code ignored;
@@ -153,10 +153,16 @@ int run_daemon(const std::string& profile, int ready_fd) {
   ::umask(0077);
   ::signal(SIGPIPE, SIG_IGN);
   auto daemon = [&](const Crashes& crashes) { return serve_profile(profile, ready, crashes); };
+#ifdef __APPLE__
+  // CoreFoundation, which tells of file events, refuses to work in a forked process: nobody brings the daemon back
+  // here.
+  return daemon(Crashes{});
+#else
   // Whoever waits for the line waits for the end of the pipe, too.
   auto forked = [&ready] { ready.reset(); };
   auto worth_it = [&profile] { return has_machine(profile); };
   return supervise(daemon, forked, worth_it);
+#endif
 }
 
 }  // namespace cl
