@@ -22,7 +22,7 @@ Profile settings_of(const Invocation& call) {
 }
 
 asio::awaitable<int> make(const Invocation& call, Profile profile) {
-  const json::object result = co_await show_while([&call, &profile](OnImageProgress on_progress) {
+  const json::object result = co_await show_while([&profile](OnImageProgress on_progress) {
     return make_image(profile.image, resolved_arch(profile, host_facts()), std::move(on_progress));
   });
   std::cout << std::string_view(result.at("name").as_string()) << '\n';
