@@ -21,7 +21,7 @@ Profile settings_of(const Invocation& call) {
   return profile;
 }
 
-asio::awaitable<int> make(const Invocation& call, Profile profile) {
+asio::awaitable<int> make(Profile profile) {
   const json::object result = co_await show_while([&profile](OnImageProgress on_progress) {
     return make_image(profile.image, resolved_arch(profile, host_facts()), std::move(on_progress));
   });
@@ -46,7 +46,7 @@ int run_image_build(const Invocation& call) {
   if (kind_of(profile) != ImageRef::Kind::built)
     throw Error(Errc::usage, "the image '" + profile.image + "' is not built here",
                 "colima-like image pull '" + profile.image + "'");
-  return run_async(make(call, std::move(profile)));
+  return run_async(make(std::move(profile)));
 }
 
 int run_image_pull(const Invocation& call) {
@@ -56,7 +56,7 @@ int run_image_pull(const Invocation& call) {
   if (kind != ImageRef::Kind::catalog && kind != ImageRef::Kind::location)
     throw Error(Errc::usage, "the image '" + profile.image + "' is not downloaded",
                 "colima-like image build builds it");
-  return run_async(make(call, std::move(profile)));
+  return run_async(make(std::move(profile)));
 }
 
 int run_image_list(const Invocation& call) {

@@ -26,7 +26,7 @@ asio::awaitable<Layered> read_profile(const Core& core, Settings settings) {
 
 /// A hypervisor that was killed a moment ago may still be giving its memory back: then it answers no more, and its end,
 /// which is near, is waited for.
-asio::awaitable<bool> still_answers(Core& core, LiveMachine machine) {
+asio::awaitable<bool> still_answers(LiveMachine machine) {
   constexpr auto patience = std::chrono::seconds(5);
   const auto failure = co_await failure_of(with_timeout(patience, "the hypervisor's answer", machine->resume()));
   if (!failure) co_return true;
@@ -106,7 +106,7 @@ asio::awaitable<boost::json::object> start(Core& core, Job& job, StartOrder orde
   if (const auto* running = std::get_if<phase::Running>(&core.phase())) {
     const LiveMachine machine = running->machine;
     if (order.wake) co_return started(core, "already runs");
-    if (co_await still_answers(core, machine)) {
+    if (co_await still_answers(machine)) {
       if (order.cold)
         core.notes.push_back("it runs already; 'colima-like restart " + core.paths.name + "' boots it cold");
       co_await bring_in(core, job, wanted);
