@@ -25,6 +25,7 @@ TARGET = "aarch64-macos.13.0"
 OPTIONS = ["-target", "arm64-apple-macosx13.0", "-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow",
            "-Wnon-virtual-dtor", "-Woverloaded-virtual", "-Werror", "-DBOOST_ASIO_NO_DEPRECATED",
            "-DBOOST_PROCESS_USE_STD_FS", "-DBOOST_ASIO_DISABLE_BOOST_ARRAY", "-DBOOST_ASIO_DISABLE_BOOST_BIND",
+           "-DBOOST_ASIO_SEPARATE_COMPILATION",
            '-DCOLIMA_LIKE_VERSION="0"']
 PASSED = os.path.expanduser("~/.cache/colima-like-zig/passed")
 
