@@ -10,10 +10,18 @@ namespace {
 
 constexpr std::size_t body_limit = 4 * 1024 * 1024;  // a larger create call is the engine's own matter
 
-/// "/containers/NAME/start" and the like.
-bool is_start(std::string_view method, std::string_view target) {
-  return method == "POST" && target.starts_with("/containers/") &&
-         (target.ends_with("/start") || target.ends_with("/restart"));
+/// Calls after which ports of a container may be others: its start, and its move from one network to another.
+bool changes_ports(std::string_view method, std::string_view target) {
+  if (method != "POST") return false;
+  if (target.starts_with("/containers/")) return target.ends_with("/start") || target.ends_with("/restart");
+  return target.starts_with("/networks/") && (target.ends_with("/connect") || target.ends_with("/disconnect"));
+}
+
+/// Calls whose body may name folders of this host.
+bool may_mount(std::string_view method, std::string_view target) {
+  if (method != "POST") return false;
+  if (target.starts_with("/services/")) return target.ends_with("/create") || target.ends_with("/update");
+  return target == "/containers/create" || target == "/volumes/create";
 }
 
 std::string refusal(const Error& error) {
@@ -26,24 +34,11 @@ std::string refusal(const Error& error) {
          std::to_string(body.size()) + "\r\nConnection: close\r\n\r\n" + body;
 }
 
-/// The data of a chunked body, as it came (RequestWatch has found its end, so it is well formed).
-std::string unchunked(std::string_view body) {
-  std::string data;
-  while (!body.empty()) {
-    const std::size_t size = std::strtoull(std::string(body.substr(0, body.find('\r'))).c_str(), nullptr, 16);
-    const auto begin = body.find('\n');
-    if (size == 0 || begin == std::string_view::npos) break;
-    data += body.substr(begin + 1, size);
-    body.remove_prefix(std::min(body.size(), begin + 1 + size + 2));
-  }
-  return data;
-}
-
 }  // namespace
 
 void GatedStream::look_at_head() {
-  if (gates_->settled && is_start(watch_.method(), watch_.target())) start_asked_ = true;
-  holding_ = gates_->check && watch_.method() == "POST" && watch_.target() == "/containers/create" && watch_.has_body();
+  if (gates_->settled && changes_ports(watch_.method(), watch_.target())) start_asked_ = true;
+  holding_ = gates_->check && may_mount(watch_.method(), watch_.target()) && watch_.has_body();
 }
 
 /// False when the call was refused: the engine, which waits for the body, then never gets one.

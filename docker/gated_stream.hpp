@@ -9,10 +9,10 @@
 namespace cl {
 
 /// A client's stream to the engine on which two kinds of calls, and only those, are more than bytes:
-/// * the answer to a container's start or restart is handed on only when `settled` has returned, so that a client who
-///   has it finds the published ports open;
-/// * the body of a container's create call is shown to `check` before the engine gets it; what that throws is the
-///   client's answer instead (status 400), and the connection ends.
+/// * the answer to a container's start or restart, or to its move to another network, is handed on only when `settled`
+///   has returned, so that a client who has it finds the published ports open;
+/// * the body of a call that creates a container, a service or a volume is shown to `check` before the engine gets it;
+///   what that throws is the client's answer instead (status 400), and the connection ends.
 class GatedStream final : public ByteStream {
  public:
   struct Gates {

@@ -95,12 +95,14 @@ PortForward::PortForward(asio::any_io_executor executor, Config config)
       config_(std::move(config)),
       ask_(executor),
       settled_(executor),
+      event_(executor),
       failed_(executor),
       udp_(executor, config_.carrier ? config_.carrier : config_.guest, config_.timings.udp),
       tasks_(executor) {
   if (!config_.carrier) config_.carrier = config_.guest;
   tasks_.spawn("published ports", watch());
   tasks_.spawn("published ports", reconcile());
+  tasks_.spawn("published ports", look_again());
   tasks_.spawn("published ports", retry_failed());
   watch_listeners();
 }
@@ -183,6 +185,22 @@ asio::awaitable<void> PortForward::follow_events(Guest& guest) {
       ended_.erase(event->id);
     }
     compare();
+    ++events_;
+    event_.notify_all();
+  }
+}
+
+/// An event may come before the list has what it tells: a network's `connect` 5 to 190 ms before (Docker 26). So it is
+/// a reason to look until the list has had the time to follow, not a proof that one look is enough.
+asio::awaitable<void> PortForward::look_again() {
+  for (std::uint64_t seen = 0;;) {
+    while (seen == events_) co_await event_.wait();
+    seen = events_;
+    for (const auto pause : config_.timings.again) {
+      co_await sleep_for(pause);
+      compare();
+      if (seen != events_) break;  // from the newest event on
+    }
   }
 }
 
@@ -258,8 +276,11 @@ asio::awaitable<void> PortForward::apply(WantedPorts wanted) {
     const auto next = std::next(entry);
     const auto found = wanted.find(entry->first);
     const PublishedPort& now = entry->second->port;
+    // Each TCP connection asks where to; the datagrams of an open port all go where its flows were begun.
+    const bool elsewhere = now.at.protocol == Protocol::udp && found != wanted.end() &&
+                           found->second.targets().front() != now.targets().front();
     if (found == wanted.end() || found->second.container->id != now.container->id ||
-        found->second.private_port != now.private_port) {
+        found->second.private_port != now.private_port || elsewhere) {
       remove(entry);
     } else {
       if (found->second.container->run != now.container->run) {

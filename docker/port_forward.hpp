@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <boost/asio/ip/tcp.hpp>
 #include <chrono>
 #include <cstdint>
@@ -50,6 +51,8 @@ class PortForward {
     std::chrono::milliseconds young{std::chrono::seconds(10)};    ///< so long a new container may not listen yet ...
     std::chrono::milliseconds patience{std::chrono::seconds(3)};  ///< ... and a connection to it waits for that
     std::chrono::milliseconds settle{std::chrono::seconds(5)};    ///< limit of settled()
+    /// Pauses after an event before the engine's list is looked at once more, each time.
+    std::array<std::chrono::milliseconds, 2> again{std::chrono::milliseconds(200), std::chrono::milliseconds(800)};
     UdpForward::Timings udp;
   };
   struct Config {
@@ -92,6 +95,7 @@ class PortForward {
 
   asio::awaitable<void> watch();
   asio::awaitable<void> follow_events(Guest& guest);
+  asio::awaitable<void> look_again();
   asio::awaitable<void> reconcile();
   asio::awaitable<void> list_and_apply();
   asio::awaitable<void> apply(WantedPorts wanted);
@@ -119,6 +123,8 @@ class PortForward {
   std::shared_ptr<ByteStream> list_stream_;
   std::uint64_t asked_ = 0, done_ = 0;  // comparisons
   Notifier ask_, settled_;
+  std::uint64_t events_ = 0;  // of the engine's, so far
+  Notifier event_;
   Notifier failed_;
   std::size_t failures_ = 0;
   std::chrono::steady_clock::time_point last_activity_{};  ///< of connections that have ended

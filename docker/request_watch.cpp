@@ -1,7 +1,10 @@
 #include "docker/request_watch.hpp"
 
 #include <algorithm>
+#include <boost/json/object.hpp>
+#include <boost/json/parse.hpp>
 #include <charconv>
+#include <cstdlib>
 #include <optional>
 
 namespace cl {
@@ -9,6 +12,7 @@ namespace {
 
 constexpr std::size_t head_limit = 64 * 1024;  // real ones are below 1 KiB, with registry credentials some more
 constexpr std::size_t line_limit = 8 * 1024;
+constexpr std::size_t exec_limit = 4 * 1024;  // of POST /exec/ID/start: two words and a window's size
 
 std::string lower(std::string_view text) {
   std::string out(text);
@@ -42,11 +46,30 @@ std::string_view plain_target(std::string_view target) {
 
 /// Calls after which the connection carries a stream of its own, with or without an Upgrade header.
 bool takes_over(std::string_view target) {
-  return target.ends_with("/attach") || target.ends_with("/attach/ws") || target == "/session" || target == "/grpc" ||
-         (target.starts_with("/exec/") && target.ends_with("/start"));
+  return target.ends_with("/attach") || target.ends_with("/attach/ws") || target == "/session" || target == "/grpc";
+}
+
+/// Whether POST /exec/ID/start with this body is answered like any other call, and no stream follows.
+bool is_detached(std::string_view body) {
+  boost::system::error_code ec;
+  const boost::json::value call = boost::json::parse(body, ec);
+  const boost::json::value* detach = !ec && call.is_object() ? call.get_object().if_contains("Detach") : nullptr;
+  return detach != nullptr && detach->is_bool() && detach->get_bool();
 }
 
 }  // namespace
+
+std::string unchunked(std::string_view body) {
+  std::string data;
+  while (!body.empty()) {
+    const std::size_t size = std::strtoull(std::string(body.substr(0, body.find('\r'))).c_str(), nullptr, 16);
+    const auto begin = body.find('\n');
+    if (size == 0 || begin == std::string_view::npos) break;
+    data += body.substr(begin + 1, size);
+    body.remove_prefix(std::min(body.size(), begin + 1 + size + 2));
+  }
+  return data;
+}
 
 void RequestWatch::read_head() {
   std::string_view rest = head_;
@@ -64,6 +87,7 @@ void RequestWatch::read_head() {
   method_ = request.substr(0, first);
   target_ = plain_target(request.substr(first + 1, second - first - 1));
   if (takes_over(target_)) return;
+  starts_exec_ = target_.starts_with("/exec/") && target_.ends_with("/start");
   bool chunked = false;
   std::uint64_t length = 0;
   while (!rest.empty()) {
@@ -83,6 +107,9 @@ void RequestWatch::read_head() {
       length = *count;
     }
   }
+  if (starts_exec_ && !chunked && length == 0) return;
+  is_chunked_ = chunked;
+  exec_.clear();
   if (chunked) {
     state_ = State::chunked;
     left_ = 0;
@@ -130,6 +157,14 @@ std::size_t RequestWatch::chunked_bytes(std::string_view bytes, bool& done) {
   return used;
 }
 
+/// The next request follows, or the stream of an exec that is not detached.
+void RequestWatch::end_body() {
+  state_ = State::head;
+  if (!starts_exec_) return;
+  if (exec_.size() > exec_limit || !is_detached(is_chunked_ ? unchunked(exec_) : exec_)) state_ = State::opaque;
+  exec_.clear();
+}
+
 RequestWatch::Piece RequestWatch::next(std::string_view& bytes) {
   Piece piece;
   std::size_t used = bytes.size();
@@ -158,17 +193,19 @@ RequestWatch::Piece RequestWatch::next(std::string_view& bytes) {
       used = static_cast<std::size_t>(std::min<std::uint64_t>(left_, bytes.size()));
       left_ -= used;
       piece.last = left_ == 0;
-      if (piece.last) state_ = State::head;
       break;
     case State::chunked:
       piece.kind = Piece::Kind::body;
       used = chunked_bytes(bytes, piece.last);
       if (state_ == State::opaque) piece.kind = Piece::Kind::opaque;
-      if (piece.last) state_ = State::head;
       break;
     case State::opaque: break;
   }
   piece.bytes = bytes.substr(0, used);
+  if (piece.kind == Piece::Kind::body) {
+    if (starts_exec_ && exec_.size() <= exec_limit) exec_ += piece.bytes;
+    if (piece.last) end_body();
+  }
   bytes.remove_prefix(used);
   return piece;
 }

@@ -6,6 +6,9 @@
 
 namespace cl {
 
+/// The data of a whole chunked body, as it came (RFC 9112, 7.1), without its trailers.
+std::string unchunked(std::string_view body);
+
 /// Follows the requests of one client of a Docker engine just closely enough to see where each begins and what it
 /// asks for. Reads along and changes nothing. From the first thing on that is no plain HTTP/1.1 request (an upgrade, a
 /// hijacked stream such as attach, nonsense, endless headers) everything is opaque, for good.
@@ -35,6 +38,7 @@ class RequestWatch {
  private:
   enum class State { head, body, chunked, opaque };
   void read_head();
+  void end_body();
   std::size_t chunked_bytes(std::string_view bytes, bool& done);
 
   State state_ = State::head;
@@ -43,6 +47,9 @@ class RequestWatch {
   std::uint64_t left_ = 0;  // of the body, or of a chunk's data with its CRLF
   std::string line_;        // a chunk's size line, or a trailer
   bool in_trailer_ = false;
+  bool starts_exec_ = false;  // what the body says decides whether a stream follows
+  bool is_chunked_ = false;
+  std::string exec_;  // the body of such a call
 };
 
 }  // namespace cl

@@ -1,5 +1,7 @@
 #include "src/forward/port_owner.hpp"
 
+#include <unistd.h>
+
 #include <array>
 #include <cstdlib>
 #include <cstring>
@@ -34,9 +36,15 @@ bool overlap(const ip::address& held, const ip::address& wanted) {
   return wanted.is_unspecified() && held.is_v6() == wanted.is_v6();
 }
 
-/// Inode of the socket that holds each port.
-std::map<std::string, std::vector<HostPort>> holders(const std::vector<HostPort>& ports) {
-  std::map<std::string, std::vector<HostPort>> found;
+/// A port that a socket keeps us from binding: for sure, or if an IPv6 socket takes IPv4 as well.
+struct Held {
+  HostPort port;
+  bool sure;
+};
+
+/// By the inode of the socket.
+std::map<std::string, std::vector<Held>> holders(const std::vector<HostPort>& ports) {
+  std::map<std::string, std::vector<Held>> found;
   for (const auto& [file, protocol] : {std::pair{"tcp", Protocol::tcp}, std::pair{"tcp6", Protocol::tcp},
                                        std::pair{"udp", Protocol::udp}, std::pair{"udp6", Protocol::udp}}) {
     std::ifstream table(std::string("/proc/net/") + file);
@@ -52,7 +60,7 @@ std::map<std::string, std::vector<HostPort>> holders(const std::vector<HostPort>
       const auto number = std::strtoul(local.c_str() + colon + 1, nullptr, 16);
       for (const HostPort& port : ports)
         if (address && port.protocol == protocol && port.port == number && overlap(*address, port.address))
-          found[inode].push_back(port);
+          found[inode].push_back({port, address->is_v4() == port.address.is_v4()});
     }
   }
   return found;
@@ -73,24 +81,27 @@ std::string describe(const std::string& pid) {
 }  // namespace
 
 std::map<HostPort, std::string> port_owners(const std::vector<HostPort>& ports) {
-  std::map<HostPort, std::string> owners;
+  std::map<HostPort, std::string> owners, perhaps;
   auto wanted = holders(ports);
   if (wanted.empty()) return owners;
+  const std::string ourselves = std::to_string(::getpid());
   std::error_code ignored;
   for (const auto& process : fs::directory_iterator("/proc", ignored)) {
     const std::string pid = process.path().filename();
-    if (pid.find_first_not_of("0123456789") != std::string::npos) continue;
+    // What we hold ourselves is the same port of the other family.
+    if (pid.find_first_not_of("0123456789") != std::string::npos || pid == ourselves) continue;
     try {
       for (const auto& descriptor : fs::directory_iterator(process.path() / "fd", ignored)) {
         const std::string target = fs::read_symlink(descriptor.path(), ignored);
         if (!target.starts_with("socket:[")) continue;
         const auto holder = wanted.find(target.substr(8, target.size() - 9));
         if (holder == wanted.end()) continue;
-        for (const HostPort& port : holder->second) owners.emplace(port, describe(pid));
+        for (const Held& held : holder->second) (held.sure ? owners : perhaps).emplace(held.port, describe(pid));
       }
     } catch (const fs::filesystem_error&) {  // it ended while we looked
     }
   }
+  owners.merge(perhaps);
   return owners;
 }
 

@@ -17,20 +17,57 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t json_depth = 64;
 
-/// Where tools that manage the engine's machine look, and where no user keeps a project.
-constexpr std::array<std::string_view, 15> of_the_guest{"bin",   "boot",  "dev",    "etc",  "lib",
-                                                        "lib32", "lib64", "libx32", "proc", "run",
-                                                        "sbin",  "sys",   "usr",    "var",  "cgroup"};
+/// Folders of a Linux system. The guest has its own of them, in which paths may be that this computer does not have.
+constexpr std::array<std::string_view, 15> of_systems{"bin",  "boot", "dev",  "etc", "lib", "lib32", "lib64", "libx32",
+                                                      "proc", "run",  "sbin", "sys", "usr", "var",   "cgroup"};
+
+/// What a container wants of the engine's own system, whether or not this computer has the like: its kernel and
+/// devices, the engine's files, and what every Linux system has with much the same content.
+constexpr std::array<std::string_view, 22> of_every_engine{"/boot",
+                                                           "/cgroup",
+                                                           "/dev",
+                                                           "/proc",
+                                                           "/sys",
+                                                           "/lib/modules",
+                                                           "/usr/lib/modules",
+                                                           "/usr/src",
+                                                           "/var/lib/docker",
+                                                           "/var/lib/containerd",
+                                                           "/run/docker",
+                                                           "/run/docker.sock",
+                                                           "/run/containerd",
+                                                           "/var/run/docker",
+                                                           "/var/run/docker.sock",
+                                                           "/var/run/containerd",
+                                                           "/etc/localtime",
+                                                           "/etc/timezone",
+                                                           "/etc/hosts",
+                                                           "/etc/resolv.conf",
+                                                           "/etc/ssl/certs",
+                                                           "/usr/share/zoneinfo"};
 
 bool below(const fs::path& path, const fs::path& folder) {
   const auto [end, unused] = std::mismatch(folder.begin(), folder.end(), path.begin(), path.end());
   return end == folder.end() || (std::next(end) == folder.end() && end->empty());  // "/a/" ends with an empty name
 }
 
-bool of_the_guests_own(const fs::path& path, const BindRules& rules) {
-  if (path == "/" || path == rules.socket) return true;
+bool of_any_engine(const fs::path& path, const BindRules& rules) {
+  // Whole, for those that watch the machine; a path below them is somebody's own.
+  if (path == "/" || path == "/run" || path == "/var/run" || path == rules.socket) return true;
+  return std::any_of(of_every_engine.begin(), of_every_engine.end(), [&path](auto own) { return below(path, own); });
+}
+
+/// Whether `path` means the guest's own system: of_any_engine(), or a path of a system that this computer does not
+/// have.
+asio::awaitable<bool> of_the_guests_own(const fs::path& path, const BindRules& rules, std::chrono::milliseconds limit) {
+  if (of_any_engine(path, rules)) co_return true;
   const std::string top = *std::next(path.begin());
-  return std::find(of_the_guest.begin(), of_the_guest.end(), top) != of_the_guest.end();
+  if (std::find(of_systems.begin(), of_systems.end(), top) == of_systems.end()) co_return false;
+  auto there = [path] {
+    std::error_code unknown;
+    return fs::exists(fs::symlink_status(path, unknown));
+  };
+  co_return !co_await look_at(path, std::move(there), limit);
 }
 
 /// The share that shows `path` in the guest: the innermost one. Null when there is none.
@@ -64,12 +101,14 @@ asio::awaitable<void> check_links(const fs::path& path, const SharedFolder& fold
   const auto shown = std::any_of(rules.shared.begin(), rules.shared.end(), [&real](const SharedFolder& other) {
     return below(real, other.location) && other.problem.empty() && other.mount_point == other.location;
   });
-  if (shown || of_the_guests_own(real, rules)) co_return;
+  if (shown || co_await of_the_guests_own(real, rules, limit)) co_return;
   refuse(path.string() + " is a link to " + real.string() + ", which is not shared with the machine",
          "the container would find nothing there", "colima-like share add '" + real.string() + "'");
 }
 
-asio::awaitable<void> check(std::string_view source, const BindRules& rules, std::chrono::milliseconds limit) {
+/// `without`: what becomes of the container or volume when the guest does not see `source`.
+asio::awaitable<void> check(std::string_view source, std::string_view without, const BindRules& rules,
+                            std::chrono::milliseconds limit) {
   if (!source.starts_with('/')) co_return;  // a volume's name
   const fs::path path = fs::path(source).lexically_normal();
   if (const SharedFolder* folder = around(path, rules); folder != nullptr) {
@@ -80,8 +119,8 @@ asio::awaitable<void> check(std::string_view source, const BindRules& rules, std
     co_await check_links(path, *folder, rules, limit);
     co_return;
   }
-  if (of_the_guests_own(path, rules)) co_return;
-  refuse(path.string() + " is not shared with the machine", "the container would find an empty folder there",
+  if (co_await of_the_guests_own(path, rules, limit)) co_return;
+  refuse(path.string() + " is not shared with the machine", without,
          "share it: colima-like share add '" + path.string() + "', or a folder above it; or use a volume");
 }
 
@@ -93,6 +132,25 @@ std::string_view text(const json::value* value) {
   return value != nullptr && value->is_string() ? std::string_view(value->get_string()) : std::string_view();
 }
 
+constexpr std::string_view empty_folder = "the container would find an empty folder there";
+constexpr std::string_view no_folder = "the volume would have nothing behind it";
+
+/// The folder that the local driver binds as a volume: type=none, o=bind, device=FOLDER. Empty for any other volume.
+std::string_view folder_of_volume(const json::value* options) {
+  const std::string words = "," + std::string(text(find(options, "o"))) + ",";
+  const bool binds = words.find(",bind,") != std::string::npos || words.find(",rbind,") != std::string::npos;
+  return binds ? text(find(options, "device")) : std::string_view();
+}
+
+asio::awaitable<void> check_mounts(const json::value* mounts, const BindRules& rules, std::chrono::milliseconds limit) {
+  if (mounts == nullptr || !mounts->is_array()) co_return;
+  for (const json::value& mount : mounts->get_array()) {
+    if (text(find(&mount, "Type")) == "bind") co_await check(text(find(&mount, "Source")), empty_folder, rules, limit);
+    const json::value* driver = find(find(&mount, "VolumeOptions"), "DriverConfig");
+    co_await check(folder_of_volume(find(driver, "Options")), no_folder, rules, limit);
+  }
+}
+
 }  // namespace
 
 asio::awaitable<void> check_binds(std::string body, BindRules rules, std::chrono::milliseconds limit) {
@@ -100,15 +158,17 @@ asio::awaitable<void> check_binds(std::string body, BindRules rules, std::chrono
   options.max_depth = json_depth;
   boost::system::error_code ec;
   const json::value call = json::parse(body, ec, {}, options);
-  const json::value* host = ec ? nullptr : find(&call, "HostConfig");
+  if (ec) co_return;
+  const json::value* host = find(&call, "HostConfig");
   if (const json::value* binds = find(host, "Binds"); binds != nullptr && binds->is_array())
     for (const json::value& bind : binds->get_array()) {
       const std::string_view words = text(&bind);  // SOURCE:TARGET[:OPTIONS]; without a colon a new volume at TARGET
-      if (words.find(':') != std::string_view::npos) co_await check(words.substr(0, words.find(':')), rules, limit);
+      if (words.find(':') != std::string_view::npos)
+        co_await check(words.substr(0, words.find(':')), empty_folder, rules, limit);
     }
-  if (const json::value* mounts = find(host, "Mounts"); mounts != nullptr && mounts->is_array())
-    for (const json::value& mount : mounts->get_array())
-      if (text(find(&mount, "Type")) == "bind") co_await check(text(find(&mount, "Source")), rules, limit);
+  co_await check_mounts(find(host, "Mounts"), rules, limit);
+  co_await check_mounts(find(find(find(&call, "TaskTemplate"), "ContainerSpec"), "Mounts"), rules, limit);
+  co_await check(folder_of_volume(find(&call, "DriverOpts")), no_folder, rules, limit);
 }
 
 }  // namespace cl

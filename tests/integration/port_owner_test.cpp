@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/ip/v6_only.hpp>
 
 #include "src/base/child.hpp"
 #include "src/base/file.hpp"
@@ -45,6 +46,25 @@ TEST(PortOwner, IsNamedByItsProfileWhenItIsOneOfOurs) {
   const std::uint16_t port =
       asio::ip::tcp::acceptor(io, asio::ip::tcp::endpoint(asio::ip::tcp::v4(), 0)).local_endpoint().port();
   EXPECT_EQ(run(clash_with("work", port), std::chrono::seconds(40)), "profile 'work' of colima-like");
+}
+
+/// A program has the port in IPv4, and this process has it in IPv6.
+asio::awaitable<std::string> clash_of_families() {
+  namespace ip = asio::ip;
+  auto executor = co_await asio::this_coro::executor;
+  ip::tcp::acceptor ours(executor);
+  ours.open(ip::tcp::v6());
+  ours.set_option(ip::v6_only(true));
+  ours.bind({ip::address_v6::any(), 0});
+  ours.listen();
+  const std::string owner = co_await clash_with("work", ours.local_endpoint().port());
+  co_return owner;
+}
+
+TEST(PortOwner, IsNeverThisProcessWhichHoldsThePortInTheOtherFamily) {
+  for (const char* program : {"bash", "perl"})
+    if (!find_program(program)) GTEST_SKIP() << program << " is not installed";
+  EXPECT_EQ(run(clash_of_families(), std::chrono::seconds(40)), "profile 'work' of colima-like");
 }
 
 }  // namespace

@@ -66,6 +66,7 @@ asio::awaitable<std::string> start_is_held(std::string call) {
 TEST(GatedStream, HoldsTheAnswerToAStartUntilThePortsAreSettled) {
   EXPECT_EQ(run(start_is_held("POST /v1.47/containers/web/start HTTP/1.1\r\nContent-Length: 0\r\n\r\n")), "held");
   EXPECT_EQ(run(start_is_held("POST /containers/web/restart?t=1 HTTP/1.1\r\n\r\n")), "held");
+  EXPECT_EQ(run(start_is_held("POST /networks/net/connect HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}")), "held");
   EXPECT_EQ(run(start_is_held("POST /containers/web/stop HTTP/1.1\r\n\r\n")), "settled was asked for 0 times");
 }
 

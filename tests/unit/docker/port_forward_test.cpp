@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/ip/udp.hpp>
 #include <boost/asio/post.hpp>
 #include <fstream>
 #include <random>
@@ -25,6 +26,7 @@ namespace cl::test {
 namespace {
 
 namespace ip = asio::ip;
+using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 
 /// A program in the guest that says what the test makes it say.
@@ -185,6 +187,57 @@ asio::awaitable<std::string> settled_is_open() {
 }
 
 TEST(PortForward, HasThePortsOfWhatRunsOnceItIsSettled) { EXPECT_EQ(run(settled_is_open()), "x 10.9.8.7:1 0"); }
+
+asio::awaitable<std::size_t> open_after_a_late_list() {
+  auto executor = co_await asio::this_coro::executor;
+  PortForward::Timings timings;
+  timings.again = {20ms, 20ms};
+  Bed bed(executor, timings);
+  co_await bed.ports->settled();
+  const int before = bed.guest->lists;
+  bed.guest->tell("connect", "a");
+  while (bed.guest->lists == before) co_await asio::post(executor, asio::use_awaitable);
+  bed.guest->list = container("a", "1", free_port());
+  for (int i = 0; i < 100 && bed.open() == 0; ++i) co_await sleep_for(10ms);
+  const std::size_t open = bed.open();
+  co_await bed.stop();
+  co_return open;
+}
+
+TEST(PortForward, LooksAgainAfterAnEventThatCameBeforeTheListHadIt) { EXPECT_EQ(run(open_after_a_late_list()), 1U); }
+
+std::string udp_container(std::uint16_t port, const std::string& address) {
+  std::string text = container("a", address, port);
+  for (const auto& [from, to] : {std::pair<std::string, std::string>{"tcp", "udp"}, {"10.9.8.7", address}})
+    text.replace(text.find(from), from.size(), to);
+  return text;
+}
+
+/// The bytes counted for a published UDP port, of which a second target has none.
+asio::awaitable<std::string> udp_port_that_moves() {
+  Bed bed(co_await asio::this_coro::executor);
+  asio::io_context io(1);
+  const auto port = ip::udp::socket(io, ip::udp::endpoint(ip::address_v4::loopback(), 0)).local_endpoint().port();
+  bed.guest->list = udp_container(port, "10.9.8.7");
+  co_await bed.ports->settled();
+  ip::udp::socket client(co_await asio::this_coro::executor, ip::udp::v4());
+  const std::string datagram = "1234567";
+  client.send_to(asio::buffer(datagram), ip::udp::endpoint(ip::address_v4::loopback(), port));
+  auto counted = [&bed] { return bed.ports->ports().at(0).to_container; };
+  for (int i = 0; i < 100 && counted() == 0; ++i) co_await sleep_for(10ms);
+  std::string said = std::to_string(counted());
+  co_await bed.ports->settled();
+  said += " " + std::to_string(counted());
+  bed.guest->list = udp_container(port, "10.9.8.8");
+  co_await bed.ports->settled();
+  said += " " + std::to_string(counted()) + " " + std::to_string(bed.open());
+  co_await bed.stop();
+  co_return said;
+}
+
+TEST(PortForward, OpensAUdpPortAnewWhenItsContainerHasAnotherAddress) {
+  EXPECT_EQ(run(udp_port_that_moves()), "7 7 0 1");
+}
 
 asio::awaitable<std::string> told_containers() {
   auto executor = co_await asio::this_coro::executor;

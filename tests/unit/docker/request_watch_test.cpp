@@ -64,7 +64,9 @@ TEST(RequestWatch, IsOpaqueForGoodAfterAnUpgradeAHijackOrNonsense) {
   const std::string end = "opaque to the end\n";
   EXPECT_EQ(seen("POST /x HTTP/1.1\r\nUpgrade: tcp\r\n\r\n" + trap), end);
   EXPECT_EQ(seen("POST /v1.41/containers/x/attach?stdin=1 HTTP/1.1\r\n\r\n" + trap), end);
-  EXPECT_EQ(seen("POST /exec/x/start HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}" + trap), end);
+  EXPECT_EQ(seen("POST /exec/x/start HTTP/1.1\r\n\r\n" + trap), end);
+  EXPECT_EQ(seen("POST /exec/x/start HTTP/1.1\r\nUpgrade: tcp\r\nContent-Length: 15\r\n\r\n{\"Detach\":true}" + trap),
+            end);
   EXPECT_EQ(seen("POST /session HTTP/1.1\r\n\r\n" + trap), end);
   EXPECT_EQ(seen("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + trap), end);
   EXPECT_EQ(seen("\r\n\r\n" + trap), end);
@@ -72,6 +74,26 @@ TEST(RequestWatch, IsOpaqueForGoodAfterAnUpgradeAHijackOrNonsense) {
   EXPECT_EQ(seen("POST /x HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n" + trap), end);
   EXPECT_EQ(seen("GET /a HTTP/1.1\r\nX: " + std::string(70000, 'x') + "\r\n\r\n" + trap), end);
   EXPECT_EQ(seen("POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n" + trap), "POST /a\n" + end);
+}
+
+std::string exec_start(const std::string& body) {
+  return "POST /v1.47/exec/x/start HTTP/1.1\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
+}
+
+TEST(RequestWatch, GoesOnAfterAnExecWhoseStreamNobodyAskedFor) {
+  const std::string next = "POST /containers/x/start HTTP/1.1\r\n\r\n";
+  const std::string followed = "POST /containers/x/start\n";
+  EXPECT_EQ(seen(exec_start(R"({"Detach":true,"Tty":false})") + next), "POST /exec/x/start\n+27\n" + followed);
+  EXPECT_EQ(seen("POST /exec/x/start HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+                 "4\r\n{\"De\r\nb\r\ntach\":true}\r\n0\r\n\r\n" +
+                 next),
+            "POST /exec/x/start\n+30\n" + followed);
+  const std::string end = "opaque to the end\n";
+  for (const std::string body : {"{}", R"({"Detach":false})", R"({"Detach":"true"})", "nonsense"})
+    EXPECT_EQ(seen(exec_start(body) + next), "POST /exec/x/start\n+" + std::to_string(body.size()) + "\n" + end)
+        << body;
+  const std::string long_one = R"({"Detach":true,"x":")" + std::string(5000, 'x') + "\"}";
+  EXPECT_EQ(seen(exec_start(long_one) + next), "POST /exec/x/start\n+" + std::to_string(long_one.size()) + "\n" + end);
 }
 
 }  // namespace

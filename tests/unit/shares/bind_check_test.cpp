@@ -51,6 +51,49 @@ TEST(BindCheck, PassesWhatTheGuestSees) {
   }
 }
 
+// As with an engine on this computer: what is here is meant, and an empty folder in its place would be a surprise.
+TEST(BindCheck, RefusesAPathOfTheSystemThatThisComputerHas) {
+  const test::TempDir dir("/var/tmp");
+  for (const std::string& path : {dir.path().string(), std::string("/etc/passwd"), std::string("/usr/bin")})
+    EXPECT_NE(dash_v(path + ":/x").find(path + " is not shared with the machine"), std::string::npos) << path;
+}
+
+TEST(BindCheck, PassesAPathOfTheSystemThatOnlyTheGuestHas) {
+  for (const char* path : {"/var/lib/nobody-has-this", "/run/nobody-has-this.sock", "/etc/nobody-has-this/x"})
+    EXPECT_EQ(dash_v(std::string(path) + ":/x"), "fine") << path;
+  for (const char* path :
+       {"/var/lib/docker/volumes", "/lib/modules", "/dev/null", "/sys/fs/cgroup", "/var/run", "/run"})
+    EXPECT_EQ(dash_v(std::string(path) + ":/x"), "fine") << path;
+}
+
+std::string checked_call(const std::string& body) {
+  try {
+    run(check_binds(body, rules));
+  } catch (const Error& error) {
+    return one_line(error);
+  }
+  return "fine";
+}
+
+TEST(BindCheck, RefusesAVolumeThatIsAFolderWhichTheGuestDoesNotSee) {
+  const std::string refusal = "/home/u/other is not shared with the machine: the volume would have nothing behind it";
+  for (const char* words : {"bind", "ro,bind", "rbind,ro"}) {
+    const std::string options = R"({"type":"none","o":")" + std::string(words) + R"(","device":"/home/u/other"})";
+    EXPECT_EQ(checked_call(R"({"Name":"v","DriverOpts":)" + options + "}"), refusal) << words;
+    const std::string mount =
+        R"({"Type":"volume","Source":"v","Target":"/x","VolumeOptions":{"DriverConfig":{"Options":)" + options + "}}}";
+    EXPECT_EQ(checked_call(R"({"HostConfig":{"Mounts":[)" + mount + "]}}"), refusal) << words;
+  }
+  EXPECT_EQ(checked_call(R"({"DriverOpts":{"type":"none","o":"bind","device":"/home/u/work"}})"), "fine");
+  EXPECT_EQ(checked_call(R"({"DriverOpts":{"type":"nfs","o":"addr=1.2.3.4","device":":/home/u/other"}})"), "fine");
+  EXPECT_EQ(checked_call(R"({"DriverOpts":{"type":"ext4","device":"/dev/sda5"}})"), "fine");
+}
+
+TEST(BindCheck, LooksAtTheMountsOfAService) {
+  EXPECT_EQ(checked_call(R"({"TaskTemplate":{"ContainerSpec":{"Mounts":[{"Type":"bind","Source":"/home/u/other"}]}}})"),
+            "/home/u/other is not shared with the machine: the container would find an empty folder there");
+}
+
 TEST(BindCheck, SaysWhyAShareIsNotThere) {
   EXPECT_NE(dash_v("/gone/x:/x").find("which the machine does not see now: it is away"), std::string::npos);
 }
