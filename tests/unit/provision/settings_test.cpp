@@ -61,6 +61,18 @@ TEST(Settings, ColimaDefectR15_TheUsersKeysOfDaemonJsonCountAndOursAreNotLost) {
   EXPECT_EQ(made(profile).at("host-gateway-ip"), "10.0.2.2");
 }
 
+TEST(Settings, CrunStartsContainersUnlessTheUserSaysOtherwise) {
+  Profile profile;
+  EXPECT_EQ(made(profile).at("default-runtime"), "crun");
+  profile.docker = R"({"default-runtime": "runc"})";
+  EXPECT_EQ(made(profile).at("default-runtime"), "runc");
+  profile.docker = R"({"runtimes": {"kata": {"path": "/kata"}, "crun": {"path": "/own/crun"}}})";
+  EXPECT_EQ(made(profile).at("runtimes"),
+            (json::object{{"kata", json::object{{"path", "/kata"}}}, {"crun", json::object{{"path", "/own/crun"}}}}));
+  profile.docker = R"({"runtimes": 7})";
+  EXPECT_FALSE(made(profile).contains("default-runtime")) << "dockerd says what is wrong with it";
+}
+
 TEST(Settings, ListsOfBothAreJoined) {
   Profile profile;
   profile.docker = R"({"registry-mirrors": ["http://a", "http://b"], "dns": ["9.9.9.9"]})";
