@@ -92,28 +92,47 @@ asio::awaitable<void> read_response(ByteStream& engine, Parser& parser, std::str
   if (buffer.size() > 0) throw nonsense(request, "more bytes follow it");
 }
 
-std::string head_of(const std::string& request) {
-  return request + " HTTP/1.1\r\nHost: docker\r\nUser-Agent: colima-like\r\nAccept: */*\r\n\r\n";
+/// `more`: header lines besides those of every request.
+std::string head_of(const std::string& request, std::string_view more = {}) {
+  return request + " HTTP/1.1\r\nHost: docker\r\nUser-Agent: colima-like\r\nAccept: */*\r\n" + std::string(more) +
+         "\r\n";
 }
 
-/// The body of the answer to GET `target`.
-asio::awaitable<std::string> get(ByteStream& engine, std::string_view target, std::uint64_t limit = body_limit,
-                                 std::size_t at_once = read_size) {
-  const std::string request = "GET " + std::string(target);
-  const std::string head = head_of(request);
+[[noreturn]] void refuse(const std::string& request, const Parser& parser) {
+  const auto& response = parser.get();
+  throw Error(Errc::guest_failed,
+              "the Docker engine answered " + request + " with status " + std::to_string(response.result_int()),
+              engine_remedy)
+      .because(message_of(response.body()));
+}
+
+/// Sends a request without a body. `parser` has the answer, whatever its status.
+asio::awaitable<void> ask(ByteStream& engine, Parser& parser, const std::string& request, std::string_view more = {},
+                          std::uint64_t limit = body_limit, std::size_t at_once = read_size) {
+  const std::string head = head_of(request, more);
   co_await engine.write(head);
-  Parser parser;
   parser.header_limit(header_limit);
   parser.body_limit(limit);
   parser.eager(true);
   co_await read_response(engine, parser, request, at_once);
-  const auto& response = parser.get();
-  if (response.result_int() != 200)
-    throw Error(Errc::guest_failed,
-                "the Docker engine answered " + request + " with status " + std::to_string(response.result_int()),
-                engine_remedy)
-        .because(message_of(response.body()));
-  co_return response.body();
+}
+
+/// The body of the answer to GET `target`.
+asio::awaitable<std::string> get(ByteStream& engine, std::string_view target) {
+  const std::string request = "GET " + std::string(target);
+  Parser parser;
+  co_await ask(engine, parser, request);
+  if (parser.get().result_int() != 200) refuse(request, parser);
+  co_return parser.get().body();
+}
+
+json::array read_list(const std::string& request, const Parser& parser) {
+  if (parser.get().result_int() != 200) refuse(request, parser);
+  error_code ec;
+  json::value value = parse_json(parser.get().body(), ec);
+  if (ec) throw nonsense(request, ec.message());
+  if (!value.is_array()) throw nonsense(request, "it is no JSON array");
+  return std::move(value.get_array());
 }
 
 std::string text(const json::object& object, std::string_view key) {
@@ -141,12 +160,28 @@ asio::awaitable<Version> version(ByteStream& engine) {
 }
 
 asio::awaitable<json::array> running_containers(ByteStream& engine) {
-  const std::string body = co_await get(engine, "/containers/json", list_limit, list_read_size);
-  error_code ec;
-  json::value value = parse_json(body, ec);
-  if (ec) throw nonsense("GET /containers/json", ec.message());
-  if (!value.is_array()) throw nonsense("GET /containers/json", "it is no JSON array");
-  co_return std::move(value.get_array());
+  const std::string request = "GET /containers/json";
+  Parser parser;
+  co_await ask(engine, parser, request, {}, list_limit, list_read_size);
+  co_return read_list(request, parser);
+}
+
+asio::awaitable<std::optional<json::array>> services(ByteStream& engine) {
+  const std::string request = "GET /services";
+  Parser parser;
+  co_await ask(engine, parser, request, {}, list_limit, list_read_size);
+  const unsigned status = parser.get().result_int();
+  // 503: in no swarm, or it is no manager. 404 and 501: an engine that knows no swarms (Podman).
+  if (status == 503 || status == 404 || status == 501) co_return std::nullopt;
+  co_return read_list(request, parser);
+}
+
+asio::awaitable<void> stop_container(ByteStream& engine, std::string container) {
+  const std::string request = "POST /containers/" + container + "/stop?t=0";
+  Parser parser;
+  co_await ask(engine, parser, request, "Content-Length: 0\r\n");
+  const unsigned status = parser.get().result_int();
+  if (status != 204 && status != 304 && status != 404) refuse(request, parser);
 }
 
 // ---- events -----------------------------------------------------------------------------------------------------

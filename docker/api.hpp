@@ -30,6 +30,13 @@ asio::awaitable<Version> version(ByteStream& engine);
 /// GET /containers/json: the running containers, as the engine describes them.
 asio::awaitable<boost::json::array> running_containers(ByteStream& engine);
 
+/// GET /services: those of the swarm that this engine manages. Nothing when it is in no swarm, or does not manage it.
+asio::awaitable<std::optional<boost::json::array>> services(ByteStream& engine);
+
+/// POST /containers/ID/stop: ends it at once (SIGKILL), as if its user had; `container` is an id or a name. Returns
+/// when it has ended. One that is not there, or does not run, is fine.
+asio::awaitable<void> stop_container(ByteStream& engine, std::string container);
+
 /// One line of the engine's event stream.
 struct Event {
   std::string type;    ///< "container", "network", ...

@@ -1,5 +1,7 @@
 #include "docker/gated_stream.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <boost/json/object.hpp>
 #include <boost/json/serialize.hpp>
@@ -10,9 +12,11 @@ namespace {
 
 constexpr std::size_t body_limit = 4 * 1024 * 1024;  // a larger create call is the engine's own matter
 
-/// Calls after which ports of a container may be others: its start, and its move from one network to another.
+/// Calls after which published ports may be others: a container's start and its move from one network to another, and a
+/// service's making and change.
 bool changes_ports(std::string_view method, std::string_view target) {
   if (method != "POST") return false;
+  if (target.starts_with("/services/")) return target.ends_with("/create") || target.ends_with("/update");
   if (target.starts_with("/containers/")) return target.ends_with("/start") || target.ends_with("/restart");
   return target.starts_with("/networks/") && (target.ends_with("/connect") || target.ends_with("/disconnect"));
 }
@@ -24,20 +28,35 @@ bool may_mount(std::string_view method, std::string_view target) {
   return target == "/containers/create" || target == "/volumes/create";
 }
 
-std::string refusal(const Error& error) {
-  std::string message = one_line(error);
-  if (!error.remedy().empty()) message += ". " + error.remedy();
+/// `status`: "400 Bad Request".
+std::string refusal(std::string_view status, const std::string& message) {
   boost::json::object object;
   object["message"] = message;
   const std::string body = boost::json::serialize(object) + "\n";
-  return "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: " +
-         std::to_string(body.size()) + "\r\nConnection: close\r\n\r\n" + body;
+  return fmt::format(
+      "HTTP/1.1 {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{}", status,
+      body.size(), body);
+}
+
+std::string refusal(const Error& error) {
+  return refusal("400 Bad Request", one_line(error) + (error.remedy().empty() ? "" : ". " + error.remedy()));
+}
+
+/// NAME in "/containers/NAME/start" and "/containers/NAME/restart"; empty in others.
+std::string started_container(std::string_view target) {
+  constexpr std::string_view begin = "/containers/";
+  if (!target.starts_with(begin)) return {};
+  target.remove_prefix(begin.size());
+  return std::string(target.substr(0, target.find('/')));
 }
 
 }  // namespace
 
 void GatedStream::look_at_head() {
-  if (gates_->settled && changes_ports(watch_.method(), watch_.target())) start_asked_ = true;
+  if (gates_->settled && changes_ports(watch_.method(), watch_.target())) {
+    start_asked_ = true;
+    started_ = started_container(watch_.target());
+  }
   holding_ = gates_->check && may_mount(watch_.method(), watch_.target()) && watch_.has_body();
 }
 
@@ -48,11 +67,16 @@ asio::awaitable<bool> GatedStream::check_body() {
     co_await gates_->check(std::move(body));
     co_return true;
   } catch (const Error& error) {
-    refusal_ = refusal(error);
-    refused_ = true;
+    answer_instead(refusal(error));
   }
-  engine_->close();  // ends the pending read, which then brings the refusal
   co_return false;
+}
+
+/// The connection ends with this answer.
+void GatedStream::answer_instead(std::string answer) {
+  refusal_ = std::move(answer);
+  refused_ = true;
+  engine_->close();  // ends a pending read, which then brings the answer
 }
 
 asio::awaitable<void> GatedStream::write(std::span<const char> bytes) {
@@ -87,6 +111,15 @@ asio::awaitable<std::size_t> GatedStream::read_some(std::span<char> space) {
       failure = std::current_exception();
     }
   }
+  if (got > 0 && !refused_ && std::exchange(start_asked_, false)) {
+    co_await gates_->settled();
+    const bool started = std::string_view(space.data(), got).starts_with("HTTP/1.1 204");
+    if (started && gates_->taken && !started_.empty())
+      if (const std::string taken = co_await gates_->taken(started_); !taken.empty())
+        answer_instead(
+            refusal("500 Internal Server Error",
+                    "driver failed programming external connectivity on endpoint " + started_ + ": " + taken));
+  }
   if (refused_) {
     got = std::min(space.size(), refusal_.size());
     std::memcpy(space.data(), refusal_.data(), got);
@@ -94,7 +127,6 @@ asio::awaitable<std::size_t> GatedStream::read_some(std::span<char> space) {
     co_return got;
   }
   if (failure) std::rethrow_exception(failure);
-  if (got > 0 && std::exchange(start_asked_, false)) co_await gates_->settled();
   co_return got;
 }
 

@@ -1,6 +1,7 @@
 #include "docker/port_forward.hpp"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <boost/asio/ip/v6_only.hpp>
@@ -31,7 +32,8 @@ constexpr auto end_takes = 10s;
 
 /// What changes published ports. Not exec and health checks, which an engine reports by the dozen.
 constexpr const char* event_filters =
-    R"({"type":["container","network"],"event":["start","die","rename","connect","disconnect"]})";
+    R"({"type":["container","network","service","node"],)"
+    R"("event":["start","die","rename","connect","disconnect","create","update","remove"]})";
 
 /// The first port that needs no right; 0 when every port is free for all.
 int first_free_port() {
@@ -172,10 +174,13 @@ asio::awaitable<void> PortForward::follow_events(Guest& guest) {
   // Only now: what changes after the list is an event.
   dead_.clear();
   ended_.clear();
+  swarm_ = true;
   compare();
   while (const auto event = co_await events->next()) {
     log::debug("event: {} {} {}", event->type, event->action, event->id.substr(0, 12));
     if (event->time > 0ns) last_event_ = event->time;
+    if (event->type == "container" && (event->action == "create" || event->action == "update")) continue;
+    if (event->type == "service" || event->type == "node") swarm_ = true;
     if (event->type == "container" && event->action == "die") {
       remove_container(event->id);
       ended_.insert(event->id);
@@ -226,24 +231,34 @@ asio::awaitable<void> PortForward::reconcile() {
 }
 
 asio::awaitable<void> PortForward::list_and_apply() {
-  std::optional<boost::json::array> containers;
+  std::optional<WantedPorts> wanted;
   if (list_stream_) {
     try {
-      containers = co_await docker::running_containers(*list_stream_);
+      wanted = co_await list(*list_stream_);
     } catch (const Error& error) {
       log::debug("the connection for lists was closed: {}", one_line(error));
     }
   }
-  if (!containers) {
+  if (!wanted) {
     list_stream_.reset();
     auto guest = co_await config_.guest();
     list_stream_ = co_await guest->open_unix(config_.engine);
-    containers = co_await docker::running_containers(*list_stream_);
+    wanted = co_await list(*list_stream_);
   }
-  WantedPorts wanted = wanted_ports(*containers, config_.rules);
-  if (listeners_) add_listeners(wanted, listeners_->now(), *containers, config_.rules);
-  tell_containers(std::move(*containers));
-  co_await apply(std::move(wanted));
+  co_await apply(std::move(*wanted));
+}
+
+asio::awaitable<WantedPorts> PortForward::list(ByteStream& engine) {
+  boost::json::array containers = co_await docker::running_containers(engine);
+  WantedPorts wanted = wanted_ports(containers, config_.rules);
+  if (swarm_) {
+    const auto services = co_await docker::services(engine);
+    swarm_ = services.has_value();
+    if (services) add_services(wanted, *services, config_.rules);
+  }
+  if (listeners_) add_listeners(wanted, listeners_->now(), containers, config_.rules);
+  tell_containers(std::move(containers));
+  co_return wanted;
 }
 
 void PortForward::tell_containers(boost::json::array containers) {
@@ -524,6 +539,18 @@ std::vector<PortStatus> PortForward::ports() const {
     all.push_back(std::move(status));
   }
   return all;
+}
+
+std::string PortForward::taken(std::string_view container) const {
+  for (const auto& [at, entry] : entries_) {
+    const Container& of = *entry->port.container;
+    if (entry->failure != asio::error::address_in_use || (of.name != container && !of.id.starts_with(container)))
+      continue;
+    const std::string endpoint = at.address.is_v6() ? "[" + at.address.to_string() + "]" : at.address.to_string();
+    return fmt::format("Bind for {}:{} failed: port is already allocated{}", endpoint, at.port,
+                       entry->owner.empty() ? " on this computer" : ": " + entry->owner + " has it on this computer");
+  }
+  return {};
 }
 
 PortCounters PortForward::counters() const {

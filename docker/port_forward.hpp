@@ -83,6 +83,9 @@ class PortForward {
 
   std::vector<PortStatus> ports() const;
   PortCounters counters() const;
+  /// Which port of this container another program of this host has, in the words in which an engine refuses its start;
+  /// empty when none. `container` is an id, the beginning of one, or a name.
+  std::string taken(std::string_view container) const;
   /// One line for each port that is not served: "127.0.0.1:80/tcp of web: ...".
   std::vector<std::string> problems() const;
 
@@ -98,6 +101,7 @@ class PortForward {
   asio::awaitable<void> look_again();
   asio::awaitable<void> reconcile();
   asio::awaitable<void> list_and_apply();
+  asio::awaitable<WantedPorts> list(ByteStream& engine);
   asio::awaitable<void> apply(WantedPorts wanted);
   asio::awaitable<void> retry_failed();
   void watch_listeners();
@@ -133,6 +137,7 @@ class PortForward {
   std::map<std::string, std::string> dead_;
   std::set<std::string> ended_;            ///< likewise for on_containers, with or without ports
   std::chrono::nanoseconds last_event_{};  ///< its time; zero before the first connection
+  bool swarm_ = true;                      ///< the engine may manage a swarm, whose services publish ports
   bool stopping_ = false;
   bool engine_answers_ = false;
   UdpForward udp_;

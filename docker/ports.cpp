@@ -122,6 +122,38 @@ WantedPorts wanted_ports(const json::array& containers, const PortRules& rules) 
   return wanted;
 }
 
+void add_services(WantedPorts& wanted, const json::array& services, const PortRules& rules) {
+  if (rules.forwarded == Forwarded::none) return;
+  for (const json::value& one : services) {
+    // What it was given, or, until that is so, what it asked for.
+    const json::value* spec = find(one, "Spec");
+    const json::value* given = find(one, "Endpoint");
+    if (given == nullptr || find(*given, "Ports") == nullptr)
+      given = spec != nullptr ? find(*spec, "EndpointSpec") : nullptr;
+    const json::value* ports = given != nullptr ? find(*given, "Ports") : nullptr;
+    if (ports == nullptr || !ports->is_array()) continue;
+    const auto service = std::make_shared<Container>();
+    service->id = text(one, "ID");
+    service->addresses = {"127.0.0.1"};  // the engine carries IPv4 only to a service
+    service->name = "the service " + (spec != nullptr ? text(*spec, "Name") : service->id);
+    for (const json::value& entry : ports->get_array()) {
+      const std::string protocol = text(entry, "Protocol");
+      if (text(entry, "PublishMode") == "host" || (protocol != "tcp" && protocol != "udp")) continue;
+      PublishedPort published;
+      published.at.protocol = protocol == "udp" ? Protocol::udp : Protocol::tcp;
+      published.at.port = published.private_port = port(entry, "PublishedPort");
+      if (published.at.port == 0) continue;
+      published.container = service;
+      for (const char* every : {"0.0.0.0", "::"}) {
+        const auto address = host_address(every, rules);
+        if (!address) continue;
+        published.at.address = *address;
+        wanted.emplace(published.at, published);
+      }
+    }
+  }
+}
+
 void add_listeners(WantedPorts& wanted, const std::vector<Listener>& listeners, const json::array& containers,
                    const PortRules& rules) {
   for (const Listener& listener : listeners) {

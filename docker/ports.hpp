@@ -62,6 +62,10 @@ using WantedPorts = std::map<HostPort, PublishedPort>;
 /// From the engine's list of running containers. What is not understood in it is left out.
 WantedPorts wanted_ports(const boost::json::array& containers, const PortRules& rules);
 
+/// Adds the ports that the services of a swarm publish on each of its nodes (publish mode ingress). Those of mode host
+/// are ports of containers. `services` is the engine's list.
+void add_services(WantedPorts& wanted, const boost::json::array& services, const PortRules& rules);
+
 /// Adds ports that lead to programs in the guest, where no container publishes them: those that listen on every address
 /// (here: where ports without an address are opened), and on 127.0.0.1 or ::1 (here: the same). Other addresses were
 /// chosen to be reached from one network of the guest only.

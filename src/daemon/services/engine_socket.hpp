@@ -28,6 +28,7 @@ class EngineSocket : public Service {
  private:
   asio::awaitable<std::unique_ptr<ByteStream>> open_stream();
   asio::awaitable<void> check(std::string body);
+  asio::awaitable<std::string> taken(std::string container);
 
   Core& core_;
   std::unique_ptr<SocketForward> forward_;

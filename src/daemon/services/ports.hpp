@@ -29,6 +29,8 @@ class Ports : public Service {
   bool engine_answers() const noexcept { return forward_ && forward_->engine_answers(); }
   /// Nothing when there are none to open: the runtime is not one of Docker's kind, or no machine runs.
   std::optional<std::vector<PortStatus>> list() const;
+  /// As PortForward::taken().
+  std::string taken(std::string_view container) const { return forward_ ? forward_->taken(container) : std::string(); }
   PortCounters counters() const { return forward_ ? forward_->counters() : PortCounters{}; }
 
  private:

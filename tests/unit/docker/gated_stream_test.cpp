@@ -19,6 +19,10 @@ struct Bed {
       ++asked;
       co_await may_settle.wait();
     };
+    gates->taken = [this](std::string container) -> asio::awaitable<std::string> {
+      asked_for = container;
+      co_return taken;
+    };
     gates->check = [this](std::string body) -> asio::awaitable<void> {
       checked += body + "|";
       if (body.find("bad") != std::string::npos) throw Error(Errc::invalid_config, "no", "say please");
@@ -28,6 +32,7 @@ struct Bed {
   }
   Event may_settle;
   int asked = 0;
+  std::string asked_for, taken;
   std::string checked;
   std::unique_ptr<MemoryStream> engine;
   std::unique_ptr<GatedStream> gated;
@@ -68,6 +73,33 @@ TEST(GatedStream, HoldsTheAnswerToAStartUntilThePortsAreSettled) {
   EXPECT_EQ(run(start_is_held("POST /containers/web/restart?t=1 HTTP/1.1\r\n\r\n")), "held");
   EXPECT_EQ(run(start_is_held("POST /networks/net/connect HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}")), "held");
   EXPECT_EQ(run(start_is_held("POST /containers/web/stop HTTP/1.1\r\n\r\n")), "settled was asked for 0 times");
+}
+
+/// What the client gets for its call, and for which container it was asked whether its port is taken.
+asio::awaitable<std::string> start_of_a_taken_port(std::string call, std::string answer) {
+  Bed bed(co_await asio::this_coro::executor);
+  bed.may_settle.set();
+  bed.taken = "Bind failed";
+  co_await bed.gated->write(call);
+  co_await bed.engine->write(answer);
+  std::string got;
+  co_await read_into(*bed.gated, got);
+  co_return bed.asked_for + "|" + got;
+}
+
+TEST(GatedStream, AnswersAStartWhosePortIsTakenItself) {
+  const std::string start = "POST /v1.47/containers/web/start HTTP/1.1\r\nContent-Length: 0\r\n\r\n";
+  const std::string refused = run(start_of_a_taken_port(start, "HTTP/1.1 204 No Content\r\n\r\n"));
+  EXPECT_TRUE(refused.starts_with("web|HTTP/1.1 500 Internal Server Error\r\n")) << refused;
+  EXPECT_TRUE(refused.ends_with(
+      "{\"message\":\"driver failed programming external connectivity on endpoint web: Bind failed\"}\n"))
+      << refused;
+  const std::string fails = "HTTP/1.1 404 Not Found\r\n\r\n", runs = "HTTP/1.1 304 Not Modified\r\n\r\n";
+  EXPECT_EQ(run(start_of_a_taken_port(start, fails)), "|" + fails) << "the engine's own error comes first";
+  EXPECT_EQ(run(start_of_a_taken_port(start, runs)), "|" + runs) << "one that runs already goes on";
+  const std::string connect = "POST /networks/net/connect HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}";
+  const std::string ok = "HTTP/1.1 200 OK\r\n\r\n";
+  EXPECT_EQ(run(start_of_a_taken_port(connect, ok)), "|" + ok);
 }
 
 struct Created {

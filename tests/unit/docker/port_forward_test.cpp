@@ -206,6 +206,31 @@ asio::awaitable<std::size_t> open_after_a_late_list() {
 
 TEST(PortForward, LooksAgainAfterAnEventThatCameBeforeTheListHadIt) { EXPECT_EQ(run(open_after_a_late_list()), 1U); }
 
+asio::awaitable<std::string> taken_port() {
+  auto executor = co_await asio::this_coro::executor;
+  Bed bed(executor);
+  ip::tcp::acceptor other(executor, ip::tcp::endpoint(ip::address_v4::loopback(), 0));
+  const std::uint16_t port = other.local_endpoint().port();
+  bed.guest->list = container("abcdef", "1", port);
+  co_await bed.ports->settled();
+  std::string said = bed.ports->taken("c-abcdef");
+  said.replace(said.find(std::to_string(port)), std::to_string(port).size(), "N");
+  for (const char* name : {"abcdef", "abc"}) said += bed.ports->taken(name).empty() ? " not by id" : "";
+  for (const char* name : {"c-abc", "other", "b"})
+    said += bed.ports->taken(name).empty() ? "" : " also by another name";
+  other.close();
+  bed.guest->list = container("abcdef", "1", free_port());
+  co_await bed.ports->settled();
+  said += bed.ports->taken("abcdef").empty() ? "" : " still";
+  co_await bed.stop();
+  co_return said;
+}
+
+TEST(PortForward, TellsOfWhichContainerAPortIsTaken) {
+  // Its holder is this process, which is never named.
+  EXPECT_EQ(run(taken_port()), "Bind for 127.0.0.1:N failed: port is already allocated on this computer");
+}
+
 std::string udp_container(std::uint16_t port, const std::string& address) {
   std::string text = container("a", address, port);
   for (const auto& [from, to] : {std::pair<std::string, std::string>{"tcp", "udp"}, {"10.9.8.7", address}})

@@ -57,6 +57,34 @@ TEST(WantedPorts, OfAContainerWithoutAnAddressLeadToTheGuestsPort) {
             "0.0.0.0:2/tcp a -> 127.0.0.1 2\n[::]:2/tcp a -> ::1 2\n");
 }
 
+std::string of_services(std::string_view list, PortRules rules = {}) {
+  WantedPorts wanted;
+  add_services(wanted, boost::json::parse(list).as_array(), rules);
+  std::string all;
+  for (const auto& [at, port] : wanted)
+    all += at.str() + " " + port.container->name + " -> " + port.targets().front().first + " " +
+           std::to_string(port.targets().front().second) + "\n";
+  return all;
+}
+
+TEST(WantedPorts, AreThoseThatASwarmsServicesPublishOnEachNode) {
+  constexpr const char* given = R"([{"ID":"s1","Spec":{"Name":"web","EndpointSpec":{"Ports":[{"PublishedPort":1}]}},
+    "Endpoint":{"Ports":[{"Protocol":"tcp","TargetPort":80,"PublishedPort":18081,"PublishMode":"ingress"},
+                         {"Protocol":"udp","TargetPort":53,"PublishedPort":30000,"PublishMode":"ingress"},
+                         {"Protocol":"sctp","TargetPort":9,"PublishedPort":9,"PublishMode":"ingress"},
+                         {"Protocol":"tcp","TargetPort":81,"PublishedPort":18082,"PublishMode":"host"}]}}])";
+  EXPECT_EQ(of_services(given),
+            "0.0.0.0:18081/tcp the service web -> 127.0.0.1 18081\n[::]:18081/tcp the service web -> 127.0.0.1 18081\n"
+            "0.0.0.0:30000/udp the service web -> 127.0.0.1 30000\n[::]:30000/udp the service web -> 127.0.0.1 30000\n");
+  EXPECT_EQ(of_services(given, PortRules{{}, Forwarded::none}), "");
+  constexpr const char* asked = R"([{"ID":"s1","Spec":{"Name":"web","EndpointSpec":{"Ports":[
+    {"Protocol":"tcp","TargetPort":80,"PublishedPort":7,"PublishMode":"ingress"},{"Protocol":"tcp","TargetPort":81}]}},
+    "Endpoint":{}}])";
+  EXPECT_EQ(of_services(asked, PortRules{asio::ip::make_address("127.0.0.1")}),
+            "127.0.0.1:7/tcp the service web -> 127.0.0.1 7\n[::1]:7/tcp the service web -> 127.0.0.1 7\n");
+  EXPECT_EQ(of_services(R"([7,{},{"Endpoint":7},{"Endpoint":{"Ports":[7,{"Protocol":"tcp"}]}}])"), "");
+}
+
 TEST(WantedPorts, LeaveOutWhatIsNotUnderstood) {
   EXPECT_EQ(
       wanted(R"([1, null, {}, {"Ports":7}, {"Ports":[1, {}, {"IP":"no","PrivatePort":1,"PublicPort":1,"Type":"tcp"},
