@@ -42,12 +42,21 @@ class Schemas:
         self.all = {file.stem: json.loads(file.read_text()) for file in sorted(self.folder.glob("*.json"))}
 
     def problems_of(self, name, value):
-        schema = self.all[name]
-        resolver = jsonschema.RefResolver(
-            (self.folder / f"{name}.json").as_uri(), schema,
-            store={(self.folder / f"{other}.json").as_uri(): content for other, content in self.all.items()})
-        check = jsonschema.Draft202012Validator(schema, resolver=resolver)
+        check = self.validator({"$ref": self.uri(name)})
         return [f"{'/'.join(map(str, error.absolute_path)) or 'it'}: {error.message}" for error in check.iter_errors(value)]
+
+    def uri(self, name):
+        return (self.folder / f"{name}.json").as_uri()
+
+    def validator(self, schema):
+        """With the other schemas, which it may refer to; jsonschema has two ways, and none is in all of its versions."""
+        try:
+            import referencing
+        except ImportError:
+            store = {self.uri(name): content for name, content in self.all.items()}
+            return jsonschema.Draft202012Validator(schema, resolver=jsonschema.RefResolver("", schema, store=store))
+        registry = referencing.Registry().with_contents((self.uri(name), content) for name, content in self.all.items())
+        return jsonschema.Draft202012Validator(schema, registry=registry)
 
     def described(self):
         """(schema, property) of all that is described, and what is wrong with the schemas themselves."""
@@ -147,11 +156,11 @@ def self_test(root):
 
 def main():
     if len(sys.argv) == 3 and sys.argv[1] == "--self-test":
-        problems = self_test(pathlib.Path(sys.argv[2]))
+        problems = self_test(pathlib.Path(sys.argv[2]).resolve())
     elif len(sys.argv) == 3:
-        problems = check_program(pathlib.Path(sys.argv[1]), sys.argv[2])
+        problems = check_program(pathlib.Path(sys.argv[1]).resolve(), sys.argv[2])
     elif len(sys.argv) == 2:
-        problems = check_golden(pathlib.Path(sys.argv[1]))
+        problems = check_golden(pathlib.Path(sys.argv[1]).resolve())
     else:
         sys.exit(__doc__)
     print("\n".join(problems) or "every output fits its schema")
