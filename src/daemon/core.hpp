@@ -31,6 +31,8 @@
 
 namespace cl {
 
+struct BootOptions;
+
 /// What a session is made of that reaches outside of this process. The product has one set (make_parts()), tests
 /// another.
 struct Parts {
@@ -39,7 +41,9 @@ struct Parts {
   /// How to log in to the guest; makes the keys when there are none.
   std::function<asio::awaitable<SshLogin>(const ProfilePaths&)> login;
   /// preparation.hpp
-  std::function<asio::awaitable<BootPlan>(const Home&, const ProfilePaths&, StateStore&, DriverTraits, Job&)> plan;
+  std::function<asio::awaitable<BootPlan>(const Home&, const ProfilePaths&, StateStore&, DriverTraits, Job&,
+                                          BootOptions)>
+      plan;
   std::function<asio::awaitable<Provisioned>(Guest&, ProvisionPlan, std::function<void(std::string_view)>)> provision;
   /// What the runtime in the guest says of its version.
   std::function<asio::awaitable<std::string>(Guest&, const Runtime&)> runtime_version;

@@ -4,6 +4,7 @@
 #include "src/base/file.hpp"
 #include "src/base/log.hpp"
 #include "src/daemon/core.hpp"
+#include "src/daemon/preparation.hpp"
 #include "src/daemon/transitions/transitions.hpp"
 
 // Saved or Paused to Booting. The order, which docs/architecture.md explains: the marker is checked; a hypervisor waits
@@ -46,7 +47,8 @@ asio::awaitable<void> load(Core& core, Job& job) {
   if (!machine_lock) throw Error(Errc::busy, "a machine of profile '" + core.paths.name + "' still runs");
   co_await core.engine_socket.open();
 
-  BootPlan plan = co_await core.parts.plan(core.home, core.paths, core.store, core.driver->traits(), job);
+  const BootOptions options;  // what was saved belongs to disks that are there
+  BootPlan plan = co_await core.parts.plan(core.home, core.paths, core.store, core.driver->traits(), job, options);
   core.shares.add_devices(plan);
   const Saving saving = co_await core.driver->saving(plan);
   facts.hypervisor = saving.fingerprint;

@@ -2,6 +2,8 @@
 
 #include <cstdlib>
 
+#include "src/daemon/preparation.hpp"
+
 namespace cl::test {
 namespace {
 
@@ -102,7 +104,7 @@ Parts SessionLab::parts() {
     return std::make_shared<QuietLink>();
   };
   parts.login = [](const ProfilePaths&) -> asio::awaitable<SshLogin> { co_return SshLogin{}; };
-  parts.plan = [](const Home&, const ProfilePaths& at, StateStore& store, const DriverTraits&, Job&) {
+  parts.plan = [](const Home&, const ProfilePaths& at, StateStore& store, const DriverTraits&, Job&, BootOptions) {
     return plan(at, store);
   };
   parts.provision = [guest = guest](Guest&, const ProvisionPlan&, const auto&) -> asio::awaitable<Provisioned> {

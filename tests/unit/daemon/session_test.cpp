@@ -94,6 +94,34 @@ TEST(Session, ASavedMachineIsFoundByTheNextDaemon) {
   play(lab, go_on);
 }
 
+TEST(Session, ASavedMachineWaitsForADataDiskThatIsGone) {
+  SessionLab lab;
+  const fs::path away = lab.directory / "away.raw";
+  auto life = [&](Session& session) -> asio::awaitable<void> {
+    EXPECT_EQ(co_await outcome(session.start({})), "");
+    EXPECT_EQ(co_await outcome(session.suspend()), "");
+    fs::rename(lab.paths.data_disk, away);
+    StartOrder cold;
+    cold.cold = true;
+    for (const StartOrder& order : {StartOrder{}, cold}) {
+      const std::string refused = co_await outcome(session.start(order));
+      EXPECT_NE(refused.find("the data disk of profile 'default' is gone"), std::string::npos) << refused;
+      EXPECT_TRUE(is<phase::Saved>(session.phase())) << "what was saved was given up";
+    }
+    fs::rename(away, lab.paths.data_disk);
+    // A rename is a change of the file's times: this one boots. What counts is that it does.
+    EXPECT_EQ(co_await outcome(session.start({})), "");
+    EXPECT_EQ(co_await outcome(session.suspend()), "");
+    fs::remove(lab.paths.data_disk);
+    StartOrder anew;
+    anew.new_data = true;
+    EXPECT_EQ(co_await outcome(session.start(anew)), "");
+    EXPECT_FALSE(lab.driver->plans.back().incoming);
+    EXPECT_EQ(co_await outcome(session.stop(false)), "");
+  };
+  play(lab, life);
+}
+
 TEST(Session, AMachineThatCannotBeSavedIsPaused) {
   SessionLab lab;
   lab.driver->behaviour.cannot_save = "its QEMU is too old";
