@@ -109,6 +109,11 @@ asio::awaitable<void> prepare_disks(const ProfilePaths& paths, const Image& imag
   job.end("the root disk is made");
 }
 
+/// A machine resumes on a disk that is full, too.
+void write_if_different(const fs::path& path, const std::string& content) {
+  if (read_file_if_exists(path) != content) write_atomically(path, content);
+}
+
 /// The disk from which cloud-init learns who the guest is. Written only when that changed: the machine of an earlier
 /// daemon may have it open.
 void prepare_seed(const ProfilePaths& paths, const State& state, const KeySet& keys, const std::string& host_address,
@@ -124,7 +129,7 @@ void prepare_seed(const ProfilePaths& paths, const State& state, const KeySet& k
   facts.shares = read_file_if_exists(shares_file(paths)).value_or("");
   facts.ports = ports;
   const std::string disk = fat_disk(seed_files(facts, built_in_recipe(), cloud_guest_files()));
-  if (read_file_if_exists(paths.seed_disk) != disk) write_atomically(paths.seed_disk, disk);
+  write_if_different(paths.seed_disk, disk);
 }
 
 RosettaChoice choose_rosetta(const State& state, const Image& image) {
@@ -192,8 +197,8 @@ asio::awaitable<BootPlan> prepare_boot(const Home& home, const ProfilePaths& pat
   const KeySet keys = co_await ensure_keys(paths.keys_directory);
   const auto owner_file = paths.keys_directory / "data_owner";
   const auto host_name_file = paths.keys_directory / "host_name";
-  write_atomically(owner_file, state.data_owner + "\n");
-  write_atomically(host_name_file, host_name(paths.name));
+  write_if_different(owner_file, state.data_owner + "\n");
+  write_if_different(host_name_file, host_name(paths.name));
 
   BootPlan plan;
   plan.name = host_name(paths.name);

@@ -49,7 +49,9 @@ asio::awaitable<void> boot(Core& core, Job& job, Profile wanted, bool new_data) 
   BootPlan plan = co_await core.parts.plan(core.home, core.paths, core.store, core.driver->traits(), job, options);
   plan.lock_fd = machine_lock->fd();
   core.shares.add_devices(plan);
-  const Saving saving = co_await core.driver->saving(plan);
+  const Patience& patience = core.parts.patience;
+  const Saving saving =
+      co_await with_timeout(patience.boot, "looking at what the hypervisor can", core.driver->saving(plan));
   State& state = core.store.edit();
   state.fingerprint = saving.fingerprint;
   state.not_saved = saving.why_not;
@@ -58,7 +60,8 @@ asio::awaitable<void> boot(Core& core, Job& job, Profile wanted, bool new_data) 
   fs::remove(core.paths.console_log, ignored);
   // On disk before there is a hypervisor: whoever takes it over must know its driver, and whose data it has.
   co_await core.store.flush();
-  const LiveMachine machine(co_await core.driver->boot(std::move(plan)));
+  const LiveMachine machine(
+      co_await with_timeout(patience.boot, "starting the hypervisor", core.driver->boot(std::move(plan))));
   core.store.edit().machine_pid = machine->pid();
   core.enter(phase::Booting{machine});
   check_rosetta(core, *machine);

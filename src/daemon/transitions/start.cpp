@@ -72,7 +72,8 @@ asio::awaitable<std::string> bring_up(Core& core, Job& job, Profile wanted, Star
   if (const auto* degraded = std::get_if<phase::Degraded>(&core.phase())) {
     const LiveMachine machine = degraded->machine;
     core.enter(phase::Booting{machine});
-    co_await machine->resume();  // of a guest that its hypervisor has stopped, the CPUs go on
+    // Of a guest that its hypervisor has stopped, the CPUs go on.
+    co_await with_timeout(core.parts.patience.answer, "letting the guest's CPUs go on", machine->resume());
     co_await core.open_services();
     repaired = true;
   } else if (is<phase::Paused, phase::Saved>(core.phase())) {

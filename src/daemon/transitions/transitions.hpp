@@ -48,7 +48,8 @@ asio::awaitable<boost::json::object> take_over(Core& core, Job& job);
 /// Preparing to Booting: a hypervisor with a guest that boots. `new_data` as in StartOrder.
 asio::awaitable<void> boot(Core& core, Job& job, Profile wanted, bool new_data);
 /// Saved or Paused to Booting, with the guest as it was. False when it must boot instead: then the phase is Preparing,
-/// nothing of the suspended machine is left, and a note says why.
+/// nothing of the suspended machine is left, and a note says why. Throws when it can neither resume nor boot now (a
+/// full disk); what is saved is kept then.
 asio::awaitable<bool> resume(Core& core, Job& job);
 /// Booting, until the runtime answers: waits for the guest, sets it up, brings shares and ports.
 asio::awaitable<void> set_up(Core& core, Job& job);
