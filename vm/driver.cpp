@@ -33,7 +33,7 @@ asio::awaitable<bool> stop_machine(Machine& machine, std::chrono::milliseconds g
   const auto until = std::chrono::steady_clock::now() + grace;
   while (grace.count() > 0) {
     try {
-      co_await machine.power_off();
+      co_await with_timeout(std::max(std::min(again, grace), {}), "pressing the power button", machine.power_off());
     } catch (const Error& error) {
       // Nobody can press the button of a hypervisor that does not answer, or is already gone.
       log::warn("cannot ask the guest to power off: {}", one_line(error));

@@ -34,6 +34,7 @@ struct Invocation {
   bool force = false;
   bool data = false;
   bool cold = false;
+  bool new_data = false;
   bool follow = false;
   bool console = false;
   bool daemon = false;
@@ -63,7 +64,7 @@ enum Option : unsigned {
   colima_option = 1U << 12U,
   install_options = 1U << 13U,
   hidden_verb = 1U << 14U,  ///< not for people: left out of help and completion
-  cold_option = 1U << 15U,
+  start_options = 1U << 15U,
   command_verbatim = 1U << 16U,  ///< everything that follows, options too
   remove_option = 1U << 17U,
   arch_option = 1U << 18U

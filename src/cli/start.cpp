@@ -35,6 +35,7 @@ asio::awaitable<int> start(const Invocation& call) {
   request.environment = docker_environment();
   request.cold = call.cold;
   request.is_new = is_new;
+  request.new_data = call.new_data;
   const rpc::Told told = co_await call_with_progress(daemon, std::move(request));
   print_told(told);
   co_return 0;

@@ -16,7 +16,7 @@ namespace {
 constexpr unsigned one_profile = profile_option | profile_argument;
 
 constexpr std::array table{
-    Verb{"start", "Boot the machine and make plain 'docker' use it", one_profile | settings_options | cold_option,
+    Verb{"start", "Boot the machine and make plain 'docker' use it", one_profile | settings_options | start_options,
          &run_start},
     Verb{"suspend", "Save the machine to disk; a start, or any use of Docker, resumes it", one_profile, &run_suspend},
     Verb{"apply", "Make a running machine use its profile's changed settings", one_profile, &run_apply},
@@ -126,8 +126,10 @@ void define(CLI::App& app, const Verb& command, Invocation& into) {
   if ((options & remove_option) != 0) app.add_flag("--remove", into.remove, "put back what was there before");
   if ((options & json_option) != 0) app.add_flag("--json", into.json, "print JSON");
   if ((options & force_option) != 0) app.add_flag("-f,--force", into.force, "do not wait for the guest");
-  if ((options & cold_option) != 0)
+  if ((options & start_options) != 0) {
     app.add_flag("--cold", into.cold, "boot, also when a suspended machine could be resumed");
+    app.add_flag("--new-data", into.new_data, "begin with an empty data disk when the profile's is gone");
+  }
   if ((options & data_option) != 0) app.add_flag("--data", into.data, "also remove containers, images and volumes");
   if ((options & log_options) != 0) {
     auto* console = app.add_flag("--console", into.console, "the machine's serial console");

@@ -61,28 +61,38 @@ asio::awaitable<void> Core::forget_machine() {
   store.edit().machine_pid = 0;
 }
 
-asio::awaitable<void> Core::open_services() {
-  for (Service* service : services_) co_await service->open();
+asio::awaitable<void> Core::for_each(Change change, bool reverse) {
+  if (reverse) {
+    for (Service* service : services_ | std::views::reverse) co_await (service->*change)();
+  } else {
+    for (Service* service : services_) co_await (service->*change)();
+  }
 }
 
+asio::awaitable<void> Core::with_limit(std::string doing, Change change, bool reverse) {
+  co_await with_timeout(parts.patience.services, std::move(doing), for_each(change, reverse));
+}
+
+asio::awaitable<void> Core::open_services() { return with_limit("opening what the machine offers", &Service::open); }
+
 asio::awaitable<void> Core::services_ready() {
-  for (Service* service : services_) co_await service->ready();
+  return with_limit("connecting to what the guest offers", &Service::ready);
 }
 
 asio::awaitable<void> Core::quiesce_services() {
-  for (Service* service : services_ | std::views::reverse) co_await service->quiesce();
+  return with_limit("bringing the connections to the guest to rest", &Service::quiesce, true);
 }
 
 asio::awaitable<void> Core::detach_services() {
-  for (Service* service : services_) co_await service->detach();
+  return with_limit("taking in what the saved guest had sent", &Service::detach);
 }
 
 asio::awaitable<void> Core::reattach_services() {
-  for (Service* service : services_) co_await service->reattach();
+  return with_limit("connecting to the machine that is to be resumed", &Service::reattach);
 }
 
 asio::awaitable<void> Core::resume_services() {
-  for (Service* service : services_) co_await service->resume();
+  return with_limit("going on with the connections to the guest", &Service::resume);
 }
 
 asio::awaitable<void> Core::close_services(bool for_wake) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -31,6 +32,21 @@
 
 namespace cl {
 
+struct BootOptions;
+
+/// How long transitions wait for one exchange before they fail and name it. Each is far longer than that takes on a
+/// loaded computer with an emulated guest: what is longer hangs.
+struct Patience {
+  using Time = std::chrono::milliseconds;
+  Time boot = std::chrono::minutes(5);        ///< for a hypervisor, with the servers of its shares
+  Time answer = std::chrono::seconds(40);     ///< of a hypervisor; drivers have their own limits, which are shorter
+  Time memory = std::chrono::minutes(5);      ///< to save and to load: a large guest on a slow disk
+  Time services = std::chrono::minutes(2);    ///< for what all of them do at one change
+  Time set_up = std::chrono::minutes(30);     ///< for a set-up in which nothing new begins; it may install programs
+  Time version = std::chrono::minutes(1);     ///< for the runtime's answer, which runs
+  Time power_off = std::chrono::seconds(60);  ///< dockerd gives containers 10 s, under emulation more
+};
+
 /// What a session is made of that reaches outside of this process. The product has one set (make_parts()), tests
 /// another.
 struct Parts {
@@ -39,11 +55,14 @@ struct Parts {
   /// How to log in to the guest; makes the keys when there are none.
   std::function<asio::awaitable<SshLogin>(const ProfilePaths&)> login;
   /// preparation.hpp
-  std::function<asio::awaitable<BootPlan>(const Home&, const ProfilePaths&, StateStore&, DriverTraits, Job&)> plan;
+  std::function<asio::awaitable<BootPlan>(const Home&, const ProfilePaths&, StateStore&, DriverTraits, Job&,
+                                          BootOptions)>
+      plan;
   std::function<asio::awaitable<Provisioned>(Guest&, ProvisionPlan, std::function<void(std::string_view)>)> provision;
   /// What the runtime in the guest says of its version.
   std::function<asio::awaitable<std::string>(Guest&, const Runtime&)> runtime_version;
   std::string docker = "docker";  ///< the docker CLI
+  Patience patience;
 };
 
 Parts make_parts();
@@ -67,14 +86,15 @@ struct Core {
   /// The machine goes and its clients stay: they wait for the next one.
   asio::awaitable<void> forget_machine();
 
+  // At each change all services in their order, as long as Patience says; Error{timed_out} names the change.
   asio::awaitable<void> open_services();
   asio::awaitable<void> services_ready();
   asio::awaitable<void> quiesce_services();
   asio::awaitable<void> detach_services();
   asio::awaitable<void> reattach_services();
   asio::awaitable<void> resume_services();
-  /// In the reverse order; none of them can keep the others from it. With `for_wake` what a client needs to wake a
-  /// suspended machine stays: its socket, and Docker's context.
+  /// In the reverse order, and without a limit: what is in use is not left. None of them can keep the others from it.
+  /// With `for_wake` what a client needs to wake a suspended machine stays: its socket, and Docker's context.
   asio::awaitable<void> close_services(bool for_wake);
   /// A service's part of the state, as it is now.
   void describe(const Service& service) noexcept;
@@ -104,6 +124,7 @@ struct Core {
   std::function<void(LiveMachine)> machine_ended;      ///< its hypervisor is gone
   std::function<asio::awaitable<void>()> fall_asleep;  ///< suspends it for want of use; throws why it cannot
   std::function<void(std::string)> fatal;              ///< the daemon cannot go on
+  std::function<void(std::string)> say;                ///< to whoever watches the job that is under way
 
   DockerClient docker_client;
   EngineSocket engine_socket;
@@ -123,6 +144,10 @@ struct Core {
   Phase phase_ = phase::Stopped{};
   Notifier changed_;
   TaskGroup tasks_;
+
+  using Change = asio::awaitable<void> (Service::*)();
+  asio::awaitable<void> for_each(Change change, bool reverse);
+  asio::awaitable<void> with_limit(std::string doing, Change change, bool reverse = false);
 };
 
 }  // namespace cl

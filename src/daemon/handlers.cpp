@@ -172,6 +172,7 @@ struct Handler {
     order.environment = std::move(asked.environment);
     order.cold = asked.cold;
     order.is_new = asked.is_new;
+    order.new_data = asked.new_data;
     return attend<rpc::Start>(connection, session.start(std::move(order)));
   }
   asio::awaitable<void> operator()(rpc::Apply asked) const {

@@ -24,8 +24,8 @@ asio::awaitable<std::string> ask_runtime_version(Guest& guest, const Runtime& ru
 }
 
 asio::awaitable<BootPlan> plan(const Home& home, const ProfilePaths& paths, StateStore& store, DriverTraits driver,
-                               Job& job) {
-  BootPlan made = co_await prepare_boot(home, paths, store.edit(), std::move(driver), job);
+                               Job& job, BootOptions options) {
+  BootPlan made = co_await prepare_boot(home, paths, store.edit(), std::move(driver), job, options);
   store.edit();  // with all that was chosen since
   co_return made;
 }

@@ -58,26 +58,15 @@ asio::awaitable<Accel> prepare_accel(const Home& home, const Image& image, State
   co_return choice.accel;
 }
 
-/// The machine had a data disk, and it is not there.
-void require_new_data(const ProfilePaths& paths, State& state, BootOptions options) {
-  const fs::path& path = paths.data_disk;
-  if (!options.allow_new_data) {
-    std::error_code no_link;
-    const fs::path target = fs::read_symlink(path, no_link);
-    throw Error(Errc::not_found, "the data disk of profile '" + paths.name + "' is gone",
-                "put it back, or mount the disk that it is on; 'colima-like delete --data " + paths.name +
-                    "' gives it up, with all images and volumes")
-        .because("there is no file at " + path.string() + (no_link ? "" : ", a link to " + target.string()));
-  }
-  // Should the other one come back, it is not taken for this one.
-  state.data_owner.clear();
-  state.data_ready = false;
-}
-
 asio::awaitable<void> prepare_disks(const ProfilePaths& paths, const Image& image, State& state, bool raw_root,
                                     BootOptions options, Job& job) {
   DataDisk data = inspect_data_disk(paths.data_disk);
-  if (data.kind == DataDiskKind::missing && state.data_ready) require_new_data(paths, state, options);
+  if (data.kind == DataDiskKind::missing && state.data_ready) {
+    require_data(paths, state, options);
+    // Should the other one come back, it is not taken for this one.
+    state.data_owner.clear();
+    state.data_ready = false;
+  }
   // A machine that was killed while the guest made the file system leaves a disk without header (mke2fs clears it
   // first) and without file system, which the guest would refuse for ever. It was never mounted. That alone does not
   // tell that it is the disk we made: the user may have put another one there since.
@@ -120,6 +109,11 @@ asio::awaitable<void> prepare_disks(const ProfilePaths& paths, const Image& imag
   job.end("the root disk is made");
 }
 
+/// A machine resumes on a disk that is full, too.
+void write_if_different(const fs::path& path, const std::string& content) {
+  if (read_file_if_exists(path) != content) write_atomically(path, content);
+}
+
 /// The disk from which cloud-init learns who the guest is. Written only when that changed: the machine of an earlier
 /// daemon may have it open.
 void prepare_seed(const ProfilePaths& paths, const State& state, const KeySet& keys, const std::string& host_address,
@@ -135,7 +129,7 @@ void prepare_seed(const ProfilePaths& paths, const State& state, const KeySet& k
   facts.shares = read_file_if_exists(shares_file(paths)).value_or("");
   facts.ports = ports;
   const std::string disk = fat_disk(seed_files(facts, built_in_recipe(), cloud_guest_files()));
-  if (read_file_if_exists(paths.seed_disk) != disk) write_atomically(paths.seed_disk, disk);
+  write_if_different(paths.seed_disk, disk);
 }
 
 RosettaChoice choose_rosetta(const State& state, const Image& image) {
@@ -167,6 +161,17 @@ asio::awaitable<SshLogin> prepare_login(const ProfilePaths& paths) {
 
 fs::path shares_file(const ProfilePaths& paths) { return paths.keys_directory / "shares"; }
 
+void require_data(const ProfilePaths& paths, const State& state, BootOptions options) {
+  const fs::path& path = paths.data_disk;
+  if (!state.data_ready || options.allow_new_data || file_exists(path)) return;
+  std::error_code no_link;
+  const fs::path target = fs::read_symlink(path, no_link);
+  throw Error(Errc::not_found, "the data disk of profile '" + paths.name + "' is gone",
+              "put it back, or mount the disk that it is on; 'colima-like start --new-data " + paths.name +
+                  "' gives its images and volumes up, and begins with an empty one")
+      .because("there is no file at " + path.string() + (no_link ? "" : ", a link to " + target.string()));
+}
+
 RosettaWish rosetta_wish(const Profile& profile) {
   if (profile.rosetta == "on") return RosettaWish::on;
   return profile.rosetta == "off" ? RosettaWish::off : RosettaWish::automatic;
@@ -192,8 +197,8 @@ asio::awaitable<BootPlan> prepare_boot(const Home& home, const ProfilePaths& pat
   const KeySet keys = co_await ensure_keys(paths.keys_directory);
   const auto owner_file = paths.keys_directory / "data_owner";
   const auto host_name_file = paths.keys_directory / "host_name";
-  write_atomically(owner_file, state.data_owner + "\n");
-  write_atomically(host_name_file, host_name(paths.name));
+  write_if_different(owner_file, state.data_owner + "\n");
+  write_if_different(host_name_file, host_name(paths.name));
 
   BootPlan plan;
   plan.name = host_name(paths.name);

@@ -18,6 +18,7 @@ asio::awaitable<SshLogin> prepare_login(const ProfilePaths& paths);
 /// is none.
 std::filesystem::path shares_file(const ProfilePaths& paths);
 
+/// What a start may do that an ordinary one must not.
 struct BootOptions {
   /// The data disk that the profile had may be replaced by an empty one when it is gone. Else that is Error{not_found}:
   /// it may be on a disk that is not mounted, and all images and volumes would seem lost.
@@ -28,6 +29,10 @@ struct BootOptions {
 /// Writes what was chosen into `state`. Touches no running machine. The plan's lock_fd is left to the caller.
 asio::awaitable<BootPlan> prepare_boot(const Home& home, const ProfilePaths& paths, State& state, DriverTraits driver,
                                        Job& job, BootOptions options = {});
+
+/// Throws Error{not_found} when the profile had a data disk and it is gone, unless the options allow an empty one.
+/// Blocks for as long as the disk's own file system does.
+void require_data(const ProfilePaths& paths, const State& state, BootOptions options);
 
 /// What the profile says of Rosetta.
 RosettaWish rosetta_wish(const Profile& profile);

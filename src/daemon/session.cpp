@@ -34,6 +34,10 @@ Session::Session(asio::any_io_executor executor, Home home, ProfilePaths paths, 
     auto nothing = [](Job&) -> asio::awaitable<json_object> { co_return json_object{}; };
     run(Job::Kind::stop, Before::wait, nothing);
   };
+  core_.say = [this](std::string text) {
+    if (job_ && !job_->done()) job_->say(std::move(text));
+  };
+  core_.store.on_tried([this] { end_if_idle(); });
   core_.fatal = [](const std::string& why) { log::error("{}", why); };
 }
 
@@ -49,7 +53,12 @@ void Session::take_over() {
 }
 
 bool Session::idle() const noexcept {
-  return !machine_of(core_.phase()) && !core_.engine_socket.is_open() && (job_ == nullptr || job_->done());
+  return !machine_of(core_.phase()) && !core_.engine_socket.is_open() && (job_ == nullptr || job_->done()) &&
+         !core_.store.is_behind();
+}
+
+void Session::end_if_idle() {
+  if (idle() && on_idle_) on_idle_();
 }
 
 std::shared_ptr<Job> Session::pending(Job::Kind kind) const {
@@ -123,7 +132,7 @@ asio::awaitable<void> Session::follow(std::shared_ptr<Job> job) {
   auto end = [](std::shared_ptr<Job> of) -> asio::awaitable<void> { co_await of->result(); };
   const auto failure = co_await failure_of(end(job));
   if (failure) log::info("ended with: {}", one_line(*failure));
-  if (idle() && on_idle_) on_idle_();
+  end_if_idle();
 }
 
 // --- what commands ask for -----------------------------------------------------------------------------------------

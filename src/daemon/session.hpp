@@ -66,7 +66,7 @@ class Session {
     Core& core_;
   };
 
-  /// No machine, no socket to wake one by, and nothing under way: the daemon may end.
+  /// No machine, no socket to wake one by, nothing under way, and the state is on disk: the daemon may end.
   bool idle() const noexcept;
   void on_idle(std::function<void()> callback) { on_idle_ = std::move(callback); }
   /// Told why the daemon cannot go on: a task that lives as long as it has ended.
@@ -85,6 +85,7 @@ class Session {
   asio::awaitable<json_object> perform(Job& job, Before treatment, Job::Work work);
   asio::awaitable<void> wait_for(std::shared_ptr<Job> before, Before treatment);
   asio::awaitable<void> leave_stable_phase();
+  void end_if_idle();
   asio::awaitable<void> follow(std::shared_ptr<Job> job);
   std::shared_ptr<Job> suspend(bool by_itself);
   asio::awaitable<void> wake();

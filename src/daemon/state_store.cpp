@@ -59,6 +59,7 @@ asio::awaitable<void> StateStore::keep_written() {
     const std::string failure = co_await write_once();
     if (failure != unsaved_) mark(failure);
     tried_once_.notify_all();
+    if (on_tried_) on_tried_();
     if (failure.empty()) {
       pause = timings_.first_retry;
       continue;
@@ -88,6 +89,11 @@ void StateStore::mark(const std::string& failure) noexcept {
   unsaved_ = failure;
   if (!mark_) mark_.reset(::open(paths_.run_directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (mark_) ::flock(mark_.get(), failure.empty() ? LOCK_UN : LOCK_EX | LOCK_NB);
+}
+
+bool StateStore::is_behind() const noexcept {
+  std::error_code gone;
+  return !stopped_ && !unsaved_.empty() && std::filesystem::exists(paths_.directory, gone);
 }
 
 asio::awaitable<void> StateStore::flush() {

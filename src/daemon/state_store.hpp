@@ -47,6 +47,10 @@ class StateStore {
   /// Why the file is older than the truth; empty while it is not. Other processes see it by the lock on run/: see
   /// observe() in profiles/state.hpp.
   const std::string& unsaved() const noexcept { return unsaved_; }
+  /// The truth is here alone, and will be on disk when that can be written: not in a profile that was removed.
+  bool is_behind() const noexcept;
+  /// Called after each try to write.
+  void on_tried(std::function<void()> callback) { on_tried_ = std::move(callback); }
 
   /// Ends the writing, for good; what is not written by then is given up. Before destruction.
   asio::awaitable<void> stop();
@@ -67,8 +71,9 @@ class StateStore {
   std::uint64_t tried_ = 0;    ///< changes that the last of them was to write
   std::string unsaved_;
   std::optional<Error> failure_;  ///< of the last try
-  UniqueFd mark_;                 ///< locked while unsaved_
-  bool asked_ = false;            ///< by flush(), for a try that does not wait
+  std::function<void()> on_tried_;
+  UniqueFd mark_;       ///< locked while unsaved_
+  bool asked_ = false;  ///< by flush(), for a try that does not wait
   bool stopped_ = false;
   Notifier edited_, tried_once_;
   asio::steady_timer retry_;

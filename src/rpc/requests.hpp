@@ -29,14 +29,16 @@ struct Nothing {
 struct Start {
   static constexpr std::string_view verb = "start";
   using Result = Told;
-  TextMap settings;     ///< of this run, by key
-  TextMap environment;  ///< the caller's HOME and DOCKER_*
-  bool cold = false;    ///< boots, also when a suspended machine could be resumed
-  bool is_new = false;  ///< the caller has just made the profile: an interrupted start removes it again
+  TextMap settings;       ///< of this run, by key
+  TextMap environment;    ///< the caller's HOME and DOCKER_*
+  bool cold = false;      ///< boots, also when a suspended machine could be resumed
+  bool is_new = false;    ///< the caller has just made the profile: an interrupted start removes it again
+  bool new_data = false;  ///< an empty data disk may take the place of one that is gone
 
   static constexpr auto fields() {
     return std::tuple(Field{"settings", &Start::settings}, Field{"environment", &Start::environment},
-                      Field{"cold", &Start::cold}, Field{"is_new", &Start::is_new});
+                      Field{"cold", &Start::cold}, Field{"is_new", &Start::is_new},
+                      Field{"new_data", &Start::new_data});
   }
 };
 

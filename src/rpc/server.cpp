@@ -7,6 +7,7 @@
 
 #include <cerrno>
 
+#include "src/base/file.hpp"
 #include "src/base/log.hpp"
 
 namespace cl::rpc {
@@ -50,6 +51,7 @@ Server::Server(asio::any_io_executor executor, const FileLock&, std::filesystem:
     throw cannot_create(path_, error.code().message());
   }
   tasks_.spawn_permanent("control socket", accept());
+  tasks_.spawn_permanent("the control socket's name", keep_name());
 }
 
 Server::~Server() { ::unlink(path_.c_str()); }
@@ -74,7 +76,10 @@ asio::awaitable<void> Server::accept() {
   while (!closed_) {
     auto [ec, socket] = co_await acceptor_.async_accept(no_throw);
     if (closed_) break;
-    if (ec == asio::error::operation_aborted) throw boost::system::system_error(ec);
+    const auto state = co_await asio::this_coro::cancellation_state;
+    if (state.cancelled() != asio::cancellation_type::none)
+      throw boost::system::system_error(asio::error::operation_aborted);
+    if (ec == asio::error::operation_aborted) continue;  // keep_name() has put another one in its place
     if (ec) {
       log::warn("control socket: {}", ec.message());
       co_await sleep_for(std::chrono::milliseconds(100));  // out of descriptors: do not spin
@@ -86,6 +91,24 @@ asio::awaitable<void> Server::accept() {
   }
   Event stopped(acceptor_.get_executor());
   co_await stopped.wait();  // until stop() cancels it
+}
+
+/// By looking: no system tells of that without watching the folder, which may be gone as well.
+asio::awaitable<void> Server::keep_name() {
+  for (;;) {
+    co_await sleep_for(limits_.look_again);
+    struct stat there{};
+    if (closed_ || ::lstat(path_.c_str(), &there) == 0 || errno != ENOENT) continue;
+    try {
+      make_private_directory(path_.parent_path());
+      asio::local::stream_protocol::acceptor again(acceptor_.get_executor());
+      listen_at(again, path_);
+      acceptor_ = std::move(again);
+      log::warn("the control socket was removed, and is made again");
+    } catch (const std::exception& error) {
+      log::debug("the control socket was removed: {}", error.what());  // with its profile, perhaps
+    }
+  }
 }
 
 asio::awaitable<std::optional<Request>> Server::first_request(Connection& connection) {

@@ -16,10 +16,13 @@ namespace cl::rpc {
 struct ServerLimits {
   std::chrono::milliseconds first_request = std::chrono::seconds(10);  ///< from connecting to the end of its line
   std::chrono::milliseconds last_word = std::chrono::seconds(1);       ///< for telling an error to who does not read
+  std::chrono::milliseconds look_again = std::chrono::seconds(10);     ///< whether the socket still has its name
   std::size_t silent = 64;  ///< connections without a request; one more, and the oldest is closed
 };
 
-/// The daemon's control socket (0600): each connection carries one request, and gets exactly one result or error.
+/// The daemon's control socket (0600): each connection carries one request, and gets exactly one result or error. When
+/// its name is removed (by a cleaner of temporary files, with its folder perhaps) it is made again: a daemon that
+/// nobody can reach would hold its profile for good.
 class Server {
  public:
   /// Answers one request by connection.answer(). Whatever it throws before that becomes the answer; afterwards it is
@@ -46,6 +49,7 @@ class Server {
 
  private:
   asio::awaitable<void> accept();
+  asio::awaitable<void> keep_name();
   asio::awaitable<void> serve(Socket socket);
   asio::awaitable<std::optional<Request>> first_request(Connection& connection);
 

@@ -72,7 +72,7 @@ class FakeMachine : public Machine {
   }
 
   asio::awaitable<void> power_off() override {
-    driver_.calls.push_back("power_off");
+    co_await begin("power_off");
     if (driver_.behaviour.power_off_fails || process_->gone)
       throw Error(Errc::protocol, "the fake hypervisor does not answer");
     if (driver_.behaviour.ignores_power_off || driver_.behaviour.deaf_presses-- > 0) co_return;
@@ -141,12 +141,14 @@ asio::awaitable<std::unique_ptr<Machine>> FakeDriver::boot(BootPlan plan) {
 }
 
 asio::awaitable<Saving> FakeDriver::saving(BootPlan plan) {
+  if (behaviour.hangs_at == "saving") co_await sleep_for(std::chrono::hours(1));
   if (behaviour.cannot_save.empty()) co_return Saving{"fake " + plan.name, ""};
   co_return Saving{"", behaviour.cannot_save};
 }
 
 asio::awaitable<std::unique_ptr<Machine>> FakeDriver::attach(std::filesystem::path run_directory) {
   calls.push_back("attach");
+  if (behaviour.hangs_at == "attach") co_await sleep_for(std::chrono::hours(1));
   auto process = find(run_directory);
   if (!process) co_return nullptr;
   co_return std::make_unique<FakeMachine<Process>>(*this, std::move(process));

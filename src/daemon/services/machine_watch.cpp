@@ -69,6 +69,10 @@ asio::awaitable<void> MachineWatch::follow_pauses(LiveMachine machine) {
     const std::string reason = "the machine cannot write to its disk on this computer: " + why;
     log::error("{}", reason);
     if (is<phase::Running, phase::Degraded>(core_.phase())) core_.enter(phase::Blocked{machine}, reason);
+    if (is<phase::Stopping>(core_.phase())) {
+      core_.store.edit().reason = reason;
+      core_.say(reason + "; make room there, or it is ended");
+    }
     co_await unblock(machine);
   }
 }
@@ -86,6 +90,7 @@ asio::awaitable<void> MachineWatch::unblock(LiveMachine machine) {
     if (machine.ended()) co_return;
   }
   log::info("the machine goes on");
+  if (is<phase::Stopping>(core_.phase())) core_.store.edit().reason.clear();
   if (!is<phase::Blocked>(core_.phase())) co_return;
   if (core_.guest.connected()) {
     core_.enter(phase::Running{machine});

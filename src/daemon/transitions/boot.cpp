@@ -28,7 +28,7 @@ void check_rosetta(Core& core, Machine& machine) {
 
 }  // namespace
 
-asio::awaitable<void> boot(Core& core, Job& job, Profile wanted) {
+asio::awaitable<void> boot(Core& core, Job& job, Profile wanted, bool new_data) {
   auto machine_lock = FileLock::try_acquire(core.paths.machine_lock);
   if (!machine_lock)
     throw Error(Errc::busy, "a machine of profile '" + core.paths.name + "' runs but does not answer",
@@ -45,10 +45,13 @@ asio::awaitable<void> boot(Core& core, Job& job, Profile wanted) {
   core.driver = core.parts.driver(driver);
   co_await core.parts.login(core.paths);  // the plan below carries the keys
   co_await core.shares.choose_for_boot();
-  BootPlan plan = co_await core.parts.plan(core.home, core.paths, core.store, core.driver->traits(), job);
+  const BootOptions options{.allow_new_data = new_data};
+  BootPlan plan = co_await core.parts.plan(core.home, core.paths, core.store, core.driver->traits(), job, options);
   plan.lock_fd = machine_lock->fd();
   core.shares.add_devices(plan);
-  const Saving saving = co_await core.driver->saving(plan);
+  const Patience& patience = core.parts.patience;
+  const Saving saving =
+      co_await with_timeout(patience.boot, "looking at what the hypervisor can", core.driver->saving(plan));
   State& state = core.store.edit();
   state.fingerprint = saving.fingerprint;
   state.not_saved = saving.why_not;
@@ -57,7 +60,8 @@ asio::awaitable<void> boot(Core& core, Job& job, Profile wanted) {
   fs::remove(core.paths.console_log, ignored);
   // On disk before there is a hypervisor: whoever takes it over must know its driver, and whose data it has.
   co_await core.store.flush();
-  const LiveMachine machine(co_await core.driver->boot(std::move(plan)));
+  const LiveMachine machine(
+      co_await with_timeout(patience.boot, "starting the hypervisor", core.driver->boot(std::move(plan))));
   core.store.edit().machine_pid = machine->pid();
   core.enter(phase::Booting{machine});
   check_rosetta(core, *machine);

@@ -4,6 +4,7 @@
 #include "src/base/file.hpp"
 #include "src/base/log.hpp"
 #include "src/daemon/core.hpp"
+#include "src/daemon/preparation.hpp"
 #include "src/daemon/transitions/transitions.hpp"
 
 // Saved or Paused to Booting. The order, which docs/architecture.md explains: the marker is checked; a hypervisor waits
@@ -30,7 +31,7 @@ asio::awaitable<void> unpause(Core& core, Job& job, LiveMachine machine) {
   job.begin("resume", "resuming the paused machine");
   core.enter(phase::Booting{machine});
   const bool session_kept = core.guest.connected();
-  co_await with_timeout(GuestAccess::wake_patience, "the hypervisor's answer", machine->resume());
+  co_await with_timeout(core.parts.patience.answer, "letting the guest's CPUs go on", machine->resume());
   co_await core.open_services();
   co_await core.resume_services();
   co_await core.guest.link()->set_clock(GuestAccess::wake_patience);
@@ -38,34 +39,51 @@ asio::awaitable<void> unpause(Core& core, Job& job, LiveMachine machine) {
   job.end("the machine is resumed");
 }
 
-asio::awaitable<void> load(Core& core, Job& job) {
-  SavedFacts facts{
-      std::string(core.driver->name()), "", core.state().image_digest, {core.paths.root_disk, core.paths.data_disk}};
-  co_await require_usable(core, facts);
+/// What is needed before there is a hypervisor. A failure is one that a boot would have, too (a full disk, no QEMU), so
+/// the saved machine is kept for a better time.
+struct Prepared {
+  FileLock machine_lock;
+  BootPlan plan;
+  std::string fingerprint;
+};
+
+asio::awaitable<Prepared> prepare(Core& core, Job& job) {
   auto machine_lock = FileLock::try_acquire(core.paths.machine_lock);
   if (!machine_lock) throw Error(Errc::busy, "a machine of profile '" + core.paths.name + "' still runs");
   co_await core.engine_socket.open();
-
-  BootPlan plan = co_await core.parts.plan(core.home, core.paths, core.store, core.driver->traits(), job);
+  const BootOptions options;  // what was saved belongs to disks that are there
+  BootPlan plan = co_await core.parts.plan(core.home, core.paths, core.store, core.driver->traits(), job, options);
   core.shares.add_devices(plan);
-  const Saving saving = co_await core.driver->saving(plan);
-  facts.hypervisor = saving.fingerprint;
-  facts.image = core.state().image_digest;
-  co_await require_usable(core, facts);
+  Saving saving =
+      co_await with_timeout(core.parts.patience.boot, "looking at what the hypervisor can", core.driver->saving(plan));
   plan.lock_fd = machine_lock->fd();
   plan.incoming = true;
+  co_return Prepared{std::move(*machine_lock), std::move(plan), std::move(saving.fingerprint)};
+}
+
+SavedFacts facts_of(const Core& core, std::string hypervisor) {
+  return SavedFacts{std::string(core.driver->name()),
+                    std::move(hypervisor),
+                    core.state().image_digest,
+                    {core.paths.root_disk, core.paths.data_disk}};
+}
+
+asio::awaitable<void> load(Core& core, Job& job, Prepared prepared) {
+  co_await require_usable(core, facts_of(core, prepared.fingerprint));
   job.begin("resume", "resuming the suspended machine");
-  const LiveMachine machine(co_await core.driver->boot(std::move(plan)));
+  const Patience& patience = core.parts.patience;
+  const LiveMachine machine(
+      co_await with_timeout(patience.boot, "starting the hypervisor", core.driver->boot(std::move(prepared.plan))));
   core.store.edit().machine_pid = machine->pid();
   core.enter(phase::Booting{machine});
   co_await core.machine_watch.open();
 
   co_await core.reattach_services();
   const bool session_kept = core.guest.connected();
-  co_await machine->load(core.saved.memory());
+  co_await with_timeout(patience.memory, "loading the memory", machine->load(core.saved.memory()));
   co_await blocking([saved = core.saved]() mutable { saved.use_up(); });
-  co_await machine->resume();
-  co_await machine->allow_reboot();
+  co_await with_timeout(patience.answer, "letting the guest's CPUs go on", machine->resume());
+  co_await with_timeout(patience.answer, "allowing the guest to reboot", machine->allow_reboot());
   const fs::path used = co_await blocking([saved = core.saved]() mutable { return saved.set_aside(); });
   core.spawn("removing the used memory", remove_in_background(used));
   co_await core.open_services();
@@ -84,7 +102,12 @@ asio::awaitable<bool> resume(Core& core, Job& job) {
     failure = co_await failure_of(unpause(core, job, paused->machine));
   } else {
     core.enter(phase::Preparing{});
-    failure = co_await failure_of(load(core, job));
+    SavedFacts facts = facts_of(core, std::string());
+    failure = co_await failure_of(require_usable(core, std::move(facts)));
+    if (!failure) {
+      Prepared prepared = co_await prepare(core, job);
+      failure = co_await failure_of(load(core, job, std::move(prepared)));
+    }
   }
   if (!failure) co_return true;
   const std::string why = one_line(*failure);

@@ -12,6 +12,8 @@
 namespace cl::transition {
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
 constexpr std::size_t console_lines = 12;
 
 /// What explains a guest that did not come up: its kernel's panic and what follows, else its last lines.
@@ -68,20 +70,52 @@ asio::awaitable<ProvisionPlan> plan_for(Core& core, Guest& guest) {
   co_return plan;
 }
 
+/// Ends when no step has begun for so long.
+asio::awaitable<void> watch_steps(Core& core, const std::string& step, const Clock::time_point& began) {
+  const auto limit = core.parts.patience.set_up;
+  while (Clock::now() - began < limit)
+    co_await sleep_for(std::chrono::duration_cast<std::chrono::milliseconds>(began + limit - Clock::now()) +
+                       std::chrono::milliseconds(1));
+  throw Error(Errc::guest_failed, "the guest's set-up does not end",
+              "look into the guest with 'colima-like ssh', and start again")
+      .because(fmt::format("it is at '{}' since {} s", step,
+                           std::chrono::duration_cast<std::chrono::seconds>(Clock::now() - began).count()));
+}
+
+asio::awaitable<Provisioned> provision(Core& core, Job& job, std::shared_ptr<Guest> guest, ProvisionPlan plan) {
+  std::string step = "its beginning";
+  Clock::time_point began = Clock::now();
+  auto say = [&](std::string_view doing) {
+    job.say(std::string(doing));
+    step = doing;
+    began = Clock::now();
+  };
+  std::optional<Provisioned> done;
+  auto work = store(core.parts.provision(*guest, std::move(plan), say), done);
+  const auto executor = co_await asio::this_coro::executor;
+  auto both =
+      asio::experimental::make_parallel_group(asio::co_spawn(executor, std::move(work), asio::deferred),
+                                              asio::co_spawn(executor, watch_steps(core, step, began), asio::deferred));
+  auto [order, failure, hang] = co_await both.async_wait(asio::experimental::wait_for_one(), asio::use_awaitable);
+  if (order[0] == 1 && hang) std::rethrow_exception(hang);
+  if (failure) std::rethrow_exception(failure);
+  co_return std::move(*done);
+}
+
 }  // namespace
 
 asio::awaitable<void> set_up(Core& core, Job& job) {
   job.begin("guest", "waiting for the guest's SSH server");
   const std::shared_ptr<Guest> guest = co_await wait_for_guest(core);
   const auto machine = machine_of(core.phase());
-  if (machine) co_await (*machine)->allow_reboot();
+  if (machine)
+    co_await with_timeout(core.parts.patience.answer, "allowing the guest to reboot", (*machine)->allow_reboot());
   job.end("the guest's SSH server answers");
 
   job.begin("provision", "setting the guest up");
   ProvisionPlan plan = co_await plan_for(core, *guest);
-  auto say = [&job](std::string_view doing) { job.say(std::string(doing)); };
   // At once: Docker, whose start ends the set-up, waits for the shares.
-  Provisioned done = co_await beside(core.shares.settle(), core.parts.provision(*guest, std::move(plan), say));
+  Provisioned done = co_await beside(core.shares.settle(), provision(core, job, guest, std::move(plan)));
   State& state = core.store.edit();
   state.data_ready = true;
   state.platforms = std::move(done.platforms);
@@ -95,7 +129,9 @@ asio::awaitable<void> set_up(Core& core, Job& job) {
   const Runtime& runtime = runtime_of(core.state().profile);
   if (runtime.title.empty()) co_return;
   job.begin("runtime", fmt::format("asking {} for its version", runtime.title));
-  const std::string version = co_await core.parts.runtime_version(*guest, runtime);
+  const std::string version =
+      co_await with_timeout(core.parts.patience.version, "the answer of " + std::string(runtime.title),
+                            core.parts.runtime_version(*guest, runtime));
   core.store.edit().runtime_version = version;
   job.end(fmt::format("{} {} answers", runtime.title, version));
 }

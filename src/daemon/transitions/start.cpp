@@ -10,6 +10,7 @@
 #include "src/base/file.hpp"
 #include "src/base/log.hpp"
 #include "src/daemon/core.hpp"
+#include "src/daemon/preparation.hpp"
 #include "src/daemon/transitions/transitions.hpp"
 
 namespace cl::transition {
@@ -58,21 +59,30 @@ asio::awaitable<void> give_up_suspended(Core& core) {
   co_await tear_down(core, {});
 }
 
+/// What is saved stays when the data disk is gone: it may be on a disk that is not mounted.
+asio::awaitable<void> require_data(const Core& core, StartOrder order) {
+  const BootOptions options{.allow_new_data = order.new_data};
+  auto look = [paths = core.paths, state = core.state(), options] { cl::require_data(paths, state, options); };
+  co_await blocking(std::move(look));
+}
+
 asio::awaitable<std::string> bring_up(Core& core, Job& job, Profile wanted, StartOrder order) {
   bool resumed = false;
   bool repaired = false;
   if (const auto* degraded = std::get_if<phase::Degraded>(&core.phase())) {
     const LiveMachine machine = degraded->machine;
     core.enter(phase::Booting{machine});
-    co_await machine->resume();  // of a guest that its hypervisor has stopped, the CPUs go on
+    // Of a guest that its hypervisor has stopped, the CPUs go on.
+    co_await with_timeout(core.parts.patience.answer, "letting the guest's CPUs go on", machine->resume());
     co_await core.open_services();
     repaired = true;
   } else if (is<phase::Paused, phase::Saved>(core.phase())) {
+    if (is<phase::Saved>(core.phase())) co_await require_data(core, order);
     resumed = co_await resume(core, job);
   } else {
     core.enter(phase::Preparing{});
   }
-  if (!repaired && !resumed) co_await boot(core, job, wanted);
+  if (!repaired && !resumed) co_await boot(core, job, wanted, order.new_data);
   const bool anew = resumed && !order.wake && apply_live(core, wanted);
   if (anew) co_await core.shares.choose_again();
   if (!resumed || anew) co_await set_up(core, job);
@@ -109,6 +119,7 @@ asio::awaitable<boost::json::object> start(Core& core, Job& job, StartOrder orde
     if (co_await still_answers(machine)) {
       if (order.cold)
         core.notes.push_back("it runs already; 'colima-like restart " + core.paths.name + "' boots it cold");
+      if (order.new_data) core.notes.emplace_back("it has its data disk; --new-data changes nothing");
       co_await bring_in(core, job, wanted);
       co_await core.docker_client.activate(job, order.environment);
       co_return started(core, "already runs");
@@ -117,6 +128,7 @@ asio::awaitable<boost::json::object> start(Core& core, Job& job, StartOrder orde
     co_await end_hypervisor(core);
     co_await tear_down(core, "its hypervisor ended");
   }
+  if (order.cold && is<phase::Saved>(core.phase())) co_await require_data(core, order);
   if (order.cold && is<phase::Saved, phase::Paused>(core.phase())) co_await give_up_suspended(core);
   const bool repair = is<phase::Degraded>(core.phase());  // its containers must not suffer from a repair that fails
   std::exception_ptr failure;

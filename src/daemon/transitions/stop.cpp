@@ -1,6 +1,8 @@
 #include <fmt/format.h>
 #include <signal.h>
 
+#include <boost/json/array.hpp>
+
 #include "src/base/blocking.hpp"
 #include "src/base/failure.hpp"
 #include "src/base/file.hpp"
@@ -12,7 +14,6 @@
 namespace cl::transition {
 namespace {
 
-constexpr auto power_off_grace = std::chrono::seconds(60);    // dockerd gives containers 10 s, under TCG more
 constexpr auto power_off_patience = std::chrono::seconds(5);  // until the guest's system has taken the order
 constexpr auto hanging_grace = std::chrono::seconds(5);       // of a guest that may never end by itself
 constexpr auto rest_patience = std::chrono::seconds(40);      // for what its script may take in all
@@ -44,16 +45,21 @@ asio::awaitable<void> power_off(Core& core, Job& job, LiveMachine machine, bool 
     co_await attempt("the hypervisor", with_timeout(power_off_patience, "its answer", machine->resume()));
     co_await attempt("the services", core.resume_services());
   }
-  const auto grace = force ? std::chrono::seconds(0) : hangs ? hanging_grace : power_off_grace;
+  std::chrono::milliseconds grace = core.parts.patience.power_off;
+  if (hangs) grace = std::min<std::chrono::milliseconds>(grace, hanging_grace);
+  if (force) grace = {};
   job.begin("stop", force   ? "ending the machine"
                     : hangs ? "ending Docker and then the machine, in which somebody may wait for this computer's disk"
-                            : fmt::format("powering off (ended after {} s)", grace.count()));
+                            : fmt::format("powering off (ended after {} s)", grace.count() / 1000));
   if (!force && core.shares.any_server_lost())
     co_await core.guest.try_command("the end of Docker in the guest", stop_docker_script, rest_patience);
   if (!force && core.driver->traits().weak_button)
     co_await core.guest.try_command("asking the guest to power off", power_off_command, power_off_patience);
   const bool by_itself = co_await stop_machine(*machine, grace);
   if (!machine.ended()) machine.set_ended(co_await machine->exited());
+  if (!by_itself && !force && !core.state().reason.empty())
+    core.notes.push_back("the guest could not power off, and what it had not written yet is lost: " +
+                         core.state().reason);
   job.end(by_itself ? "the machine is powered off" : "the machine is ended");
   co_await discard_saved(core);
   co_await tear_down(core, {});
@@ -85,6 +91,7 @@ asio::awaitable<void> end_unreachable(Core& core, Job& job, bool force) {
 }  // namespace
 
 asio::awaitable<boost::json::object> stop(Core& core, Job& job, bool force) {
+  core.notes.clear();
   const auto machine = machine_of(core.phase());
   if (machine) {
     co_await power_off(core, job, *machine, force);
@@ -98,7 +105,9 @@ asio::awaitable<boost::json::object> stop(Core& core, Job& job, bool force) {
   } else if (!is<phase::Stopped>(core.phase())) {
     co_await tear_down(core, {});
   }
-  co_return boost::json::object{};
+  boost::json::object result;
+  result["notes"] = boost::json::array(core.notes.begin(), core.notes.end());
+  co_return result;
 }
 
 asio::awaitable<boost::json::object> remove(Core& core, Job& job, bool data) {

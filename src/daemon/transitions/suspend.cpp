@@ -18,8 +18,6 @@ namespace cl::transition {
 namespace {
 
 constexpr std::uint64_t spare_space = 64ULL << 20;  // beside the memory: device state, and not the last byte
-constexpr auto pause_patience = std::chrono::seconds(20);
-constexpr auto save_patience = std::chrono::minutes(5);  // a large guest on a slow disk
 
 SavedFacts facts_of(const Core& core) {
   return SavedFacts{std::string(core.driver->name()),
@@ -42,14 +40,16 @@ asio::awaitable<void> require_space(const Core& core, Machine& machine) {
 }
 
 asio::awaitable<void> pause_and_save(Core& core, LiveMachine machine, bool to_disk) {
-  co_await with_timeout(pause_patience, "stopping the guest's CPUs", machine->pause());
-  if (to_disk) co_await with_timeout(save_patience, "saving the memory", machine->save(core.saved.memory()));
+  const Patience& patience = core.parts.patience;
+  co_await with_timeout(patience.answer, "stopping the guest's CPUs", machine->pause());
+  if (to_disk) co_await with_timeout(patience.memory, "saving the memory", machine->save(core.saved.memory()));
 }
 
 /// The machine goes on, or is gone when it cannot. Throws in any case.
 asio::awaitable<void> keep_running(Core& core, LiveMachine machine, Error failure) {
   co_await discard_saved(core);
-  const auto lost = co_await failure_of(with_timeout(pause_patience, "the hypervisor's answer", machine->resume()));
+  const auto lost = co_await failure_of(
+      with_timeout(core.parts.patience.answer, "letting the guest's CPUs go on", machine->resume()));
   if (lost) {
     co_await end_hypervisor(core);
     co_await tear_down(core, "it ended while it was being suspended");

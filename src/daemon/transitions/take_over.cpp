@@ -8,15 +8,26 @@
 namespace cl::transition {
 namespace {
 
+/// One that does not answer is as good as none; the lock tells that it lives.
+asio::awaitable<std::unique_ptr<Machine>> try_attach(Core& core) {
+  std::unique_ptr<Machine> machine;
+  auto work = [](Core& of, std::unique_ptr<Machine>& into) -> asio::awaitable<void> {
+    into = co_await with_timeout(of.parts.patience.answer, "taking over the hypervisor",
+                                 of.driver->attach(of.paths.run_directory));
+  };
+  co_await attempt("the hypervisor", work(core, machine));
+  co_return machine;
+}
+
 /// A hypervisor whose daemon was killed right after it had started it has no control socket yet.
 asio::awaitable<std::unique_ptr<Machine>> attach(Core& core) {
   const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(5);
   // Not interrupted half-way: a stop needs the machine.
   co_await asio::this_coro::throw_if_cancelled(false);
-  auto machine = co_await uninterrupted(core.driver->attach(core.paths.run_directory));
+  auto machine = co_await uninterrupted(try_attach(core));
   while (!machine && FileLock::is_held(core.paths.machine_lock) && std::chrono::steady_clock::now() < until) {
     co_await uninterrupted(sleep_for(std::chrono::milliseconds(20)));
-    machine = co_await uninterrupted(core.driver->attach(core.paths.run_directory));
+    machine = co_await uninterrupted(try_attach(core));
   }
   co_await asio::this_coro::throw_if_cancelled(true);
   co_return machine;
@@ -24,7 +35,7 @@ asio::awaitable<std::unique_ptr<Machine>> attach(Core& core) {
 
 asio::awaitable<void> bring_back(Core& core, Job& job, LiveMachine machine) {
   // Of a guest that its hypervisor has stopped (this computer's disk was full), the CPUs go on.
-  co_await machine->resume();
+  co_await with_timeout(core.parts.patience.answer, "letting the guest's CPUs go on", machine->resume());
   // A daemon may have been killed while it suspended or resumed the machine: whatever it saved is void now.
   co_await discard_saved(core);
   co_await core.open_services();

@@ -20,8 +20,9 @@ struct StartOrder {
   Settings settings;                               ///< flags of this run
   std::map<std::string, std::string> environment;  ///< the caller's HOME and DOCKER_*
   bool cold = false;                               ///< boots, also when a suspended machine could be resumed
-  bool wake = false;    ///< nobody's command, but a client of a suspended machine: Docker's context stays as it is
-  bool is_new = false;  ///< the caller has just made the profile: an interrupted start removes it again
+  bool wake = false;      ///< nobody's command, but a client of a suspended machine: Docker's context stays as it is
+  bool is_new = false;    ///< the caller has just made the profile: an interrupted start removes it again
+  bool new_data = false;  ///< an empty data disk may take the place of one that is gone
   bool operator==(const StartOrder&) const = default;
 };
 
@@ -44,10 +45,11 @@ asio::awaitable<boost::json::object> take_over(Core& core, Job& job);
 
 // Their parts.
 
-/// Preparing to Booting: a hypervisor with a guest that boots.
-asio::awaitable<void> boot(Core& core, Job& job, Profile wanted);
+/// Preparing to Booting: a hypervisor with a guest that boots. `new_data` as in StartOrder.
+asio::awaitable<void> boot(Core& core, Job& job, Profile wanted, bool new_data);
 /// Saved or Paused to Booting, with the guest as it was. False when it must boot instead: then the phase is Preparing,
-/// nothing of the suspended machine is left, and a note says why.
+/// nothing of the suspended machine is left, and a note says why. Throws when it can neither resume nor boot now (a
+/// full disk); what is saved is kept then.
 asio::awaitable<bool> resume(Core& core, Job& job);
 /// Booting, until the runtime answers: waits for the guest, sets it up, brings shares and ports.
 asio::awaitable<void> set_up(Core& core, Job& job);

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <fcntl.h>
+#include <sys/file.h>
+
 #include <boost/asio/detached.hpp>
 #include <boost/asio/io_context.hpp>
 #include <mutex>
@@ -8,6 +11,7 @@
 #include "profiles/state.hpp"
 #include "src/base/file_lock.hpp"
 #include "src/base/task_group.hpp"
+#include "src/base/unique_fd.hpp"
 #include "src/rpc/connection.hpp"
 
 namespace cl::cli {
@@ -38,6 +42,13 @@ class StandInDaemon {
     const std::lock_guard hold(mutex_);
     ports_.ports = std::move(ports);
   }
+  /// What it knows and cannot write: `status` asks it from now on.
+  void know(const ProfilePaths& paths, const State& state, std::string unsaved) {
+    unsaved_mark_.reset(::open(paths.run_directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    ::flock(unsaved_mark_.get(), LOCK_EX | LOCK_NB);
+    const std::lock_guard hold(mutex_);
+    known_ = {state_text(state), std::move(unsaved)};
+  }
   /// Answers everything with this from now on.
   void fail(const Error& error) {
     const std::lock_guard hold(mutex_);
@@ -50,6 +61,7 @@ class StandInDaemon {
     if (failure_) return *failure_;
     if (std::holds_alternative<rpc::Exec>(request)) return rpc::json::object{};
     if (std::holds_alternative<rpc::Ports>(request)) return rpc::to_object(ports_);
+    if (std::holds_alternative<rpc::Describe>(request)) return rpc::to_object(known_);
     return rpc::to_object(rpc::Told{"done", {}});
   }
   asio::awaitable<void> serve() {
@@ -83,6 +95,8 @@ class StandInDaemon {
   std::mutex mutex_;
   std::vector<std::string> verbs_;
   rpc::PublishedPorts ports_;
+  rpc::Known known_;
+  UniqueFd unsaved_mark_;
   std::optional<Error> failure_;
   std::thread thread_;
 };

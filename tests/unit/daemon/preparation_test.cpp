@@ -10,6 +10,7 @@
 #include "profiles/keys.hpp"
 #include "src/app/images.hpp"
 #include "src/base/file.hpp"
+#include "tests/fakes/failing_files.hpp"
 #include "tests/support/run.hpp"
 #include "tests/support/temp_dir.hpp"
 #include "vm/disk.hpp"
@@ -136,6 +137,14 @@ TEST_F(Preparation, ADataDiskThatIsGoneIsNotReplacedUnasked) {
   EXPECT_EQ(inspect_data_disk(paths_.data_disk).kind, DataDiskKind::ours);
   EXPECT_NE(state_.data_owner, owner) << "should the old disk come back, it is another one";
   EXPECT_FALSE(state_.data_ready);
+}
+
+TEST_F(Preparation, WhatIsThereIsNotWrittenAgainSoAFullDiskKeepsNobodyFromResuming) {
+  downloaded("boot");
+  prepare();
+  const test::FailingFiles full(directory_.path(), 1, ENOSPC, test::FailingFiles::Mode::from_on);
+  EXPECT_NO_THROW(prepare());
+  EXPECT_EQ(full.calls(), 0);
 }
 
 TEST_F(Preparation, ARawRootDiskKeepsItsImageThoughANewerOneIsThere) {

@@ -2,6 +2,8 @@
 
 #include <cstdlib>
 
+#include "src/daemon/preparation.hpp"
+
 namespace cl::test {
 namespace {
 
@@ -48,13 +50,18 @@ class QuietProcess : public GuestProcess {
 
 class QuietLink : public GuestLink {
  public:
+  explicit QuietLink(std::shared_ptr<GuestBehaviour> behaviour) : behaviour_(std::move(behaviour)) {}
+
   bool connected() const noexcept override { return true; }
   std::shared_ptr<Guest> current() const noexcept override { return guest_; }
   void use_data_port(std::filesystem::path, std::filesystem::path) override {}
   asio::awaitable<std::shared_ptr<Guest>> guest(std::chrono::milliseconds) override { co_return guest_; }
-  asio::awaitable<bool> quiesce() override { co_return true; }
-  asio::awaitable<void> detach() override { co_return; }
-  asio::awaitable<void> reattach() override { co_return; }
+  asio::awaitable<bool> quiesce() override {
+    co_await perhaps_hang("quiesce");
+    co_return true;
+  }
+  asio::awaitable<void> detach() override { return perhaps_hang("detach"); }
+  asio::awaitable<void> reattach() override { return perhaps_hang("reattach"); }
   void resume() override {}
   asio::awaitable<void> set_clock(std::chrono::milliseconds) override { co_return; }
   asio::awaitable<void> check() override { co_return; }
@@ -62,6 +69,11 @@ class QuietLink : public GuestLink {
   asio::awaitable<void> stop() override { co_return; }
 
  private:
+  asio::awaitable<void> perhaps_hang(std::string call) {
+    if (behaviour_->hangs_at == call) co_await sleep_for(std::chrono::hours(1));
+  }
+
+  std::shared_ptr<GuestBehaviour> behaviour_;
   std::shared_ptr<QuietGuest> guest_ = std::make_shared<QuietGuest>();
 };
 
@@ -99,10 +111,12 @@ Parts SessionLab::parts() {
   parts.driver = [driver = driver](std::string_view) { return std::make_unique<DriverHandle>(driver); };
   parts.link = [guest = guest](const asio::any_io_executor&, const GuestLink::Config&) {
     ++guest->connections;
-    return std::make_shared<QuietLink>();
+    return std::make_shared<QuietLink>(guest);
   };
   parts.login = [](const ProfilePaths&) -> asio::awaitable<SshLogin> { co_return SshLogin{}; };
-  parts.plan = [](const Home&, const ProfilePaths& at, StateStore& store, const DriverTraits&, Job&) {
+  parts.plan = [guest = guest](const Home&, const ProfilePaths& at, StateStore& store, const DriverTraits&, Job&,
+                               BootOptions) {
+    if (guest->plan_failure) throw *guest->plan_failure;
     return plan(at, store);
   };
   parts.provision = [guest = guest](Guest&, const ProvisionPlan&, const auto&) -> asio::awaitable<Provisioned> {
@@ -111,7 +125,12 @@ Parts SessionLab::parts() {
     if (behaviour->hangs) co_await sleep_for(std::chrono::hours(1));
     co_return Provisioned{};
   };
-  parts.runtime_version = [](Guest&, const Runtime&) -> asio::awaitable<std::string> { co_return "1.2.3"; };
+  parts.runtime_version = [guest = guest](Guest&, const Runtime&) -> asio::awaitable<std::string> {
+    const auto behaviour = guest;
+    if (behaviour->hangs_at == "version") co_await sleep_for(std::chrono::hours(1));
+    co_return "1.2.3";
+  };
+  parts.patience = patience;
   parts.docker = "/nowhere/docker";
   return parts;
 }

@@ -19,8 +19,10 @@ namespace cl::test {
 /// What a guest is made to do; may be changed between calls.
 struct GuestBehaviour {
   std::optional<Error> provision_failure;
-  bool hangs = false;   ///< its set-up never ends
-  int connections = 0;  ///< made so far
+  std::optional<Error> plan_failure;  ///< of what is prepared on this computer before it boots or resumes
+  bool hangs = false;                 ///< its set-up never ends
+  std::string hangs_at;               ///< "quiesce", "detach", "reattach" of its link, "version": never returns
+  int connections = 0;                ///< made so far
 };
 
 /// A guest whose every command succeeds and says nothing.
@@ -58,6 +60,7 @@ class SessionLab {
   Home home;
   ProfilePaths paths;
   std::shared_ptr<FakeDriver> driver = std::make_shared<FakeDriver>();
+  Patience patience;
   std::shared_ptr<GuestBehaviour> guest = std::make_shared<GuestBehaviour>();
 };
 

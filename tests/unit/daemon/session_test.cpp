@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <boost/json/serialize.hpp>
 #include <cerrno>
 
 #include "tests/fakes/failing_files.hpp"
@@ -92,6 +93,50 @@ TEST(Session, ASavedMachineIsFoundByTheNextDaemon) {
     EXPECT_EQ(co_await outcome(session.stop(false)), "");
   };
   play(lab, go_on);
+}
+
+TEST(Session, ASavedMachineWaitsForADataDiskThatIsGone) {
+  SessionLab lab;
+  const fs::path away = lab.directory / "away.raw";
+  auto life = [&](Session& session) -> asio::awaitable<void> {
+    EXPECT_EQ(co_await outcome(session.start({})), "");
+    EXPECT_EQ(co_await outcome(session.suspend()), "");
+    fs::rename(lab.paths.data_disk, away);
+    StartOrder cold;
+    cold.cold = true;
+    for (const StartOrder& order : {StartOrder{}, cold}) {
+      const std::string refused = co_await outcome(session.start(order));
+      EXPECT_NE(refused.find("the data disk of profile 'default' is gone"), std::string::npos) << refused;
+      EXPECT_TRUE(is<phase::Saved>(session.phase())) << "what was saved was given up";
+    }
+    fs::rename(away, lab.paths.data_disk);
+    // A rename is a change of the file's times: this one boots. What counts is that it does.
+    EXPECT_EQ(co_await outcome(session.start({})), "");
+    EXPECT_EQ(co_await outcome(session.suspend()), "");
+    fs::remove(lab.paths.data_disk);
+    StartOrder anew;
+    anew.new_data = true;
+    EXPECT_EQ(co_await outcome(session.start(anew)), "");
+    EXPECT_FALSE(lab.driver->plans.back().incoming);
+    EXPECT_EQ(co_await outcome(session.stop(false)), "");
+  };
+  play(lab, life);
+}
+
+TEST(Session, AResumeThatCannotBePreparedLeavesTheMachineSuspended) {
+  SessionLab lab;
+  auto life = [&](Session& session) -> asio::awaitable<void> {
+    EXPECT_EQ(co_await outcome(session.start({})), "");
+    EXPECT_EQ(co_await outcome(session.suspend()), "");
+    lab.guest->plan_failure = Error(Errc::io, "cannot write data_owner").because("No space left on device");
+    EXPECT_EQ(co_await outcome(session.start({})), "cannot write data_owner: No space left on device");
+    EXPECT_TRUE(is<phase::Saved>(session.phase())) << to_string(session.phase());
+    lab.guest->plan_failure.reset();
+    EXPECT_EQ(co_await outcome(session.start({})), "");
+    EXPECT_TRUE(lab.driver->plans.back().incoming) << "what was saved was given up";
+    EXPECT_EQ(co_await outcome(session.stop(false)), "");
+  };
+  play(lab, life);
 }
 
 TEST(Session, AMachineThatCannotBeSavedIsPaused) {
@@ -317,6 +362,125 @@ TEST_P(HangingHypervisor, IsEndedByForceAndStartsAgain) {
 INSTANTIATE_TEST_SUITE_P(AtEach, HangingHypervisor,
                          ::testing::Values("boot", "allow_reboot", "pause", "save", "load", "resume"),
                          [](const auto& call) { return std::string(call.param); });
+
+/// The same without force: each wait has a limit of its own, and the failure names what was waited for.
+struct Hang {
+  const char* call;
+  const char* order;  ///< in which it is met: "start", "suspend", "resume", "stop"
+  const char* told;   ///< by the order's error; behind "~": by a note of an order that succeeds; "~": by nobody
+};
+
+class HangingExchange : public ::testing::TestWithParam<Hang> {};
+
+TEST_P(HangingExchange, EndsAndIsNamed) {
+  const Hang hang = GetParam();
+  const std::string call = hang.call, order = hang.order;
+  std::string told = hang.told;
+  const bool succeeds = told.starts_with("~");
+  if (succeeds) told.erase(0, 1);
+  SessionLab lab(call == "version" ? "containerd" : "none");
+  lab.patience.boot = lab.patience.answer = lab.patience.memory = lab.patience.services = 50ms;
+  lab.patience.set_up = lab.patience.version = lab.patience.power_off = 50ms;
+  auto life = [&](Session& session) -> asio::awaitable<void> {
+    if (order != "start") EXPECT_EQ(co_await outcome(session.start({})), "");
+    if (order == "resume") EXPECT_EQ(co_await outcome(session.suspend()), "");
+    lab.driver->behaviour.hangs_at = lab.guest->hangs_at = call;
+    lab.guest->hangs = call == "provision";
+    const auto job = order == "suspend" ? session.suspend() : order == "stop" ? session.stop(false) : session.start({});
+    std::string said = co_await outcome(job);
+    if (succeeds) {
+      EXPECT_EQ(said, "");
+      const boost::json::object result = co_await job->result();
+      if (!told.empty()) said = boost::json::serialize(result.at("notes"));
+    }
+    EXPECT_NE(said.find(told), std::string::npos) << said;
+    EXPECT_TRUE(is_stable(session.phase())) << to_string(session.phase());
+    lab.driver->behaviour.hangs_at.clear();
+    lab.guest->hangs_at.clear();
+    lab.guest->hangs = false;
+    EXPECT_EQ(co_await outcome(session.start({})), "");
+    EXPECT_EQ(co_await outcome(session.stop(false)), "");
+    EXPECT_FALSE(lab.runs());
+  };
+  play(lab, life);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    AtEach, HangingExchange,
+    ::testing::Values(Hang{"saving", "start", "looking at what the hypervisor can took too long"},
+                      Hang{"boot", "start", "starting the hypervisor took too long"},
+                      Hang{"allow_reboot", "start", "allowing the guest to reboot took too long"},
+                      Hang{"provision", "start", "it is at 'its beginning' since"},
+                      Hang{"version", "start", "the answer of containerd took too long"},
+                      Hang{"quiesce", "suspend", "bringing the connections to the guest to rest took too long"},
+                      Hang{"pause", "suspend", "stopping the guest's CPUs took too long"},
+                      Hang{"save", "suspend", "saving the memory took too long"}, Hang{"detach", "suspend", "~"},
+                      Hang{"saving", "resume", "looking at what the hypervisor can took too long"},
+                      Hang{"reattach", "resume", "~connecting to the machine that is to be resumed took too long"},
+                      Hang{"load", "resume", "~loading the memory took too long"},
+                      Hang{"resume", "resume", "~letting the guest's CPUs go on took too long"},
+                      Hang{"power_off", "stop", "~"}),
+    [](const auto& hang) { return std::string(hang.param.order) + "_" + hang.param.call; });
+
+TEST(Session, AMachineThatHangsAtATakeOverIsUnreachableUntilItEnds) {
+  SessionLab lab;
+  lab.patience.answer = 50ms;
+  auto begin = [&](Session& session) -> asio::awaitable<void> { EXPECT_EQ(co_await outcome(session.start({})), ""); };
+  play(lab, begin);
+  lab.driver->behaviour.hangs_at = "attach";
+  auto go_on = [&](Session& session) -> asio::awaitable<void> {
+    EXPECT_EQ(co_await outcome(session.start({})), "the machine of profile 'default' runs but does not answer");
+    EXPECT_TRUE(is<phase::Unreachable>(session.phase())) << to_string(session.phase());
+    EXPECT_TRUE(lab.runs()) << "its containers may be well";
+    lab.driver->crash(lab.paths.run_directory);
+    lab.driver->behaviour.hangs_at.clear();
+    EXPECT_EQ(co_await outcome(session.start({})), "");
+    EXPECT_EQ(co_await outcome(session.stop(false)), "");
+  };
+  play(lab, go_on);
+}
+
+TEST(Session, ADaemonWhoseLastStateIsNotWrittenStaysUntilItIs) {
+  SessionLab lab;
+  auto life = [&](Session& session) -> asio::awaitable<void> {
+    EXPECT_EQ(co_await outcome(session.start({})), "");
+    {
+      const test::FailingFiles full(lab.directory.path(), 1, ENOSPC, test::FailingFiles::Mode::from_on);
+      EXPECT_EQ(co_await outcome(session.stop(false)), "");
+      EXPECT_FALSE(session.idle()) << "nobody else knows that it was stopped";
+      EXPECT_EQ(lab.saved_state()->phase, "running");
+    }
+    Event ended(co_await asio::this_coro::executor);
+    session.on_idle([&] { ended.set(); });
+    co_await with_timeout(10s, "writing the state", ended.wait());
+    EXPECT_TRUE(session.idle());
+    EXPECT_EQ(lab.saved_state()->phase, "stopped");
+    session.on_idle({});
+  };
+  play(lab, life);
+}
+
+TEST(Session, AStopSaysThatTheGuestCannotPowerOffSinceThisComputersDiskIsFull) {
+  SessionLab lab;
+  lab.driver->behaviour.ignores_power_off = true;
+  lab.patience.power_off = 200ms;
+  auto life = [&](Session& session) -> asio::awaitable<void> {
+    EXPECT_EQ(co_await outcome(session.start({})), "");
+    const test::FailingFiles full(lab.directory.path(), 0, ENOSPC, test::FailingFiles::Mode::no_room);
+    const auto stop = session.stop(false);
+    co_await until([&] { return lab.driver->calls.back() == "power_off"; });
+    lab.driver->block(lab.paths.run_directory, "No space left on device");
+    std::string said;
+    std::size_t position = 0;
+    while (const auto line = co_await stop->next(position)) said += line->text + "\n";
+    const std::string what = "cannot write to its disk on this computer: No space left on device";
+    EXPECT_NE(said.find(what + "; make room there, or it is ended"), std::string::npos) << said;
+    const boost::json::object result = co_await stop->result();
+    const std::string notes = boost::json::serialize(result.at("notes"));
+    EXPECT_NE(notes.find(what), std::string::npos) << notes;
+  };
+  play(lab, life);
+}
 
 }  // namespace
 }  // namespace cl

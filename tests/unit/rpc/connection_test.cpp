@@ -278,6 +278,32 @@ TEST_F(ControlSocket, IsPrivateAndGoneAfterwards) {
   EXPECT_FALSE(fs::exists(path_));
 }
 
+TEST_F(ControlSocket, IsMadeAgainWhenItsFolderIsRemoved) {
+  const std::filesystem::path folder = directory_ / "run", path = folder / "daemon.sock";
+  make_private_directory(folder);
+  auto work = [&]() -> asio::awaitable<std::string> {
+    ServerLimits limits;
+    limits.look_again = 10ms;
+    Server server(co_await asio::this_coro::executor, lock_, path, &answer, limits);
+    for (int round = 0; round < 2; ++round) {
+      fs::remove_all(folder);
+      while (!fs::exists(path)) co_await sleep_for(1ms);
+    }
+    auto connection = co_await connect(path);
+    EXPECT_TRUE(connection);
+    std::string said;
+    if (connection) {
+      co_await connection->write_line(encode(Apply{}));
+      const json::object result = co_await await_answer(*connection, {});
+      said = result.at("verb").as_string();
+      connection->close();
+    }
+    co_await server.stop();
+    co_return said;
+  };
+  EXPECT_EQ(test::run(work()), "apply");
+}
+
 TEST_F(ControlSocket, ReplacesASocketThatADeadDaemonLeft) {
   asio::io_context io;
   asio::local::stream_protocol::acceptor(io, {path_.string()}).close();

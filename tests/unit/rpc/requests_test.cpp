@@ -85,7 +85,7 @@ TEST(Requests, HaveEveryKeyThatOlderDaemonsInsistOn) {
     for (const auto& [key, value] : line.at("arguments").as_object()) all.emplace(key);
     return all;
   };
-  EXPECT_EQ(keys(Start{}), (std::set<std::string>{"settings", "environment", "cold", "is_new"}));
+  EXPECT_EQ(keys(Start{}), (std::set<std::string>{"settings", "environment", "cold", "is_new", "new_data"}));
   EXPECT_EQ(keys(Apply{}), std::set<std::string>{"settings"});
   EXPECT_EQ(keys(Stop{}), std::set<std::string>{"force"});
   EXPECT_EQ(keys(Delete{}), std::set<std::string>{"data"});
