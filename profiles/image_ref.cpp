@@ -60,7 +60,8 @@ std::optional<ImageRef> parse_image_ref(std::string_view text, std::string& wron
   const auto digest = mark == std::string_view::npos ? std::nullopt : parse_digest(text.substr(mark + 1));
   if (!digest) {
     wrong = "must end with the file's digest, #sha512:HEX or #sha256:HEX, as its publisher tells it, not '" +
-            std::string(text) + "'";
+            std::string(text) + "'" +
+            (is_path(text) ? "; 'colima-like config set image " + std::string(text) + "' puts it there" : "");
     return std::nullopt;
   }
   ref.digest = *digest;

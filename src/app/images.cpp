@@ -1,16 +1,20 @@
 #include "src/app/images.hpp"
 
 #include <boost/json/array.hpp>
+#include <boost/json/parse.hpp>
 #include <cstdlib>
 
 #include "profiles/image_ref.hpp"
+#include "profiles/keys.hpp"
 #include "profiles/state.hpp"
 #include "profiles/store.hpp"
 #include "src/base/file.hpp"
 #include "src/base/host.hpp"
 #include "src/base/log.hpp"
+#include "vm/hash.hpp"
 #include "vm/image/build.hpp"
 #include "vm/image/catalog.hpp"
+#include "vm/qemu/accel.hpp"
 
 namespace cl {
 namespace json = boost::json;
@@ -106,8 +110,16 @@ asio::awaitable<Image> automatic_image(ImageCache& cache, WantedImage wanted, On
   if (built) co_return std::move(*built);
   std::optional<Image> fetched = co_await cache.find_title(downloaded, wanted.arch, say);
   if (fetched) co_return std::move(*fetched);
-  const auto lack = cannot_build(wanted.arch, host_facts());
-  if (!lack) co_return co_await build(cache, std::move(key), say);
+  auto lack = cannot_build(wanted.arch, host_facts());
+  if (!lack) {
+    // Whether this user may make user namespaces is known when the recipe tries.
+    try {
+      co_return co_await build(cache, std::move(key), say);
+    } catch (const Error& error) {
+      if (!refuses_namespaces(error)) throw;
+      lack = error;
+    }
+  }
   log::info("no image is built: {}", lack->what());
   say(std::string(lack->what()) + "; downloading " + downloaded);
   co_return co_await fetch_from_catalog(cache, downloaded, wanted.arch, say);
@@ -133,6 +145,58 @@ asio::awaitable<Image> provide_image(const Home& home, WantedImage wanted, OnPha
   }
   ImageSource source{ref->name, wanted.arch, {expand_home(ref->location)}, ref->digest};
   co_return co_await cache.fetch(std::move(source), fetch_options(), say);
+}
+
+asio::awaitable<std::string> pin_image(std::string setting) {
+  const bool path =
+      setting.starts_with('/') || setting.starts_with("~/") || setting.starts_with("./") || setting.starts_with("../");
+  if (!path || setting.find('#') != std::string::npos) co_return setting;
+  const fs::path file = absolute_path(expand_home(setting)).lexically_normal();
+  std::error_code unknown;
+  if (!fs::is_regular_file(file, unknown))
+    throw Error(Errc::not_found, "there is no image " + file.string(), "name a disk image, qcow2 or raw");
+  const std::string hex = co_await file_digest(file, "sha512");
+  co_return file.string() + "#sha512:" + hex;
+}
+
+namespace {
+
+/// What earlier starts wrote down: every accelerator that was tried here failed.
+bool tried_in_vain(const fs::path& verdicts) {
+  boost::system::error_code ec;
+  const json::value all = json::parse(read_file_if_exists(verdicts).value_or(""), ec);
+  if (ec || !all.is_object() || all.get_object().empty()) return false;
+  for (const auto& [key, verdict] : all.get_object()) {
+    const json::value* usable = verdict.is_object() ? verdict.get_object().if_contains("usable") : nullptr;
+    if (usable == nullptr || *usable != json::value(false)) return false;
+  }
+  return true;
+}
+
+bool is_emulated(const Home& home, const Profile& profile, const std::string& arch, const HostFacts& host) {
+  if (profile.accel == "tcg" || arch != host.arch) return true;
+  return host.os == "linux" && (!kvm_problem("/dev/kvm").empty() || tried_in_vain(home.cache / "accel.json"));
+}
+
+}  // namespace
+
+std::string slow_image(const Home& home, const Profile& profile, const HostFacts& host) {
+  const std::string arch = resolved_arch(profile, host);
+  std::string why;
+  const auto ref = parse_image_ref(profile.image, why);
+  if (!ref || resolved_driver(profile, host) != "qemu" || !is_emulated(home, profile, arch, host)) return {};
+  const auto lack = cannot_build(arch, host);
+  std::string image = ref->name;
+  if (ref->kind == ImageRef::Kind::built) return {};
+  if (ref->kind == ImageRef::Kind::automatic) {
+    const auto there = cached_image(home, profile.image, arch);
+    if (!lack || (there && there->source.empty())) return {};
+    image = std::string(catalog_names.front());
+  }
+  return image + " is made for any machine, and takes about two minutes to boot on this emulated one; " +
+         (lack ? "where images can be built, 'colima-like start --image docker' takes a tenth of that (here: " +
+                     std::string(lack->what()) + ")"
+               : "'colima-like start --image docker' takes a tenth of that");
 }
 
 std::optional<ImageEntry> cached_image(const Home& home, const std::string& setting, const std::string& arch) {

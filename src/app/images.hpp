@@ -7,7 +7,9 @@
 #include <string>
 
 #include "profiles/paths.hpp"
+#include "profiles/profile.hpp"
 #include "src/base/async.hpp"
+#include "src/base/host.hpp"
 #include "src/rpc/message.hpp"
 #include "vm/image/image.hpp"
 
@@ -30,6 +32,14 @@ asio::awaitable<Image> provide_image(const Home& home, WantedImage wanted, OnPha
 
 /// What provide_image() would find in the cache, looked at and not checked: the first of the list that fits.
 std::optional<ImageEntry> cached_image(const Home& home, const std::string& setting, const std::string& arch);
+
+/// A local file that is named without its digest, by its whole path and with the digest that it has now; any other
+/// setting stays. Throws Error{not_found} for a path that leads to no file.
+asio::awaitable<std::string> pin_image(std::string setting);
+
+/// What is to be said before a machine boots slowly for its image: a distribution's, with no hardware that runs it.
+/// Empty otherwise. Looks at files alone: whether hardware runs it was found out by an earlier start.
+std::string slow_image(const Home& home, const Profile& profile, const HostFacts& host);
 
 // What the image verbs of the command line do, on the cache above; results as docs/protocols.md and --json show them.
 

@@ -20,8 +20,10 @@ namespace cl::cli {
 struct Invocation {
   Home home;
   std::string profile = "default";
-  Settings settings;                         ///< of `start`, by key name
-  std::vector<std::string> command;          ///< of `ssh`
+  std::string profile_before_verb;   ///< as written before the verb; `profile` has it too by the time a verb runs
+  Settings settings;                 ///< of `start`, by key name
+  std::vector<std::string> shares;   ///< of `start`, beside the profile's own
+  std::vector<std::string> command;  ///< of `ssh`
   std::map<std::string, std::string> words;  ///< arguments by the name that the verb's row gives them
   bool effective = false;
   bool user_template = false;
@@ -80,8 +82,17 @@ struct Verb {
   /// IMAGE, SHARE.
   /// "[FILE]" may be left out.
   std::string_view arguments{};
+  /// Command lines without "colima-like", one a line, for its help and docs/cli.md.
+  std::string_view examples{};
 };
 std::span<const Verb> verbs();
+
+/// Commands that are for one thing, under one heading of the help; the names are first words of verbs.
+struct Topic {
+  std::string_view title;
+  std::string_view commands;  ///< with spaces between
+};
+std::span<const Topic> topics();
 
 /// What can follow on a command line that so far is `words`; the last one is being typed and may be empty. A single
 /// "/" asks for file names.
@@ -133,6 +144,8 @@ int run_nerdctl(const Invocation&);
 int run_completion(const Invocation&);
 int run_complete(const Invocation&);
 int run_manual(const Invocation&);
+int run_help(const Invocation&);
+int run_reference(const Invocation&);
 int run_image_build(const Invocation&);
 int run_image_pull(const Invocation&);
 int run_image_list(const Invocation&);

@@ -6,6 +6,7 @@
 #include "profiles/image_ref.hpp"
 #include "profiles/keys.hpp"
 #include "src/base/version.hpp"
+#include "src/cli/help.hpp"
 #include "src/cli/parser.hpp"
 
 namespace cl::cli {
@@ -69,12 +70,28 @@ std::vector<std::string> key_names() {
   return names;
 }
 
+/// First words of verbs, or the second words of those that begin with `first`.
+std::vector<std::string> verbs_behind(const std::string& first) {
+  std::vector<std::string> found;
+  for (const Verb& verb : verbs()) {
+    if ((verb.options & hidden_verb) != 0) continue;
+    const std::string name(verb.name);
+    const auto space = std::min(name.find(' '), name.size());
+    if (first.empty() && (found.empty() || found.back() != name.substr(0, space)))
+      found.push_back(name.substr(0, space));
+    if (!first.empty() && name.substr(0, space) == first && space < name.size())
+      found.push_back(name.substr(space + 1));
+  }
+  return found;
+}
+
 /// Values for an option or argument of this name; `before` is the word before it.
 std::vector<std::string> values(const Home& home, const std::string& name, const std::string& before) {
   if (name == "PROFILE" || name == "profile") return list_profiles(home);
   if (name == "KEY") return key_names();
   if (name == "VALUE") return choices(find_key(before));
   if (name == "FILE" || name == "SHARE" || name == "colima") return {"/"};
+  if (name == "VERB" || name == "SUBVERB") return verbs_behind(name == "VERB" ? "" : before);
   if (name == "SHELL") return {"bash", "zsh", "fish"};
   if (name == "IMAGE") return {catalog_names.begin(), catalog_names.end()};
   if (name == "shell") return {"bash", "zsh", "fish", "powershell"};
@@ -96,7 +113,8 @@ std::string escaped(std::string_view text) {
   return out;
 }
 
-void describe_verb(std::string& page, const CLI::App& app, const std::string& name) {
+void describe_verb(std::string& page, const CLI::App& app, const Verb& verb) {
+  const std::string name(verb.name);
   std::string usage = name;
   for (const CLI::Option* option : app.get_options())
     if (option->get_positional() && option->get_name(true, false) != "COMMAND")
@@ -109,6 +127,15 @@ void describe_verb(std::string& page, const CLI::App& app, const std::string& na
     if (option->get_items_expected_max() > 0) page += " " + escaped(option->get_type_name());
     page += "\n" + escaped(option->get_description()) + "\n";
   }
+  if (verb.examples.empty()) return;
+  page += ".RS\n.nf\n";
+  std::string_view rest = verb.examples;
+  while (!rest.empty()) {
+    const auto end = std::min(rest.find('\n'), rest.size());
+    page += "colima\\-like " + escaped(rest.substr(0, end)) + "\n";
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  page += ".fi\n.RE\n";
 }
 
 }  // namespace
@@ -167,14 +194,14 @@ std::string manual_page() {
   std::string page =
       ".TH COLIMA\\-LIKE 1 \"\" \"colima\\-like " + std::string(program_version()) +
       "\" \"User Commands\"\n.SH NAME\ncolima\\-like \\- Docker in a Linux machine of its own\n.SH SYNOPSIS\n"
-      ".B colima\\-like\n.I command\n[options]\n.SH COMMANDS\n";
+      ".B colima\\-like\n[\\-p profile]\n.I command\n[options]\n.SH COMMANDS\n";
   for (const Verb& verb : verbs()) {
     const CLI::App* at = &app;
     std::string name(verb.name);
     for (auto space = name.find(' '); space != std::string::npos; space = name.find(' ', space + 1))
       at = at->get_subcommand(name.substr(0, space));
     at = at->get_subcommand(name.substr(name.find(' ') == std::string::npos ? 0 : name.find(' ') + 1));
-    if (!is_hidden(*at)) describe_verb(page, *at, name);
+    if (!is_hidden(*at)) describe_verb(page, *at, verb);
   }
   page +=
       ".SH SETTINGS\nKeys of profile.yaml, each with what a change needs: live (colima\\-like apply), restart, or "
@@ -183,10 +210,10 @@ std::string manual_page() {
   for (const Key& key : keys())
     page += ".TP\n.B " + escaped(key.name) + "\n" + escaped(key.meaning) + " (" + std::string(to_string(key.change)) +
             "; default: " + escaped(key.get(defaults)) + ")\n";
-  page +=
-      ".SH EXIT STATUS\n0 done, 2 wrong command line or setting, 3 not running, 4 the host lacks something, 5 the "
-      "guest failed, 6 busy, 130 interrupted, 1 anything else.\n"
-      ".SH FILES\n.TP\n.I ~/.colima\\-like/NAME/profile.yaml\nThe settings of a profile.\n";
+  page += ".SH EXIT STATUS\n";
+  for (const ExitMeaning& one : exit_meanings())
+    page += ".TP\n.B " + std::to_string(one.code) + "\n" + escaped(one.meaning) + "\n";
+  page += ".SH FILES\n.TP\n.I ~/.colima\\-like/NAME/profile.yaml\nThe settings of a profile.\n";
   return page;
 }
 

@@ -7,6 +7,7 @@
 #include "profiles/edit.hpp"
 #include "profiles/parse.hpp"
 #include "src/base/file.hpp"
+#include "src/cli/habits.hpp"
 #include "src/cli/launch.hpp"
 #include "src/cli/output.hpp"
 
@@ -104,9 +105,19 @@ void tell_what_to_do(const ConfigFile& config, const Layered& wanted) {
   if (!restart.empty()) print_note("'colima-like restart " + config.paths.name + "' is needed for " + restart);
 }
 
+namespace {
+
+/// The first profile is what a new user asks about before it is there; any other name that is none is a mistake.
+void require_unless_first(const ProfilePaths& paths) {
+  if (paths.name != "default") require_profile(paths);
+}
+
+}  // namespace
+
 int run_config_get(const Invocation& call) {
   const Key& key = key_of(call);
   const ProfilePaths paths = profile_paths(call.home, call.profile);
+  require_unless_first(paths);
   std::cout << key.get(load_layers(paths, environment_settings(), {}).profile) << '\n';
   return 0;
 }
@@ -141,7 +152,9 @@ int change(const Invocation& call, const std::function<std::string(const std::st
 
 int run_config_set(const Invocation& call) {
   return change(call, [&](const std::string& yaml, const Key& key) {
-    return set_in_file(yaml, key, call.word("VALUE"), config_file(call).file.string());
+    std::string value = value_as_ours(key.name, call.word("VALUE"));
+    if (key.name == "image") value = with_digest(value);
+    return set_in_file(yaml, key, value, config_file(call).file.string());
   });
 }
 
@@ -158,6 +171,7 @@ int run_config_show(const Invocation& call) {
     std::cout << config.read();
     return 0;
   }
+  require_unless_first(config.paths);
   const Layered layered = load_layers(config.paths, environment_settings(), {});
   json::array all;
   std::vector<std::vector<std::string>> rows{{"KEY", "VALUE", "FROM", "CHANGE"}};

@@ -1,6 +1,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <iostream>
 
@@ -9,6 +10,7 @@
 #include "src/cli/config.hpp"
 #include "src/cli/launch.hpp"
 #include "src/cli/output.hpp"
+#include "src/cli/terminal.hpp"
 
 namespace cl::cli {
 namespace {
@@ -18,6 +20,20 @@ std::string editor() {
   for (const char* name : {"VISUAL", "EDITOR"})
     if (const char* value = std::getenv(name); value != nullptr && *value != '\0') return value;
   return "vi";
+}
+
+/// An editor that wants a terminal waits for one for ever where there is none. Others are scripts, or have windows.
+void refuse_without_terminal(const fs::path& file) {
+  constexpr std::string_view in_terminals[] = {"vi", "vim", "nvim", "view", "nano", "pico",   "micro", "helix",
+                                               "hx", "ed",  "joe",  "mg",   "ne",   "mcedit", "emacs", "less"};
+  if (wants_terminal()) return;
+  const std::string line = editor();
+  const std::string program = line.substr(0, line.find(' '));
+  const std::string_view name = std::string_view(program).substr(program.rfind('/') + 1);
+  if (std::find(std::begin(in_terminals), std::end(in_terminals), name) == std::end(in_terminals)) return;
+  throw Error(Errc::usage, "there is no terminal for the editor '" + program + "'",
+              "'colima-like config set KEY VALUE' changes one setting; or change " + file.string() +
+                  ", and 'colima-like config check'");
 }
 
 /// Runs the editor in our terminal until it ends.
@@ -43,6 +59,7 @@ bool asks_again() {
 }
 
 int edit(const ConfigFile& config) {
+  refuse_without_terminal(config.file);
   const std::string before = config.read();
   // Beside the file, so that it is private and the editor sees what kind of file it is.
   const fs::path draft = config.file.parent_path() / (".draft-" + std::to_string(::getpid()) + ".yaml");

@@ -21,6 +21,10 @@ void take_link_away(const Home& home, const ProfilePaths& paths) {
 
 asio::awaitable<int> remove_profile(const Invocation& call) {
   const ProfilePaths paths = profile_paths(call.home, call.profile);
+  if (call.force && !file_exists(paths.config)) {
+    print_note("there is no profile '" + paths.name + "': nothing to delete");
+    co_return 0;
+  }
   require_profile(paths);
   if (!call.force && observe(paths).machine_alive)
     throw Error(Errc::busy, "profile '" + paths.name + "' is running",

@@ -51,7 +51,7 @@ int run_image_build(const Invocation& call) {
 
 int run_image_pull(const Invocation& call) {
   Profile profile = settings_of(call);
-  profile.image = call.word("IMAGE");
+  profile.image = with_digest(call.word("IMAGE"));
   const ImageRef::Kind kind = kind_of(profile);
   if (kind != ImageRef::Kind::catalog && kind != ImageRef::Kind::location)
     throw Error(Errc::usage, "the image '" + profile.image + "' is not downloaded",
@@ -63,6 +63,11 @@ int run_image_list(const Invocation& call) {
   const json::array images = list_images();
   if (call.json) {
     print_json(images);
+    return 0;
+  }
+  if (images.empty()) {
+    print_note(
+        "there are no guest images yet; 'colima-like start' makes the first, and so does 'colima-like image build'");
     return 0;
   }
   std::vector<std::vector<std::string>> rows{{"NAME", "SIZE", "CREATED", "IN USE", "STATE"}};
@@ -82,6 +87,8 @@ int run_image_prune(const Invocation& call) {
     print_json(result);
     return 0;
   }
+  if (result.at("removed").as_array().empty())
+    print_note("every guest image is in use, or there is none: 'colima-like image list'");
   for (const json::value& name : result.at("removed").as_array())
     std::cout << "removed " << std::string_view(name.as_string()) << '\n';
   std::cout << "freed " << size_text(result.at("freed_bytes")) << '\n';

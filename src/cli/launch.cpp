@@ -101,6 +101,16 @@ asio::awaitable<bool> start_daemon(const ProfilePaths& paths, const Launch& laun
 
 }  // namespace
 
+std::string with_digest(const std::string& image) {
+  std::string pinned;
+  run_async([](std::string given, std::string& into) -> asio::awaitable<int> {
+    into = co_await pin_image(std::move(given));
+    co_return 0;
+  }(image, pinned));
+  if (pinned != image) print_note("the image is pinned by what it holds now: " + pinned);
+  return pinned;
+}
+
 void require_profile(const ProfilePaths& paths) {
   if (!file_exists(paths.config))
     throw Error(Errc::not_found, "there is no profile '" + paths.name + "'",

@@ -14,8 +14,6 @@
 namespace cl::cli {
 namespace {
 
-constexpr auto longest_silence = std::chrono::milliseconds(1900);
-
 bool on_terminal() {
   const char* term = std::getenv("TERM");
   return ::isatty(STDERR_FILENO) == 1 && (term == nullptr || std::string_view(term) != "dumb");
@@ -26,6 +24,12 @@ bool colours() { return on_terminal() && std::getenv("NO_COLOR") == nullptr; }
 std::size_t terminal_columns() {
   winsize size{};
   return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+}
+
+/// What is done, without how much of it: numbers count up, and are no news.
+std::string without_numbers(std::string text) {
+  std::erase_if(text, [](unsigned char c) { return std::isdigit(c) != 0 || c == '.' || c == '%'; });
+  return text;
 }
 
 /// Later lines of a text are indented under its first.
@@ -92,34 +96,28 @@ ProgressView::ProgressView(std::ostream& out, bool live) : out_(out), live_(live
 
 void ProgressView::update(const rpc::Progress& progress, Clock::time_point now) {
   const bool is_new = progress.phase != phase_;
-  const bool changed = is_new || progress.text != text_;
+  const bool changed = is_new || without_numbers(progress.text) != without_numbers(text_);
   if (is_new) began_ = now - progress.elapsed;
   phase_ = progress.phase;
   text_ = progress.text;
   if (progress.done) {
     clear();
     const double seconds = static_cast<double>(progress.elapsed.count()) / 1000.0;
-    out_ << fmt::format("{} {} {:.1f} s\n", live_ ? "\u2713" : "done:", text_, seconds);
+    if (live_) out_ << fmt::format("\u2713 {} {:.1f} s\n", text_, seconds);
     phase_.clear();
   } else if (live_) {
     tick(now);
   } else if (changed) {
-    out_ << text_ << '\n';
-    told_ = now;
+    out_ << text_ << std::endl;
   }
 }
 
 void ProgressView::tick(Clock::time_point now) {
-  if (phase_.empty()) return;
+  if (phase_.empty() || !live_) return;
   const double seconds = std::chrono::duration<double>(now - began_).count();
-  if (live_) {
-    static constexpr const char* frames[] = {"|", "/", "-", "\\"};
-    const std::string line = fmt::format("{} {} {:.1f} s", frames[frame_++ % 4], text_, seconds);
-    out_ << "\r\033[K" << shortened(line, terminal_columns() - 1) << std::flush;
-  } else if (now - told_ >= longest_silence) {
-    out_ << fmt::format("{} ({:.0f} s)\n", text_, seconds);
-    told_ = now;
-  }
+  static constexpr const char* frames[] = {"|", "/", "-", "\\"};
+  const std::string line = fmt::format("{} {} {:.1f} s", frames[frame_++ % 4], text_, seconds);
+  out_ << "\r\033[K" << shortened(line, terminal_columns() - 1) << std::flush;
 }
 
 void ProgressView::clear() {

@@ -23,8 +23,8 @@ void print_table(const std::vector<std::vector<std::string>>& rows);
 /// "3 minutes", for a time since 1970.
 std::string ago(std::int64_t since);
 
-/// Phases with their elapsed time: on a terminal one live line under the finished ones, elsewhere a line per
-/// phase, and one more for a phase that lasts, so that nothing is silent for more than 2 s.
+/// Phases: on a terminal one live line with the elapsed time under the finished ones, elsewhere a line when a phase
+/// begins or goes over to something else, and none for numbers that count up: what is read there later is a log.
 class ProgressView {
  public:
   using Clock = std::chrono::steady_clock;
@@ -43,7 +43,7 @@ class ProgressView {
   std::ostream& out_;
   bool live_;
   std::string phase_, text_;
-  Clock::time_point began_, told_;
+  Clock::time_point began_;
   unsigned frame_ = 0;
 };
 

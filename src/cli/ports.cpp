@@ -33,7 +33,7 @@ asio::awaitable<int> ports(const Invocation& call) {
   if (call.json) {
     print_json(rpc::write(result.ports));
   } else if (result.ports.empty()) {
-    print_note("no container publishes a port");
+    print_note("no container publishes a port; 'docker run -p 8080:80 IMAGE' publishes one");
   } else {
     print_ports(result.ports);
   }

@@ -65,20 +65,37 @@ int install(const ConfigFile& config, const std::vector<std::string>& items) {
   return run_async(apply_to(config.paths));
 }
 
+void check_folder(const std::string& item) {
+  ShareItem parts;
+  if (const auto wrong = parse_share(item, parts)) throw Error(Errc::usage, "a share " + *wrong);
+  if (const std::string problem = folder_problem(location_of(item)); !problem.empty())
+    throw Error(Errc::not_found, "it cannot be shared: " + problem, "make the folder first");
+}
+
+/// The same folder with other options takes the place of what there was.
+void put(std::vector<std::string>& items, const std::string& item) {
+  std::erase_if(items, [&item](const std::string& old) { return location_of(old) == location_of(item); });
+  items.push_back(item);
+}
+
 }  // namespace
+
+std::string with_shares(std::vector<std::string> items, const std::vector<std::string>& more) {
+  for (const std::string& one : more) {
+    const std::string item = absolute_item(one);
+    check_folder(item);
+    put(items, item);
+  }
+  return json::serialize(json::array(items.begin(), items.end()));
+}
 
 int run_share_add(const Invocation& call) {
   const ConfigFile config = config_file(call);
   require_profile(config.paths);
   const std::string item = absolute_item(call.word("SHARE"));
-  ShareItem parts;
-  if (const auto wrong = parse_share(item, parts)) throw Error(Errc::usage, "a share " + *wrong);
-  if (const std::string problem = folder_problem(location_of(item)); !problem.empty())
-    throw Error(Errc::not_found, "it cannot be shared: " + problem, "make the folder first");
+  check_folder(item);
   std::vector<std::string> items = items_of(config);
-  // The same folder with other options takes the place of what there was.
-  std::erase_if(items, [&item](const std::string& old) { return location_of(old) == location_of(item); });
-  items.push_back(item);
+  put(items, item);
   Profile wanted = load_layers(config.paths, {}, {}).profile;
   wanted.shares = items;
   const char* home = std::getenv("HOME");
@@ -118,7 +135,7 @@ int run_share_list(const Invocation& call) {
     print_json(shares);
     return 0;
   }
-  if (shares.empty()) print_note("no folder is shared");
+  if (shares.empty()) print_note("no folder is shared; 'colima-like share add FOLDER' shares one");
   if (shares.empty()) return 0;
   std::vector<std::vector<std::string>> rows{{"LOCATION", "MOUNT POINT", "ACCESS", "TYPE", "STATE"}};
   for (const json::value& one : shares) {

@@ -4,6 +4,7 @@
 #include "src/cli/command.hpp"
 #include "src/cli/launch.hpp"
 #include "src/cli/output.hpp"
+#include "src/cli/summary.hpp"
 
 namespace cl::cli {
 namespace {
@@ -16,6 +17,20 @@ rpc::TextMap docker_environment() {
   return environment;
 }
 
+/// The call with its --share flags as the key that they mean.
+Invocation with_shares_as_setting(Invocation call, const ProfilePaths& paths) {
+  if (call.shares.empty()) return call;
+  const Layered before = load_layers(paths, environment_settings(), call.settings);
+  call.settings["shares"] = with_shares(before.profile.shares, call.shares);
+  return call;
+}
+
+Invocation with_image_pinned(Invocation call) {
+  const auto image = call.settings.find("image");
+  if (image != call.settings.end()) image->second = with_digest(image->second);
+  return call;
+}
+
 /// The environment's settings and, over them, the flags.
 Settings settings_of_this_run(const Invocation& call) {
   Settings settings = environment_settings();
@@ -23,12 +38,16 @@ Settings settings_of_this_run(const Invocation& call) {
   return settings;
 }
 
-asio::awaitable<int> start(const Invocation& call) {
-  const ProfilePaths paths = profile_paths(call.home, call.profile);
+asio::awaitable<int> start(const Invocation& given) {
+  const ProfilePaths paths = profile_paths(given.home, given.profile);
+  const Invocation call = with_image_pinned(with_shares_as_setting(given, paths));
   // A wrong flag or file is told before anything is created or stopped.
   const Layered wanted = load_layers(paths, environment_settings(), call.settings);
   if (const auto state = load_state(paths)) refuse_recreation(paths, state->profile, wanted);
   const bool is_new = !file_exists(paths.directory);
+  const Observed seen = observe(paths);
+  if (!seen.machine_alive && (seen.state.phase != "suspended" || call.cold))
+    if (const std::string slow = slow_image(call.home, wanted.profile, host_facts()); !slow.empty()) print_note(slow);
   rpc::Connection daemon = co_await reach_daemon(paths, true);
   rpc::Start request;
   request.settings = settings_of_this_run(call);

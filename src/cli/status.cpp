@@ -62,6 +62,14 @@ json::object describe(const Home& home, const std::string& name) {
   json::object out{{"name", name}};
   Observed seen;
   try {
+    require_profile(paths);
+  } catch (const Error& error) {
+    out["state"] = "absent";
+    out["error"] = error.what();
+    out["remedy"] = error.remedy();
+    return out;
+  }
+  try {
     seen = observe(paths);
     if (!seen.machine_alive && !seen.daemon_alive) seen.state.profile = load_profile(paths, {});
   } catch (const Error& error) {
@@ -128,6 +136,8 @@ std::string platform_text(const json::object& platform) {
 }
 
 int run_status(const Invocation& call) {
+  const ProfilePaths paths = profile_paths(call.home, call.profile);
+  if (!call.json) require_profile(paths);
   const json::object status = describe(call.home, call.profile);
   const std::string_view state = status.at("state").as_string();
   if (call.json) {
@@ -192,6 +202,7 @@ int run_status(const Invocation& call) {
       }
     }
   }
+  if (state == "absent") return exit_code(Errc::not_found);
   if (state == "broken") return exit_code(Errc::internal);
   return state == "stopped" ? exit_code(Errc::not_running) : 0;
 }

@@ -2,6 +2,7 @@
 
 #include <boost/json/object.hpp>
 #include <string>
+#include <vector>
 
 #include "profiles/paths.hpp"
 
@@ -14,5 +15,9 @@ boost::json::object describe(const Home& home, const std::string& name);
 
 /// One of its "platforms", for people: "linux/amd64: qemu-user (rosetta failed: ...)".
 std::string platform_text(const boost::json::object& platform);
+
+/// The value of the key `shares` that has `items` and also `more`, as `share add` takes them. Throws Error{usage} or
+/// Error{not_found} for what cannot be shared.
+std::string with_shares(std::vector<std::string> items, const std::vector<std::string>& more);
 
 }  // namespace cl::cli

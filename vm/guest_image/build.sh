@@ -67,7 +67,7 @@ chmod -R u=rwX,go=rX "$work/rootfs" "$work/customize.sh" "$work/foreign.sh"
 find "$work/rootfs/usr/lib/colima-like" -type f ! -name sshd_config ! -name '*.conf' -exec chmod 755 {} +
 
 packages=systemd,systemd-sysv,kmod,busybox-static,openssh-server,openssh-sftp-server,sshfs,iptables,e2fsprogs,procps,ca-certificates
-[ "$VARIANT" = plain ] || packages=$packages,docker.io,docker-cli,crun,dnsmasq-base,git,xz-utils,qemu-user,qemu-user-binfmt
+[ "$VARIANT" = plain ] || packages=$packages,docker.io,docker-cli,crun,dnsmasq-base,git,xz-utils,qemu-user,qemu-user-binfmt,curl,strace
 {
     echo "deb $MIRROR $SUITE main"
     echo "deb $MIRROR $SUITE-updates main"

@@ -132,6 +132,11 @@ fi
 case $ARCH in arm64) own='aarch64\|arm' ;; *) own='x86_64\|i386' ;; esac
 sed -i "/^:qemu-\($own\):/d" "$root/usr/lib/binfmt.d/colima-like.conf"
 
+# --- what one reaches for when something is wrong ---------------------------------------------------------------------------
+# busybox has it; a package that is installed later takes the name over. `nslookup` and `ss` are scripts of ours.
+for t in ip less netstat; do [ -e "$root/usr/bin/$t" ] || ln -s busybox "$root/usr/bin/$t"; done
+for t in nslookup ss; do install -m 755 "$work/rootfs/usr/lib/colima-like/$t" "$root/usr/bin/$t"; rm "$root/usr/lib/colima-like/$t"; done
+
 # --- the rest -----------------------------------------------------------------------------------------------------------
 rm -f "$root"/etc/ssh/ssh_host_*_key*
 printf '127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n10.0.2.2 host.docker.internal\n' > "$root/etc/hosts"

@@ -73,6 +73,8 @@ bool mentions(std::string_view text, std::initializer_list<std::string_view> wor
   return false;
 }
 
+constexpr const char* namespaces_refused = "this host refuses user namespaces, in which guest images are built";
+
 std::string debian_arch(const std::string& arch) { return arch == "aarch64" ? "arm64" : "amd64"; }
 
 }  // namespace
@@ -97,9 +99,16 @@ std::optional<Error> cannot_build(const std::string& arch, const HostFacts& host
                "--foreign");
 }
 
+bool refuses_namespaces(const Error& error) { return std::string_view(error.what()) == namespaces_refused; }
+
 Error explain_recipe_failure(int exit_code, std::string_view messages, const std::string& mirror, const fs::path& log) {
   constexpr int host_lacks_something = 3;  // the recipe's contract
   const std::string last = last_lines(messages, 6);
+  if (exit_code == host_lacks_something && mentions(messages, {"user namespaces do not work here"}))
+    return Error(
+               Errc::host_requirement, namespaces_refused,
+               "'colima-like start --image debian-13' takes a ready-made image; or allow them to this user, or be root")
+        .because(last_lines(messages, 1));
   if (exit_code == host_lacks_something)
     return Error(Errc::host_requirement, "this host cannot build guest images", "install what is missing and try again")
         .because(last_lines(messages, 1));

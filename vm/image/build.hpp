@@ -35,4 +35,8 @@ asio::awaitable<void> run_recipe(RecipeRun run, OnPhase on_phase);
 Error explain_recipe_failure(int exit_code, std::string_view messages, const std::string& mirror,
                              const std::filesystem::path& log);
 
+/// Whether it is that of a host on which this user may make no user namespaces: nothing is missing there, and images
+/// are downloaded instead.
+bool refuses_namespaces(const Error& error);
+
 }  // namespace cl

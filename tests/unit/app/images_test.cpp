@@ -9,6 +9,7 @@
 #include "tests/support/temp_dir.hpp"
 #include "vm/hash.hpp"
 #include "vm/image/build.hpp"
+#include "vm/qemu/accel.hpp"
 
 namespace cl {
 namespace {
@@ -104,6 +105,54 @@ TEST_F(ProvideImage, AutoBuildsWhereMmdebstrapIs) {
     ADD_FAILURE() << "it was built";
   } catch (const Error& error) {
     EXPECT_EQ(std::string(error.what()).find("download"), std::string::npos) << one_line(error);
+  }
+}
+
+TEST_F(ProvideImage, AMachineThatBootsSlowlyIsToldBefore) {
+  HostFacts host = host_facts();
+  host.os = "linux";
+  host.arch = "x86_64";
+  Profile profile;
+  profile.driver = "qemu";
+  profile.accel = "tcg";
+  auto said = [&](const std::string& image) {
+    profile.image = image;
+    return slow_image(home_, profile, host);
+  };
+  EXPECT_NE(said("debian-13").find("--image docker"), std::string::npos) << said("debian-13");
+  EXPECT_NE(said("/x.raw#sha256:" + std::string(64, '0')), "");
+  EXPECT_EQ(said("docker"), "");
+  host.os = "macos";
+  EXPECT_NE(said("auto").find("debian-13"), std::string::npos) << "it cannot be built here, and so is downloaded";
+  built();
+  EXPECT_EQ(said("auto"), "") << "there is one that was built";
+  profile.driver = "vz";
+  EXPECT_EQ(said("debian-13"), "");
+}
+
+TEST_F(ProvideImage, WhetherHardwareRunsItIsWhatEarlierStartsFoundOut) {
+  if (!fs::exists("/dev/kvm")) GTEST_SKIP() << "no /dev/kvm here";
+  HostFacts host = host_facts();
+  Profile profile;
+  profile.driver = "qemu";
+  profile.image = "debian-13";
+  const fs::path verdicts = home_.cache / "accel.json";
+  write_atomically(verdicts, R"({"a": {"usable": false, "why": "no"}, "b": {"usable": true}})");
+  const std::string with_hardware = slow_image(home_, profile, host);
+  write_atomically(verdicts, R"({"a": {"usable": false, "why": "no"}})");
+  EXPECT_NE(slow_image(home_, profile, host), "");
+  if (kvm_problem("/dev/kvm").empty()) EXPECT_EQ(with_hardware, "");
+}
+
+TEST_F(ProvideImage, ARecipeThatIsRefusedNamespacesSaysSo) {
+  const Recipe refusing({{"build.sh", "echo 'user namespaces do not work here (x): EPERM' >&2; exit 3\n"}});
+  ImageCache images(directory_ / "other", refusing);
+  BuildOptions options{"http://mirror.invalid", std::chrono::seconds(30), ByteSize()};
+  try {
+    test::run(images.build(ImageKey{"x86_64"}, options, {}));
+    ADD_FAILURE() << "it was built";
+  } catch (const Error& error) {
+    EXPECT_TRUE(refuses_namespaces(error)) << one_line(error);
   }
 }
 

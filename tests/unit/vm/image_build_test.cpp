@@ -150,6 +150,18 @@ TEST(RecipeFailure, IsSpaceWhenThereWasNone) {
   EXPECT_NE(std::string(error.what()).find("no space left"), std::string::npos);
 }
 
+TEST(RecipeFailure, NamesWhatWorksWhereNamespacesAreRefused) {
+  const Error refused =
+      explain_recipe_failure(3, "user namespaces do not work here (sysctl kernel.x=0): unshare: EPERM\n", "m", "/log");
+  EXPECT_EQ(refused.code(), Errc::host_requirement);
+  EXPECT_NE(refused.remedy().find("--image debian-13"), std::string::npos) << refused.remedy();
+  EXPECT_EQ(refused.remedy().find("missing"), std::string::npos) << "nothing is";
+  EXPECT_TRUE(refuses_namespaces(refused));
+  const Error missing = explain_recipe_failure(3, "mke2fs is not installed: apt-get install e2fsprogs\n", "m", "/log");
+  EXPECT_NE(missing.remedy().find("missing"), std::string::npos);
+  EXPECT_FALSE(refuses_namespaces(missing));
+}
+
 TEST(RecipeFailure, IsOtherwiseShownWithItsLastLines) {
   const Error error = explain_recipe_failure(7, "first\nsecond\n", "m", "/where/log");
   EXPECT_EQ(error.code(), Errc::io);
