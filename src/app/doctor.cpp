@@ -228,7 +228,7 @@ Finding judge_home(const std::string& place, unsigned mode, bool ours) {
             "set COLIMA_LIKE_HOME to a directory of yours"};
   if ((mode & others) != 0)
     return {"home", Verdict::warning, fmt::format("{} is open to other users (mode {:o})", place, mode),
-            "chmod 700 " + place + "; the next start does it too"};
+            "chmod 700 " + place};
   return {"home", Verdict::ok, place + " is private", ""};
 }
 
