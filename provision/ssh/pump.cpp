@@ -7,6 +7,8 @@
 #include <boost/asio/associated_cancellation_slot.hpp>
 #include <boost/asio/post.hpp>
 #include <cerrno>
+#include <cstddef>
+#include <cstdlib>
 #include <utility>
 
 namespace cl::ssh {
@@ -16,8 +18,34 @@ constexpr std::size_t most_before_banner = 16 << 20;  // an earlier server's res
 
 }  // namespace
 
-/// What libssh2 calls instead of send() and recv().
+/// What libssh2 calls instead of send(), recv() and malloc().
 struct Pump::Callbacks {
+  /// In front of what libssh2 gets, which has to be aligned as malloc() aligns.
+  struct alignas(std::max_align_t) Block {
+    std::size_t size;
+  };
+  static void* allocate(std::size_t size, void** abstract) { return reallocate(nullptr, size, abstract); }
+  static void* reallocate(void* pointer, std::size_t size, void** abstract) {
+    Pump& pump = *static_cast<Pump*>(*abstract);
+    Block* const old = pointer == nullptr ? nullptr : static_cast<Block*>(pointer) - 1;
+    const std::size_t had = old == nullptr ? 0 : old->size;
+    if (size > had && pump.memory_ + (size - had) > pump.memory_limit()) {
+      pump.past_memory_ = true;
+      return nullptr;
+    }
+    auto* const block = static_cast<Block*>(std::realloc(old, sizeof(Block) + size));
+    if (block == nullptr) return nullptr;
+    block->size = size;
+    pump.memory_ += size;
+    pump.memory_ -= had;
+    return block + 1;
+  }
+  static void release(void* pointer, void** abstract) {
+    if (pointer == nullptr) return;
+    Block* const block = static_cast<Block*>(pointer) - 1;
+    static_cast<Pump*>(*abstract)->memory_ -= block->size;
+    std::free(block);
+  }
   static ssize_t send(libssh2_socket_t, const void* bytes, std::size_t size, int, void** abstract) {
     Pump& pump = *static_cast<Pump*>(*abstract);
     if (!pump.ended_) pump.wire_.put(static_cast<const char*>(bytes), size);
@@ -62,7 +90,7 @@ Pump::Pump(const asio::any_io_executor& executor, Transport transport)
       unplugged_(executor) {
   static const int library = libssh2_init(0);
   if (library != 0) throw Error(Errc::internal, "libssh2 cannot be initialised");
-  session_ = libssh2_session_init_ex(nullptr, nullptr, nullptr, this);
+  session_ = libssh2_session_init_ex(&Callbacks::allocate, &Callbacks::release, &Callbacks::reallocate, this);
   if (session_ == nullptr) throw Error(Errc::internal, "libssh2 cannot make a session");
   Callbacks::install(session_);
   libssh2_session_set_blocking(session_, 0);
@@ -174,11 +202,17 @@ void Pump::release(Handle* channel) noexcept {
     refuse_reads_ = true;  // nobody will answer: free it without waiting
     libssh2_channel_free(channel);
     refuse_reads_ = false;
+    --channels_;
     return;
   }
-  if (libssh2_channel_free(channel) == LIBSSH2_ERROR_EAGAIN) {
+  auto free = [this, channel] {
+    const int rc = libssh2_channel_free(channel);
+    if (rc != LIBSSH2_ERROR_EAGAIN) --channels_;
+    return rc;
+  };
+  if (free() == LIBSSH2_ERROR_EAGAIN) {
     Op op;
-    op.attempt = [channel] { return libssh2_channel_free(channel); };
+    op.attempt = free;
     requests_.push_back(std::move(op));
   }
   schedule();
@@ -332,6 +366,7 @@ void Pump::serve_openings() {
       if (libssh2_session_last_error(session_, &text, nullptr, 0) == LIBSSH2_ERROR_EAGAIN) return;
       opening.opened.reason = text;
     }
+    if (opening.opened.channel != nullptr) ++channels_;
     if (opening.own) {
       own_channel_ = std::exchange(opening.opened.channel, nullptr);
       if (own_channel_ == nullptr) return end("the guest's SSH server gives no session: " + opening.opened.reason);
@@ -409,6 +444,11 @@ void Pump::look_for_banner() {
   if (banner_finder_.dropped() > most_before_banner) end("it sent no SSH version");
 }
 
+void Pump::end_past_limits() {
+  if (past_memory_) return end("it sent more than was asked for");
+  if (wire_.pending() > most_unsent) end("it asks and does not read the answers");
+}
+
 void Pump::pass() {
   serving_ = true;
   if (own_channel_ != nullptr) {
@@ -417,11 +457,14 @@ void Pump::pass() {
     char nothing = 0;
     const long rc = libssh2_channel_read_ex(own_channel_, 0, &nothing, 0);
     if (rc < 0 && rc != LIBSSH2_ERROR_EAGAIN) {
+      if (past_memory_) return end_past_limits();
       char* text = nullptr;
       libssh2_session_last_error(session_, &text, nullptr, 0);
       return end(std::string(text) + " (SSH error " + std::to_string(rc) + ")");
     }
   }
+  end_past_limits();
+  if (ended_) return;
   serve_openings();
   serve_requests();
   serve_readers();

@@ -30,7 +30,9 @@ using Handle = _LIBSSH2_CHANNEL;  ///< an open channel
 /// session sleeps, and idle channels cost nothing. Writes take turns of one packet while the outgoing buffer has room.
 /// A call that can be served from what is already there never waits for a turn of the event loop.
 ///
-/// Memory per channel: libssh2 keeps at most `window` plus one read (`read_limit`) of unread bytes.
+/// Memory: libssh2 keeps at most `window` plus one read (`read_limit`) of unread bytes for each channel. What a server
+/// sends besides (packets of types that nobody asked for, which the library keeps for ever) has `spare_memory`, and
+/// answers that it asks for and does not read have `most_unsent`: a session that passes a limit ends.
 ///
 /// Results are libssh2's codes (negative) or what is said below. Cancelling a call takes it back; the session and the
 /// other channels go on. One thread only. Functions that wait keep the pump alive.
@@ -39,6 +41,8 @@ class Pump : public std::enable_shared_from_this<Pump> {
   static constexpr unsigned window = 1536 * 1024;
   /// libssh2 1.10 grows the window without end when asked to read more than a quarter of it at a time.
   static constexpr std::size_t read_limit = 128 * 1024;
+  static constexpr std::size_t spare_memory = 16 << 20;
+  static constexpr std::size_t most_unsent = 4 << 20;
   /// Writes wait while this much is queued: what a small write has to wait behind, at most.
   static constexpr std::size_t out_limit = 256 * 1024;
 
@@ -144,6 +148,8 @@ class Pump : public std::enable_shared_from_this<Pump> {
   void turn();
   void flush();
   void end(const std::string& reason) noexcept;
+  void end_past_limits();
+  std::size_t memory_limit() const noexcept { return spare_memory + channels_ * (window + read_limit); }
   Error lost_error(const char* what) const;
 
   asio::any_io_executor executor_;
@@ -152,6 +158,9 @@ class Pump : public std::enable_shared_from_this<Pump> {
   Handle* own_channel_ = nullptr;
   BannerFinder banner_finder_;
   bool banner_seen_ = false;
+  std::size_t memory_ = 0;    // that libssh2 has allocated
+  std::size_t channels_ = 0;  // that libssh2 holds
+  bool past_memory_ = false;  // it wanted more than it may have
   Ops requests_, openings_, readers_, writers_;
   std::vector<Ready> ready_;
   bool scheduled_ = false;
