@@ -5,6 +5,8 @@
 
 #include <memory>
 
+#include "src/base/printable.hpp"
+
 namespace cl::log {
 namespace {
 
@@ -34,8 +36,12 @@ void open(const std::filesystem::path& file, Level least) {
   logger->flush_on(spdlog::level::debug);  // few lines, and the last one before a crash is the one that counts
 }
 
-void write(Level level, const std::string& line) {
-  if (logger) logger->log(to_spdlog(level), line);
+/// A line of the guest's words cannot be taken for one of ours: those that follow its first are indented.
+void write(Level level, const std::string& text) {
+  if (!logger) return;
+  std::string line = printable(text, true);
+  for (auto at = line.find('\n'); at != std::string::npos; at = line.find('\n', at + 1)) line.insert(at + 1, "    ");
+  logger->log(to_spdlog(level), line);
 }
 
 }  // namespace cl::log

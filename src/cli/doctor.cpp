@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <boost/json/array.hpp>
 #include <iostream>
@@ -21,11 +23,10 @@ void print_findings(const json::array& findings) {
     const std::string verdict(one.at("verdict").as_string());
     std::string subject(one.at("subject").as_string());
     subject.resize(width, ' ');
-    std::cout << verdict << std::string(sizeof "warning" - verdict.size(), ' ') << ' ' << subject << "  "
-              << std::string_view(one.at("text").as_string()) << '\n';
+    const std::string_view text = one.at("text").as_string();
+    print_line(fmt::format("{:<{}} {}  {}", verdict, sizeof "warning", subject, text));
     if (const json::value* remedy = one.as_object().if_contains("remedy"))
-      std::cout << std::string(sizeof "warning" + 1 + width + 2, ' ') << "try " << std::string_view(remedy->as_string())
-                << '\n';
+      print_line(std::string(sizeof "warning" + 1 + width + 2, ' ') + "try " + std::string(remedy->as_string()));
   }
 }
 

@@ -197,7 +197,7 @@ asio::awaitable<boost::json::object> call_any(rpc::Connection& connection, rpc::
 
 void print_told(const rpc::Told& told) {
   for (const std::string& note : told.notes) print_note(note);
-  if (!told.summary.empty()) std::cout << told.summary << '\n';
+  if (!told.summary.empty()) print_line(told.summary);
 }
 
 asio::awaitable<boost::json::object> show_while(ProgressWork work) {

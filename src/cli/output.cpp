@@ -10,6 +10,7 @@
 #include <iostream>
 
 #include "src/base/json.hpp"
+#include "src/base/printable.hpp"
 
 namespace cl::cli {
 namespace {
@@ -35,7 +36,7 @@ std::string without_numbers(std::string text) {
 /// Later lines of a text are indented under its first.
 std::string indented(const std::string& text) {
   std::string out;
-  for (const char c : text) {
+  for (const char c : printable(text, true)) {
     out += c;
     if (c == '\n') out += "    ";
   }
@@ -64,7 +65,9 @@ void print_error(const Error& error) {
   if (!error.remedy().empty()) std::cerr << "  try: " << indented(error.remedy()) << '\n';
 }
 
-void print_note(const std::string& text) { std::cerr << text << '\n'; }
+void print_note(const std::string& text) { std::cerr << printable(text, true) << '\n'; }
+
+void print_line(const std::string& text) { std::cout << printable(text) << '\n'; }
 
 void print_json(const boost::json::value& value) { std::cout << pretty_json(value, "  ") << '\n'; }
 
@@ -78,7 +81,7 @@ void print_table(const std::vector<std::vector<std::string>>& rows) {
     std::string line;
     for (std::size_t i = 0; i < row.size(); ++i) line += fmt::format("{:<{}}", row[i], widths[i] + 2);
     line.erase(line.find_last_not_of(' ') + 1);
-    std::cout << line << '\n';
+    print_line(line);
   }
 }
 
@@ -99,7 +102,7 @@ void ProgressView::update(const rpc::Progress& progress, Clock::time_point now) 
   const bool changed = is_new || without_numbers(progress.text) != without_numbers(text_);
   if (is_new) began_ = now - progress.elapsed;
   phase_ = progress.phase;
-  text_ = progress.text;
+  text_ = printable(progress.text);
   if (progress.done) {
     clear();
     const double seconds = static_cast<double>(progress.elapsed.count()) / 1000.0;

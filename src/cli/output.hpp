@@ -16,6 +16,9 @@ namespace cl::cli {
 void print_error(const Error& error);
 /// A line for people on stderr.
 void print_note(const std::string& text);
+/// A line for people on stdout. Here, as in the others of this file, what a terminal would obey is made visible
+/// (printable.hpp): names and errors may be the guest's.
+void print_line(const std::string& text);
 /// Indented JSON on stdout.
 void print_json(const boost::json::value& value);
 /// Rows of equal length with aligned columns on stdout; the first row is the heading.

@@ -1,5 +1,4 @@
 #include <boost/json/serialize.hpp>
-#include <iostream>
 
 #include "profiles/keys.hpp"
 #include "profiles/runtime.hpp"
@@ -143,7 +142,7 @@ int run_status(const Invocation& call) {
   if (call.json) {
     print_json(status);
   } else {
-    auto line = [](std::string_view name, const auto& value) { std::cout << name << value << '\n'; };
+    auto line = [](std::string_view name, std::string_view value) { print_line(std::string(name).append(value)); };
     auto text = [&](const json::object& from, std::string_view key) {
       const json::value* value = from.if_contains(key);
       return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
