@@ -9,6 +9,9 @@
 #include <cerrno>
 
 #include "docker/context.hpp"
+#include "profiles/edit.hpp"
+#include "profiles/keys.hpp"
+#include "profiles/parse.hpp"
 #include "profiles/state.hpp"
 #include "profiles/store.hpp"
 #include "src/base/file.hpp"
@@ -22,6 +25,26 @@ namespace {
 constexpr std::string_view first_line = "colima-like export v1\n";
 constexpr std::size_t longest_header = 16 << 20;  // about 700,000 extents
 constexpr std::array<std::string_view, 3> carried{"profile.yaml", "template.yaml", "data.raw"};
+
+/// Settings by which a profile reaches beyond its machine: what it shows, opens or runs, and whom it asks.
+constexpr std::array<std::string_view, 18> of_the_host{"image",
+                                                       "env",
+                                                       "docker",
+                                                       "registries.mirrors",
+                                                       "registries.insecure",
+                                                       "registries.certificates",
+                                                       "proxy.http",
+                                                       "proxy.https",
+                                                       "proxy.none",
+                                                       "shares",
+                                                       "check_binds",
+                                                       "check_ports",
+                                                       "provision",
+                                                       "network.dns",
+                                                       "network.hosts",
+                                                       "network.address",
+                                                       "network.forward",
+                                                       "ssh.agent"};
 
 /// Keeps daemons away from a stopped profile for as long as it lives.
 FileLock lock_stopped(const ProfilePaths& paths, const std::string& doing) {
@@ -209,14 +232,25 @@ void clone_profile(const ProfilePaths& from, const ProfilePaths& to) {
 
 json::object export_profile(const ProfilePaths& from, const fs::path& file) {
   const FileLock lock = lock_stopped(from, "exported");
-  if (file_exists(file)) throw Error(Errc::invalid_config, file.string() + " exists already", "choose another name");
-  const fs::path partial = file.string() + ".partial";
-  UniqueFd fd(::open(partial.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  auto exists = [](const fs::path& there) {
+    return Error(Errc::invalid_config, there.string() + " exists already", "choose another name");
+  };
+  if (file_exists(file)) throw exists(file);
+  // Of a name that nobody can have put there: a link that waits there would be followed, in a folder of others' as
+  // well.
+  std::string partial = file.string() + ".XXXXXX";
+  UniqueFd fd(::mkostemp(partial.data(), O_CLOEXEC));
   if (!fd) throw file_error("create", partial, errno);
   try {
     Stream out(std::move(fd), partial);
     write_export(out, from);
-    rename_file(partial, file);
+    // Unlike a rename it replaces nothing that has come meanwhile.
+    if (::link(partial.c_str(), file.c_str()) != 0) {
+      if (errno == EEXIST || file_exists(file)) throw exists(file);
+      rename_file(partial, file);  // a file system without hard links
+      return {{"bytes", out.count()}};
+    }
+    fs::remove(partial);
     return {{"bytes", out.count()}};
   } catch (...) {
     std::error_code ignored;
@@ -225,7 +259,34 @@ json::object export_profile(const ProfilePaths& from, const fs::path& file) {
   }
 }
 
-json::object import_profile(const Home& home, std::string name, const fs::path& file) {
+namespace {
+
+/// What the settings in `file`, which may be missing, ask of this host: {"key", "value"} each, added to `asked`. Unless
+/// trusted they are taken out of it, and no folder is shared: who wrote the data may have left containers in it that
+/// look for one.
+void take_settings(const fs::path& file, bool trust, json::array& asked) {
+  const auto found = read_file_if_exists(file);
+  if (!found) return;
+  std::string yaml = *found;
+  const std::string name = file.filename();
+  const Parsed parsed = parse_profile(yaml, name);
+  const Profile defaults;
+  for (const std::string_view key_name : of_the_host) {
+    const Key& key = *find_key(key_name);
+    const std::string value = key.get(parsed.profile);
+    if (value == key.get(defaults) && !parsed.given.contains(std::string(key_name))) continue;
+    asked.push_back(json::object{{"key", key_name}, {"value", value}});
+    if (!trust) yaml = unset_in_file(yaml, key, name);
+  }
+  if (trust) return;
+  if (!parsed.problems.empty())
+    throw Error(Errc::invalid_config, name + " in it is not valid").because(parsed.problems.front().message);
+  write_atomically(file, set_in_file(yaml, *find_key("shares"), "[]", name));
+}
+
+}  // namespace
+
+json::object import_profile(const Home& home, std::string name, const fs::path& file, bool trust) {
   UniqueFd fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd) throw file_error("open", file, errno);
   make_private_directory(home.profiles);
@@ -246,8 +307,10 @@ json::object import_profile(const Home& home, std::string name, const fs::path& 
     throw damaged(error.what());
   }
   if (name.empty()) name = exported_name;
+  json::array asked;
+  for (const char* settings : {"profile.yaml", "template.yaml"}) take_settings(directory / settings, trust, asked);
   install(directory, profile_paths(home, name));
-  return {{"name", name}};
+  return {{"name", name}, {"asks", asked}};
 }
 
 asio::awaitable<std::string> use_context(ProfilePaths paths) {

@@ -30,6 +30,7 @@ struct Invocation {
   bool install = false;
   bool uninstall = false;
   std::string colima;
+  bool trust = false;
   std::string shell;
   bool remove = false;
   bool json = false;

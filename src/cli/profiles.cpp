@@ -12,6 +12,8 @@
 #include "src/cli/output.hpp"
 
 namespace cl::cli {
+
+namespace json = boost::json;
 namespace {
 
 asio::awaitable<int> use(const Invocation& call) {
@@ -127,9 +129,17 @@ int run_import(const Invocation& call) {
   }
   if (call.word("FILE").empty())
     throw Error(Errc::usage, "which file?", "colima-like import FILE [NAME], or import --colima FILE [NAME]");
-  const auto result = cl::import_profile(call.home, call.word("NAME"), absolute_path(call.word("FILE")));
+  const auto result = cl::import_profile(call.home, call.word("NAME"), absolute_path(call.word("FILE")), call.trust);
   const std::string name(result.at("name").as_string());
   std::cout << "profile '" << name << "' is imported\n";
+  std::vector<std::vector<std::string>> asked{{"IT ASKS FOR", "VALUE", call.trust ? "TAKEN OVER" : "NOT TAKEN OVER"}};
+  for (const json::value& one : result.at("asks").as_array())
+    asked.push_back({std::string(one.at("key").as_string()), std::string(one.at("value").as_string()), ""});
+  if (asked.size() > 1) print_table(asked);
+  if (!call.trust)
+    print_note(
+        "it shares no folder: 'colima-like share add FOLDER -p " + name + "'" +
+        (asked.size() > 1 ? "; 'colima-like import --trust' takes all of this over from somebody you trust" : ""));
   try {
     load_layers(profile_paths(call.home, name), {}, {});
   } catch (const Error& error) {

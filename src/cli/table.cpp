@@ -155,8 +155,10 @@ void define(CLI::App& app, const Verb& command, Invocation& into) {
     app.add_flag("--template", into.user_template, "the template for new profiles, and no profile");
   if ((options & shell_option) != 0)
     app.add_option("--shell", into.shell, "bash, zsh, fish or powershell (default: $SHELL)")->type_name("NAME");
-  if ((options & colima_option) != 0)
+  if ((options & colima_option) != 0) {
+    app.add_flag("--trust", into.trust, "take over all that an exported file asks for: folders, scripts, proxies ...");
     app.add_option("--colima", into.colima, "take the settings of a colima.yaml over")->type_name("FILE");
+  }
   if ((options & install_options) != 0) {
     auto* install = app.add_flag("--install", into.install, "include it in ~/.ssh/config");
     app.add_flag("--uninstall", into.uninstall, "take it out again")->excludes(install);

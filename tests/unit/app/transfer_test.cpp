@@ -61,7 +61,7 @@ class Transfer : public ::testing::Test {
   }
   Errc import_error() {
     try {
-      import_profile(home_, "to", file_);
+      import_profile(home_, "to", file_, true);
     } catch (const Error& error) {
       return error.code();
     }
@@ -82,11 +82,52 @@ TEST_F(Transfer, ACloneHasSettingsAndDataAndTheSameHoles) {
 TEST_F(Transfer, WhatIsExportedComesBack) {
   export_profile(from_, file_);
   EXPECT_LT(fs::file_size(file_), 1U << 20);
-  EXPECT_EQ(import_profile(home_, "to", file_).at("name"), "to");
+  EXPECT_EQ(import_profile(home_, "to", file_, true).at("name"), "to");
   expect_same_data(to_);
   fs::remove_all(from_.directory);
-  EXPECT_EQ(import_profile(home_, "", file_).at("name"), "from") << "under its own name";
+  EXPECT_EQ(import_profile(home_, "", file_, true).at("name"), "from") << "under its own name";
   expect_same_data(from_);
+}
+
+// What a stranger's file may hold. It ran the script, with the home of whoever started it shared.
+TEST_F(Transfer, WhatAFileAsksOfThisHostIsToldAndNotTakenOver) {
+  write_atomically(from_.config,
+                   "cpus: 1\nshares: ['/']\nprovision:\n  - script: echo x >> ~/.bashrc\n    when: ready\n"
+                   "network:\n  forward: all\nssh:\n  agent: true\n");
+  fs::remove(from_.own_template);
+  export_profile(from_, file_);
+  const boost::json::object told = import_profile(home_, "to", file_, false);
+  std::string keys;
+  for (const boost::json::value& one : told.at("asks").as_array()) keys += std::string(one.at("key").as_string()) + " ";
+  EXPECT_EQ(keys, "shares provision network.forward ssh.agent ");
+  const Profile taken = load_profile(to_, {});
+  EXPECT_EQ(taken.cpus, 1);
+  EXPECT_TRUE(taken.shares.empty());
+  EXPECT_TRUE(taken.provision.empty());
+  EXPECT_FALSE(taken.ssh_agent);
+  EXPECT_EQ(taken.network_forward, "published");
+}
+
+TEST_F(Transfer, AFileThatAsksForNothingSharesNoFolderEither) {
+  export_profile(from_, file_);
+  EXPECT_TRUE(import_profile(home_, "to", file_, false).at("asks").as_array().empty());
+  EXPECT_TRUE(load_profile(to_, {}).shares.empty());
+}
+
+TEST_F(Transfer, AnExportFollowsNoLinkThatSomebodyPutThere) {
+  const fs::path victim = dir_.path() / "victim";
+  write_atomically(victim, "mine");
+  for (const char* name : {".partial", ""}) {
+    fs::create_symlink(victim, file_.string() + name);
+    if (*name == '\0') {
+      EXPECT_THROW(export_profile(from_, file_), Error);
+    } else {
+      export_profile(from_, file_);
+    }
+    EXPECT_EQ(read_file(victim), "mine");
+    fs::remove(file_.string() + name);
+    fs::remove(file_);
+  }
 }
 
 TEST_F(Transfer, ADamagedFileChangesNothing) {
