@@ -268,11 +268,16 @@ std::vector<std::string> sftp_command_line(const ShareState& share, const SftpPr
   std::vector<std::string> words;
   if (!programs.bwrap.empty()) {
     words = {programs.bwrap.string(), "--die-with-parent", "--unshare-net", "--unshare-pid",
-             "--unshare-ipc",         "--ro-bind",         "/usr",          "/usr"};
+             "--unshare-ipc",         "--unshare-uts",     "--cap-drop",    "ALL"};
+    // What a server of root's needs to have files of every owner; for a user there is nothing to keep.
+    if (::geteuid() == 0)
+      for (const char* kept : {"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER"})
+        words.insert(words.end(), {"--cap-add", kept});
+    words.insert(words.end(), {"--ro-bind", "/usr", "/usr"});
     for (const char* path : {"/lib", "/lib64", "/etc/ld.so.cache", "/etc/passwd", "/etc/group", "/etc/nsswitch.conf"})
       words.insert(words.end(), {"--ro-bind-try", path, path});
     words.insert(words.end(), {"--dev-bind", "/dev/null", "/dev/null", share.read_only ? "--ro-bind" : "--bind",
-                               share.location, share.location, "--chdir", share.location, "--"});
+                               share.location, share.location, "--remount-ro", "/", "--chdir", share.location, "--"});
   }
   // The guest's kernel has applied the caller's umask already; ours (0077) must not be applied again.
   words.insert(words.end(), {programs.server.string(), "-e", "-l", "ERROR", "-u", "0000", "-d", share.location});

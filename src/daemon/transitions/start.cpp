@@ -178,7 +178,7 @@ bool apply_live(Core& core, const Profile& wanted) {
     if (one.key->change == Change::live) {
       one.key->set(core.store.edit().profile, one.to);
       changed = true;
-      log::info("{} is now {}", one.key->name, one.to);
+      log::info("{} is changed", one.key->name);  // its value may have a password in it
     } else {
       waiting += fmt::format("{}{} is {} and not {}", waiting.empty() ? "" : ", ", one.key->name, one.from, one.to);
     }

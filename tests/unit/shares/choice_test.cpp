@@ -114,6 +114,8 @@ TEST(SftpServer, SeesTheFolderAlone) {
   EXPECT_NE(text.find("|--unshare-net|"), std::string::npos) << text;
   EXPECT_NE(text.find("|--ro-bind|/home/u/my work|/home/u/my work|"), std::string::npos) << text;
   EXPECT_NE(text.find("|-R|"), std::string::npos) << text;
+  EXPECT_NE(text.find("|--cap-drop|ALL|"), std::string::npos) << "a server of root's keeps three rights: " << text;
+  EXPECT_NE(text.find("|--remount-ro|/|"), std::string::npos) << "its own root took memory without a limit: " << text;
   EXPECT_EQ(text.find("|/home/u|"), std::string::npos) << text;
   state.read_only = false;
   EXPECT_EQ(sftp_command_line(state, {"/s", "", -1})[0], "/s");
