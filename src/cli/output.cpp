@@ -27,6 +27,9 @@ std::size_t terminal_columns() {
   return ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
 }
 
+/// Without a terminal a phase that takes longer than this is told of while it lasts.
+constexpr std::chrono::seconds long_phase(10);
+
 /// What is done, without how much of it: numbers count up, and are no news.
 std::string without_numbers(std::string text) {
   std::erase_if(text, [](unsigned char c) { return std::isdigit(c) != 0 || c == '.' || c == '%'; });
@@ -100,24 +103,33 @@ ProgressView::ProgressView(std::ostream& out, bool live) : out_(out), live_(live
 void ProgressView::update(const rpc::Progress& progress, Clock::time_point now) {
   const bool is_new = progress.phase != phase_;
   const bool changed = is_new || without_numbers(progress.text) != without_numbers(text_);
-  if (is_new) began_ = now - progress.elapsed;
+  if (is_new) {
+    began_ = now - progress.elapsed;
+    announced_ = false;
+  }
   phase_ = progress.phase;
   text_ = printable(progress.text);
   if (progress.done) {
     clear();
     const double seconds = static_cast<double>(progress.elapsed.count()) / 1000.0;
-    if (live_) out_ << fmt::format("\u2713 {} {:.1f} s\n", text_, seconds);
+    out_ << fmt::format("{}{} {:.1f} s\n", live_ ? "\u2713 " : "", text_, seconds) << std::flush;
     phase_.clear();
   } else if (live_) {
     tick(now);
-  } else if (changed) {
+  } else if (announced_ && changed) {
     out_ << text_ << std::endl;
   }
 }
 
 void ProgressView::tick(Clock::time_point now) {
-  if (phase_.empty() || !live_) return;
+  if (phase_.empty()) return;
   const double seconds = std::chrono::duration<double>(now - began_).count();
+  if (!live_) {
+    if (announced_ || now - began_ < long_phase) return;
+    announced_ = true;
+    out_ << text_ << std::endl;
+    return;
+  }
   static constexpr const char* frames[] = {"|", "/", "-", "\\"};
   const std::string line = fmt::format("{} {} {:.1f} s", frames[frame_++ % 4], text_, seconds);
   out_ << "\r\033[K" << shortened(line, terminal_columns() - 1) << std::flush;

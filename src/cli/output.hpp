@@ -26,8 +26,8 @@ void print_table(const std::vector<std::vector<std::string>>& rows);
 /// "3 minutes", for a time since 1970.
 std::string ago(std::int64_t since);
 
-/// Phases: on a terminal one live line with the elapsed time under the finished ones, elsewhere a line when a phase
-/// begins or goes over to something else, and none for numbers that count up: what is read there later is a log.
+/// Phases: on a terminal one live line with the elapsed time under the finished ones, elsewhere a line when a phase has
+/// ended, and before that only for one that takes long: what is read there later is a log.
 class ProgressView {
  public:
   using Clock = std::chrono::steady_clock;
@@ -46,6 +46,7 @@ class ProgressView {
   std::ostream& out_;
   bool live_;
   std::string phase_, text_;
+  bool announced_ = false;  // without a terminal: the phase was told of while it lasts
   Clock::time_point began_;
   unsigned frame_ = 0;
 };

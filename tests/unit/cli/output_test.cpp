@@ -54,13 +54,22 @@ TEST(ProgressView, WritesALineAPhaseWhereThereIsNoTerminal) {
   view.tick(begin + 100ms);
   view.update(progress("boot", "starting"), begin + 200ms);
   view.tick(begin + 2s);
-  view.update(progress("boot", "started", true), begin + 2500ms);
+  rpc::Progress ended = progress("boot", "started", true);
+  ended.elapsed = 2500ms;
+  view.update(ended, begin + 2500ms);
+  EXPECT_EQ(out.str(), "started 2.5 s\n");
   view.update(progress("image", "downloading: 1.5 of 300 MiB"), begin + 3s);
+  view.tick(begin + 12s);
+  view.update(progress("image", "downloading: 20 of 300 MiB"), begin + 13s);
+  view.tick(begin + 14s);
   view.update(progress("image", "downloading: 299 of 300 MiB"), begin + 60s);
+  view.tick(begin + 60s);
   view.update(progress("image", "unpacking"), begin + 61s);
   view.tick(begin + 100s);
-  view.update(progress("image", "the image is there", true), begin + 101s);
-  EXPECT_EQ(out.str(), "starting\ndownloading: 1.5 of 300 MiB\nunpacking\n");
+  ended = progress("image", "the image is there", true);
+  ended.elapsed = 98s;
+  view.update(ended, begin + 101s);
+  EXPECT_EQ(out.str(), "started 2.5 s\ndownloading: 20 of 300 MiB\nunpacking\nthe image is there 98.0 s\n");
 }
 
 TEST(ProgressView, KeepsOneLiveLineOnATerminal) {
