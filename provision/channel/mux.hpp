@@ -21,7 +21,8 @@ namespace cl::mux {
 /// Streams that have something to send take turns of `turn` bytes while little is queued, so a small request waits for
 /// little. Each stream has credit for `window` bytes each way: one whose reader stalls holds so much, and stops nobody.
 ///
-/// One thread only. Functions that wait keep the mux alive.
+/// One thread only. Functions that wait keep the mux alive. It is large because streams, their turns and their credit
+/// share one state.
 class Mux : public std::enable_shared_from_this<Mux> {
  public:
   /// Senders wait while this much is queued.

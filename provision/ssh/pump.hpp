@@ -36,6 +36,8 @@ using Handle = _LIBSSH2_CHANNEL;  ///< an open channel
 ///
 /// Results are libssh2's codes (negative) or what is said below. Cancelling a call takes it back; the session and the
 /// other channels go on. One thread only. Functions that wait keep the pump alive.
+///
+/// It is large because libssh2 has one session whose calls must not overlap: whatever calls it takes turns here.
 class Pump : public std::enable_shared_from_this<Pump> {
  public:
   static constexpr unsigned window = 1536 * 1024;

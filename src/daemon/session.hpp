@@ -16,6 +16,8 @@ namespace cl {
 
 /// One profile from start to stop: the queue of its jobs. A job is a transition that any number of commands watch; one
 /// runs at a time, and each leaves a stable phase behind.
+///
+/// It is large because each way in, of commands, of services and of the daemon, is a function of a few lines.
 class Session {
  public:
   Session(asio::any_io_executor executor, Home home, ProfilePaths paths, FileLock lock, Parts parts);
