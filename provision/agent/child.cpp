@@ -98,10 +98,12 @@ bool Child::start(const Service& service, const std::string& arguments, std::str
   return true;
 }
 
-Child::~Child() {
-  if (!started_) return;
-  --running;
+void Child::stop() {
+  if (started_) --running;
+  started_ = false;
   if (process_) ::syscall(SYS_pidfd_send_signal, process_.get(), SIGKILL, nullptr, 0);
+  process_.reset();
+  socket_.reset();
 }
 
 }  // namespace cl::agent

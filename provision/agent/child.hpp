@@ -39,9 +39,9 @@ class Child {
   Child() = default;
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;
-  /// Ends it.
-  ~Child();
+  ~Child() { stop(); }
   bool start(const Service& service, const std::string& arguments, std::string& why);
+  void stop();
   /// Of messages; a child that has ended is its end.
   int fd() const { return socket_.get(); }
 

@@ -15,8 +15,9 @@ constexpr int datagrams_in_a_turn = 16;
 
 // ---- UDP ---------------------------------------------------------------------------------------------------------
 
-UdpStream::~UdpStream() {
+void UdpStream::release() {
   if (socket_) session_.loop().remove(socket_.get());
+  socket_.reset();
 }
 
 void UdpStream::begin() {
@@ -58,8 +59,9 @@ bool UdpStream::serve() {
 
 // ---- a child -----------------------------------------------------------------------------------------------------
 
-ChildStream::~ChildStream() {
+void ChildStream::release() {
   if (child_.fd() >= 0) session_.loop().remove(child_.fd());
+  child_.stop();
 }
 
 void ChildStream::begin() {

@@ -16,12 +16,12 @@ class UdpStream : public Stream, public Watched {
  public:
   UdpStream(Session& session, std::uint32_t number, const sockaddr_storage& address, socklen_t size)
       : Stream(session, number), address_(address), size_(size) {}
-  ~UdpStream() override;
 
   void begin() override;
   void take(std::string_view datagram) override;
   void take_end() override;
   bool serve() override;
+  void release() override;
   void ready(std::uint32_t events) override;
 
  private:
@@ -36,12 +36,12 @@ class ChildStream : public Stream, public Watched {
  public:
   ChildStream(Session& session, std::uint32_t number, const Service& service, std::string_view arguments)
       : Stream(session, number), service_(service), arguments_(arguments) {}
-  ~ChildStream() override;
 
   void begin() override;
   void take(std::string_view message) override;
   void take_end() override;
   bool serve() override;
+  void release() override;
   void ready(std::uint32_t events) override;
 
  private:

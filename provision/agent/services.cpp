@@ -76,6 +76,7 @@ class EchoStream : public Stream {
     session_.queue(*this);
   }
   void take_end() override { session_.queue(*this); }
+  void release() override {}
   bool serve() override {
     const std::size_t size = std::min({waiting_.size(), credit.payload(), most_data});
     if (size > 0) {
@@ -109,6 +110,7 @@ class ClockStream : public Stream {
     session_.end(*this);
     session_.forget_if_over(*this);
   }
+  void release() override {}
 
  private:
   static std::string set(std::string_view text) {

@@ -178,21 +178,26 @@ void Session::open(std::uint32_t id, std::string_view what) {
 
 void Session::break_session(const char* why) {
   std::fprintf(stderr, "colima-like-agent: the host's bytes make no sense: %s\n", why);
-  lose_host();
+  end_session();
 }
 
 /// What comes next has to begin with a hello.
-void Session::lose_host() {
+void Session::end_session() {
   drop_streams();
   out_.clear();
-  input_begin_ = input_end_ = 0;
   decoder_.seek();
   protocol_ = 0;
+}
+
+void Session::lose_host() {
+  end_session();
+  input_begin_ = input_end_ = 0;
 }
 
 void Session::drop_streams() {
   for (auto& [id, stream] : streams_) {
     stream->break_off();
+    stream->release();
     stream->over = true;
     over_.push_back(std::move(stream));
   }
@@ -243,6 +248,7 @@ void Session::reset(Stream& stream, std::string_view why) {
 
 void Session::forget(Stream& stream) {
   stream.over = true;
+  stream.release();
   const auto found = streams_.find(stream.id);
   over_.push_back(std::move(found->second));
   streams_.erase(found);

@@ -32,6 +32,8 @@ class Stream {
   virtual bool serve() { return false; }
   /// It is not to end, but to break off.
   virtual void break_off() {}
+  /// It is forgotten: what others may need is given back now, while it waits to be destroyed.
+  virtual void release() = 0;
 
   const std::uint32_t id;
   Credit credit;
@@ -103,6 +105,7 @@ class Session : public Watched {
   void begin(const Hello& hello);
   void open(std::uint32_t id, std::string_view what);
   void break_session(const char* why);
+  void end_session();
   void drop_streams();
   void forget(Stream& stream);
   void lose_host();

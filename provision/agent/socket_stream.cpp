@@ -12,8 +12,9 @@
 
 namespace cl::agent {
 
-SocketStream::~SocketStream() {
+void SocketStream::release() {
   if (socket_) session_.loop().remove(socket_.get());
+  socket_.reset();
 }
 
 void SocketStream::begin() {

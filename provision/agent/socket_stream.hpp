@@ -13,13 +13,12 @@ class SocketStream : public Stream, public Watched {
  public:
   SocketStream(Session& session, std::uint32_t number, const sockaddr_storage& address, socklen_t size)
       : Stream(session, number), address_(address), size_(size) {}
-  ~SocketStream() override;
-
   void begin() override;
   void take(std::string_view bytes) override;
   void take_end() override;
   bool serve() override;
   void break_off() override;
+  void release() override;
   void ready(std::uint32_t events) override;
 
  private:
