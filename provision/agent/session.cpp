@@ -7,7 +7,6 @@
 #include <cstdio>
 #include <cstring>
 
-#include "provision/agent/agent_build.hpp"
 #include "provision/agent/system.hpp"
 
 namespace cl::agent {
@@ -34,6 +33,7 @@ bool Session::attach(int in, int out, bool comes_back) {
     if (!loop->add(in, *this)) return false;
     if (out != in && !loop->add(out, *this)) return false;
   }
+  if (comes_back) out_.put_raw(std::string(fresh_size, static_cast<char>(fresh)));
   return true;
 }
 
@@ -151,7 +151,7 @@ void Session::begin(const Hello& hello) {
   host_window_ = hello.window;
   Hello answer;
   answer.nonce = hello.nonce;
-  answer.build = AGENT_BUILD;
+  answer.build = build_name;
   answer.words = words_;
   std::string bytes;
   append_hello(bytes, answer);

@@ -9,9 +9,12 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "provision/agent/agent_build.hpp"
 #include "src/base/unique_fd.hpp"
 
 namespace cl::agent {
+
+const char build_name[] = AGENT_BUILD;
 
 void die(const char* what) {
   std::perror(what);

@@ -136,6 +136,7 @@ FrameDecoder::Result FrameDecoder::next(std::string_view& bytes, Frame& frame) n
   if (seeking_) return find_hello(bytes, frame);
   if (bytes.size() < header_size) return Result::more;
   const Kind kind = static_cast<Kind>(bytes[0]);
+  if (kind == fresh) return broken("it was started anew");
   const std::size_t length = number_at(bytes, 1, 3);
   if (length > (kind == Kind::data ? most_payload : most_text)) return broken("a frame that is too long");
   if (bytes.size() < length + overhead) return Result::more;

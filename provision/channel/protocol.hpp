@@ -48,6 +48,11 @@ inline constexpr std::size_t most_payload = 65527;
 inline constexpr std::size_t most_text = 4096;
 inline constexpr std::size_t most_streams = 16384;
 
+/// No kind. An agent that begins on a port says so by `fresh_size` bytes of it, whatever a killed one left half said: a
+/// port does not tell the host that its other end was closed and opened again.
+inline constexpr Kind fresh{'\0'};
+inline constexpr std::size_t fresh_size = most_payload + 2 * overhead;
+
 /// Credit that a stream begins with, told in the hello by who receives.
 inline constexpr std::uint32_t usual_window = 256 * 1024;
 inline constexpr std::uint32_t smallest_window = 128 * 1024;  ///< a datagram fits

@@ -80,6 +80,19 @@ TEST(AgentProtocol, HalfAFrameIsNeverCompletedByTheNextHello) {
   }
 }
 
+TEST(AgentProtocol, AnAgentThatBeginsAnewIsNoticedWhateverTheOneBeforeHalfSaid) {
+  const std::string zeros(fresh_size, static_cast<char>(fresh));
+  EXPECT_EQ(read(hello_bytes() + zeros + hello_bytes()), hello_line + "!it was started anew\n" + hello_line);
+  std::string frame;
+  append_frame(frame, Kind::data, 1, std::string(most_payload, 'x'));
+  for (const std::size_t cut : {1U, 2U, 3U, 4U, 5U, 8U, 9U, 1000U, 40'000U, 65'534U, 65'535U}) {
+    const std::string text = read(hello_bytes() + frame.substr(0, cut) + zeros + hello_bytes());
+    EXPECT_TRUE(text.starts_with(hello_line + "!")) << cut << ": " << text.substr(0, 100);
+    EXPECT_TRUE(text.ends_with(hello_line)) << cut;
+    EXPECT_EQ(text.find("1d"), std::string::npos) << cut;
+  }
+}
+
 TEST(AgentProtocol, AHelloHasNothingInItThatEndsAFrame) {
   for (std::size_t words = 0; words < 600; ++words) {
     Hello hello = some_hello();
