@@ -106,8 +106,9 @@ asio::awaitable<std::unique_ptr<MessageStream>> Guest::open_service(std::string 
   co_return nullptr;
 }
 
-std::unique_ptr<DatagramFlow> Guest::open_udp(const std::string&, std::uint16_t, DatagramFlow::OnDatagram) {
-  return nullptr;
+asio::awaitable<std::unique_ptr<DatagramFlow>> Guest::open_udp(std::string, std::uint16_t, DatagramFlow::OnDatagram) {
+  throw Error(Errc::guest_failed, "there is no agent in the guest for UDP");
+  co_return nullptr;
 }
 
 std::string shell_quoted(std::string_view text) {

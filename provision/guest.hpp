@@ -54,6 +54,8 @@ class DatagramFlow {
   virtual ~DatagramFlow() = default;
   /// False when it is lost: too many are on their way, or the guest is.
   virtual bool send(std::string_view datagram) = 0;
+  /// Whether what is sent now may arrive: the guest is neither lost nor asleep.
+  virtual bool usable() const noexcept = 0;
 };
 
 /// One reachable guest. Every function throws Error{guest_failed} when the guest cannot be reached any more.
@@ -65,12 +67,12 @@ class Guest {
   virtual asio::awaitable<std::unique_ptr<ByteStream>> open_unix(std::string path) = 0;
   /// A connection to a TCP port as seen from inside the guest.
   virtual asio::awaitable<std::unique_ptr<ByteStream>> open_tcp(std::string host, std::uint16_t port) = 0;
-  /// A service of the agent in the guest by its name and arguments (docs/agent.md); Error{guest_failed} when there is
-  /// no agent, or it has no such service.
+  /// A service of the agent in the guest by its name and arguments (docs/agent.md), now or once the agent is there;
+  /// Error{guest_failed} when there is none, or it has no such service.
   virtual asio::awaitable<std::unique_ptr<MessageStream>> open_service(std::string what);
-  /// A UDP socket of the agent; null when there is none.
-  virtual std::unique_ptr<DatagramFlow> open_udp(const std::string& address, std::uint16_t port,
-                                                 DatagramFlow::OnDatagram on_datagram);
+  /// Likewise a UDP socket of the guest; `address` is numeric. What becomes of it is seen by what comes back.
+  virtual asio::awaitable<std::unique_ptr<DatagramFlow>> open_udp(std::string address, std::uint16_t port,
+                                                                  DatagramFlow::OnDatagram on_datagram);
   /// Completes when the guest can no longer be reached through this object (transport ended or broke).
   virtual asio::awaitable<void> lost() = 0;
 };

@@ -123,6 +123,7 @@ class AgentFlow final : public DatagramFlow {
   ~AgentFlow() override { agent_->release(stream_); }
 
   bool send(std::string_view datagram) override { return agent_->send_datagram(*stream_, datagram); }
+  bool usable() const noexcept override { return agent_->usable() && !stream_->broken; }
 
  private:
   std::shared_ptr<Agent> agent_;

@@ -50,7 +50,6 @@ class QuietLink : public GuestLink {
  public:
   bool connected() const noexcept override { return true; }
   std::shared_ptr<Guest> current() const noexcept override { return guest_; }
-  void use_data_port(std::filesystem::path, std::filesystem::path) override {}
   asio::awaitable<std::shared_ptr<Guest>> guest(std::chrono::milliseconds) override { co_return guest_; }
   asio::awaitable<bool> quiesce() override { co_return true; }
   asio::awaitable<void> detach() override { co_return; }
