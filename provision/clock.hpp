@@ -13,8 +13,8 @@ namespace cl {
 inline constexpr std::chrono::milliseconds clock_close_enough{30};
 inline constexpr int most_clock_tries = 5;
 
-/// Sets it again until that was done within `clock_close_enough`, or `most_clock_tries` times on a guest that is slower.
-/// Throws Error{guest_failed} when the guest refuses or has no agent, {io} when it cannot be reached.
+/// Sets it again until that was done within `clock_close_enough`, or `most_clock_tries` times on a guest that is
+/// slower. Throws Error{guest_failed} when the guest refuses or has no agent, {io} when it cannot be reached.
 asio::awaitable<void> set_guest_clock(std::shared_ptr<Guest> guest);
 
 }  // namespace cl
