@@ -101,6 +101,16 @@ asio::awaitable<GuestResult> run_in_guest(Guest& guest, std::string command, std
   }
 }
 
+asio::awaitable<std::unique_ptr<MessageStream>> Guest::open_service(std::string what) {
+  throw Error(Errc::guest_failed, "there is no agent in the guest for " + what.substr(0, what.find(' ')));
+  co_return nullptr;
+}
+
+asio::awaitable<std::unique_ptr<DatagramFlow>> Guest::open_udp(std::string, std::uint16_t, DatagramFlow::OnDatagram) {
+  throw Error(Errc::guest_failed, "there is no agent in the guest for UDP");
+  co_return nullptr;
+}
+
 std::string shell_quoted(std::string_view text) {
   std::string out = "'";
   for (const char c : text) out += c == '\'' ? std::string("'\\''") : std::string(1, c);

@@ -37,6 +37,27 @@ class GuestProcess {
   virtual asio::awaitable<int> wait_exit() = 0;
 };
 
+/// Messages to and from a service of the guest's agent; ends by being destroyed.
+class MessageStream {
+ public:
+  virtual ~MessageStream() = default;
+  /// The next message; nothing when the service has ended. Throws Error{io} when the connection broke.
+  virtual asio::awaitable<std::optional<std::string>> read() = 0;
+  /// Returns once it is on its way.
+  virtual asio::awaitable<void> write(std::string_view message) = 0;
+};
+
+/// A UDP socket of the guest that is connected to one address; closed by being destroyed.
+class DatagramFlow {
+ public:
+  using OnDatagram = std::function<void(std::string_view)>;
+  virtual ~DatagramFlow() = default;
+  /// False when it is lost: too many are on their way, or the guest is.
+  virtual bool send(std::string_view datagram) = 0;
+  /// Whether what is sent now may arrive: the guest is neither lost nor asleep.
+  virtual bool usable() const noexcept = 0;
+};
+
 /// One reachable guest. Every function throws Error{guest_failed} when the guest cannot be reached any more.
 class Guest {
  public:
@@ -46,6 +67,12 @@ class Guest {
   virtual asio::awaitable<std::unique_ptr<ByteStream>> open_unix(std::string path) = 0;
   /// A connection to a TCP port as seen from inside the guest.
   virtual asio::awaitable<std::unique_ptr<ByteStream>> open_tcp(std::string host, std::uint16_t port) = 0;
+  /// A service of the agent in the guest by its name and arguments (docs/agent.md), now or once the agent is there;
+  /// Error{guest_failed} when there is none, or it has no such service.
+  virtual asio::awaitable<std::unique_ptr<MessageStream>> open_service(std::string what);
+  /// Likewise a UDP socket of the guest; `address` is numeric. What becomes of it is seen by what comes back.
+  virtual asio::awaitable<std::unique_ptr<DatagramFlow>> open_udp(std::string address, std::uint16_t port,
+                                                                  DatagramFlow::OnDatagram on_datagram);
   /// Completes when the guest can no longer be reached through this object (transport ended or broke).
   virtual asio::awaitable<void> lost() = 0;
 };

@@ -26,7 +26,7 @@ PARTS = {
     "src/forward/": {"src/base/", "provision/"},
     "src/shares/": {"src/base/", "profiles/", "provision/", "vm/"},
     "docker/": {"src/base/", "profiles/", "provision/", "src/forward/"},
-    "src/app/": {"src/base/", "src/rpc/", "profiles/", "vm/", "docker/"},
+    "src/app/": {"src/base/", "src/rpc/", "profiles/", "vm/", "provision/", "docker/"},
     "src/daemon/": {"src/base/", "src/rpc/", "profiles/", "vm/", "provision/", "docker/", "src/forward/", "src/shares/",
                     "src/app/"},
     "src/cli/": {"src/base/", "src/rpc/", "profiles/", "src/app/"},
@@ -36,6 +36,7 @@ PARTS = {
 PRIVATE = {
     "vm/qemu/": ["vm/", "src/app/", "src/daemon/", "src/shares/"],
     "vm/vz/": ["vm/", "src/daemon/"],
+    "provision/agent/": ["provision/", "src/app/"],  # the programs as bytes; their sources are not of this program
     "provision/channel/": ["provision/", "src/daemon/", "src/shares/"],
     "provision/ssh/": ["provision/", "src/daemon/"],
 }

@@ -10,7 +10,7 @@ namespace cl {
 
 /// A byte stream to a program of the guest that has a pair of the machine's ports to itself, with nothing in between:
 /// for one that would have to wait for SSH at each of its many small exchanges (sshfs: docs/benchmarks.md). Not
-/// encrypted, as the data channel is not: the ports are private to this user, like the machine's memory.
+/// encrypted, as the agent's session is not: the ports are private to this user, like the machine's memory.
 ///
 /// Ports have no end of input: shutdown_write() closes. One thread only.
 class PortStream : public ByteStream, public std::enable_shared_from_this<PortStream> {

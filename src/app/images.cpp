@@ -8,6 +8,7 @@
 #include "profiles/keys.hpp"
 #include "profiles/state.hpp"
 #include "profiles/store.hpp"
+#include "provision/agent/embedded_agents.hpp"
 #include "src/base/file.hpp"
 #include "src/base/host.hpp"
 #include "src/base/log.hpp"
@@ -35,7 +36,13 @@ std::set<std::string> digests_in_use(const Home& home) {
 
 }  // namespace
 
-ImageCache image_cache(const Home& home) { return ImageCache(home.cache / "images", built_in_recipe()); }
+/// The guest's agent is not part of what an image is: a guest whose image has another one is sent this program's.
+ImageCache image_cache(const Home& home) {
+  Recipe recipe = built_in_recipe();
+  for (const EmbeddedAgent& agent : embedded_agents())
+    recipe.add_beside({"agent/" + std::string(agent.architecture), std::string(agent.bytes)});
+  return ImageCache(home.cache / "images", std::move(recipe));
+}
 
 ImageKey image_key(const std::string& variant, const std::string& arch) {
   ImageKey key;

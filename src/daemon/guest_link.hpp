@@ -17,6 +17,7 @@ class GuestLink {
  public:
   struct Config {
     std::filesystem::path to_guest, from_guest;  ///< sockets, one for each direction or twice the same
+    std::filesystem::path to_agent, from_agent;  ///< likewise, of the guest's agent; empty = it is reached by SSH
     SshLogin login;
     std::chrono::milliseconds patience{std::chrono::minutes(3)};  ///< for one connection; a TCG guest boots slowly
     std::chrono::milliseconds answer{std::chrono::seconds(5)};    ///< how long check() waits for the guest
@@ -27,8 +28,6 @@ class GuestLink {
   virtual bool connected() const noexcept = 0;
   /// The guest if it is reached at this moment, else null.
   virtual std::shared_ptr<Guest> current() const noexcept = 0;
-  /// From now on streams go by a data channel whenever one stands; it is brought up in the background.
-  virtual void use_data_port(std::filesystem::path to_guest, std::filesystem::path from_guest) = 0;
   /// The guest, now or once it is reached. Throws Error{guest_failed} after `limit`, or at once with why the link
   /// was given up.
   virtual asio::awaitable<std::shared_ptr<Guest>> guest(std::chrono::milliseconds limit) = 0;
@@ -41,7 +40,7 @@ class GuestLink {
   virtual asio::awaitable<void> reattach() = 0;
   /// The machine runs, again or still: the session goes on.
   virtual void resume() = 0;
-  /// Sets the guest's clock; waits for the guest as guest() does. Throws what GuestClock::set() throws.
+  /// Sets the guest's clock; waits for the guest as guest() does. Throws what set_guest_clock() throws.
   virtual asio::awaitable<void> set_clock(std::chrono::milliseconds limit) = 0;
   /// For who has reason to doubt that the session works: a short exchange with the guest, which must end in time, or
   /// the session is given up and made anew. Returns when that is decided. Any number at a time; one asks.

@@ -1,5 +1,6 @@
 #include "src/daemon/ssh_link.hpp"
 
+#include "provision/clock.hpp"
 #include "provision/readiness.hpp"
 #include "provision/ssh/pump.hpp"
 #include "src/base/log.hpp"
@@ -31,14 +32,14 @@ asio::awaitable<void> SshLink::keep_connected(std::shared_ptr<SshLink> self) {
       co_await sleep_for(std::chrono::seconds(1));  // wait_for_ssh has waited long; this only bounds a fast failure
       continue;
     }
-    self->front_ = std::make_shared<mux::MuxGuest>(self->executor_, self->guest_);
-    if (self->dial_data_) self->front_->use(self->dial_data_);
+    AgentGuest::Config agent;
+    if (!self->config_.to_agent.empty()) agent.ports = unix_dial(self->config_.to_agent, self->config_.from_agent);
+    self->front_ = std::make_shared<AgentGuest>(self->executor_, self->guest_, std::move(agent));
     log::info("the guest is reached");
     self->last_failure_.reset();
     self->changed_.notify_all();
     if (self->config_.on_change) self->config_.on_change(true);
     co_await self->guest_->lost();
-    self->clock_.reset();
     self->guest_.reset();
     co_await self->front_->stop();
     self->front_.reset();
@@ -67,11 +68,6 @@ asio::awaitable<std::shared_ptr<Guest>> SshLink::guest(std::chrono::milliseconds
   }
   throw Error(Errc::guest_failed, "the guest cannot be reached", "colima-like restart")
       .because(last_failure_ ? one_line(*last_failure_) : "its SSH server did not answer in time");
-}
-
-void SshLink::use_data_port(std::filesystem::path to_guest, std::filesystem::path from_guest) {
-  dial_data_ = unix_dial(std::move(to_guest), std::move(from_guest));
-  if (front_) front_->use(dial_data_);
 }
 
 asio::awaitable<bool> SshLink::quiesce() {
@@ -116,13 +112,7 @@ void SshLink::resume() {
 asio::awaitable<void> SshLink::set_clock(std::chrono::milliseconds limit) {
   const Visit visit(*this);
   auto reached = co_await guest(limit);
-  co_await with_timeout(limit, "setting the guest's clock", set_clock_of(std::move(reached)));
-}
-
-asio::awaitable<void> SshLink::set_clock_of(std::shared_ptr<Guest> reached) {
-  if (!clock_) clock_ = co_await GuestClock::start(*reached);
-  const auto clock = clock_;  // which goes when the session is lost meanwhile
-  co_await clock->set();
+  co_await with_timeout(limit, "setting the guest's clock", set_guest_clock(std::move(reached)));
 }
 
 asio::awaitable<void> SshLink::check() {
@@ -161,7 +151,6 @@ void SshLink::give_up(Error why) {
 asio::awaitable<void> SshLink::stop() {
   give_up(Error(Errc::not_running, "the machine is being stopped"));
   co_await tasks_.stop();
-  clock_.reset();
   if (guest_) guest_->pump()->stop();  // whoever waits for it inside check() goes on
   if (front_) co_await front_->stop();
   front_.reset();

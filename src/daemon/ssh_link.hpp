@@ -4,8 +4,7 @@
 #include <memory>
 #include <optional>
 
-#include "provision/channel/guest.hpp"
-#include "provision/clock.hpp"
+#include "provision/channel/agent_guest.hpp"
 #include "provision/guest.hpp"
 #include "provision/ssh/session.hpp"
 #include "src/base/task_group.hpp"
@@ -13,7 +12,7 @@
 
 namespace cl {
 
-/// The way by SSH, with a data channel beside it where the driver has ports for one (provision/channel/guest.hpp).
+/// The way by SSH, and the guest's agent beside it (provision/channel/agent_guest.hpp).
 class SshLink : public GuestLink, public std::enable_shared_from_this<SshLink> {
  public:
   static std::shared_ptr<GuestLink> start(asio::any_io_executor executor, Config config);
@@ -21,7 +20,6 @@ class SshLink : public GuestLink, public std::enable_shared_from_this<SshLink> {
 
   bool connected() const noexcept override { return guest_ != nullptr; }
   std::shared_ptr<Guest> current() const noexcept override { return guest_ ? front_ : nullptr; }
-  void use_data_port(std::filesystem::path to_guest, std::filesystem::path from_guest) override;
   asio::awaitable<std::shared_ptr<Guest>> guest(std::chrono::milliseconds limit) override;
   asio::awaitable<bool> quiesce() override;
   asio::awaitable<void> detach() override;
@@ -46,16 +44,13 @@ class SshLink : public GuestLink, public std::enable_shared_from_this<SshLink> {
   /// Keeps the link alive for as long as it has something to wait for.
   static asio::awaitable<void> keep_connected(std::shared_ptr<SshLink> self);
   asio::awaitable<std::shared_ptr<Guest>> wait_for_guest();
-  asio::awaitable<void> set_clock_of(std::shared_ptr<Guest> reached);
 
   asio::any_io_executor executor_;
   Config config_;
   Notifier changed_, left_;
   std::size_t visitors_ = 0;
   std::shared_ptr<SshGuest> guest_;
-  std::shared_ptr<mux::MuxGuest> front_;  ///< guest_ as others get it
-  Dial dial_data_;
-  std::shared_ptr<GuestClock> clock_;  ///< of guest_
+  std::shared_ptr<AgentGuest> front_;  ///< guest_ as others get it
   bool checking_ = false;
   bool parked_ = false;  ///< callers wait until resume()
   std::optional<Error> last_failure_;

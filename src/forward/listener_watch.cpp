@@ -1,6 +1,6 @@
 #include "src/forward/listener_watch.hpp"
 
-#include <array>
+#include <algorithm>
 #include <sstream>
 #include <utility>
 
@@ -8,12 +8,10 @@
 
 namespace cl {
 
-extern const std::string_view listen_watch_script;
-
 namespace {
 
-constexpr auto again = std::chrono::seconds(1);  // after the helper or the guest was lost
-constexpr std::size_t longest_list = 4 << 20;    // bytes; a line has some 50
+constexpr auto again = std::chrono::seconds(1);  // after the agent or the guest was lost
+constexpr std::size_t most_listeners = 10'000;   // that the agent tells
 
 }  // namespace
 
@@ -50,36 +48,28 @@ asio::awaitable<void> ListenerWatch::keep_watching() {
 }
 
 asio::awaitable<void> ListenerWatch::watch(std::shared_ptr<Guest> reached) {
-  ExecRequest request;
-  request.command = "exec perl -e '" + std::string(listen_watch_script) + "'";
-  auto process = co_await reached->exec(std::move(request));
-  std::array<char, 16 * 1024> space;
-  std::string unread;
+  const auto service = co_await reached->open_service("listeners");
   std::vector<Listener> list;
   for (;;) {
-    const std::size_t got = co_await process->io().read_some(space);
-    if (got == 0) break;
-    unread.append(space.data(), got);
-    take(unread, list);
-    if (unread.size() > longest_list) throw Error(Errc::protocol, "the helper in the guest speaks nonsense");
+    const auto lines = co_await service->read();
+    if (!lines) throw Error(Errc::guest_failed, "the agent in the guest does not look for listeners any more");
+    take(*lines, list);
   }
-  const std::size_t got = co_await process->read_errors(space);
-  throw Error(Errc::guest_failed, "the helper in the guest ended", "is perl there?")
-      .because(std::string(space.data(), got));
 }
 
 /// Lines up to "." are one list.
-void ListenerWatch::take(std::string& unread, std::vector<Listener>& list) {
-  std::size_t begin = 0;
-  for (std::size_t end = 0; (end = unread.find('\n', begin)) != std::string::npos; begin = end + 1) {
-    const std::string_view line = std::string_view(unread).substr(begin, end - begin);
+void ListenerWatch::take(std::string_view lines, std::vector<Listener>& list) {
+  while (!lines.empty()) {
+    const std::string_view line = lines.substr(0, lines.find('\n'));
+    lines.remove_prefix(std::min(lines.size(), line.size() + 1));
     if (line == ".") {
       set(std::exchange(list, {}));
     } else if (auto listener = read_listener(line)) {
+      if (list.size() >= most_listeners)
+        throw Error(Errc::protocol, "the agent in the guest tells listeners without end");
       list.push_back(std::move(*listener));
     }
   }
-  unread.erase(0, begin);
 }
 
 void ListenerWatch::set(std::vector<Listener> list) {

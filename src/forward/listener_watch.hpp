@@ -21,11 +21,11 @@ struct Listener {
   std::string control_group;  ///< of the program: "/docker/ID" for a container's; "-" when it is not known
 };
 
-/// One line of src/forward/listen_watch.pl; nothing when it is none.
+/// One line of the agent's service `listeners` (docs/agent.md); nothing when it is none.
 std::optional<Listener> read_listener(std::string_view line);
 
-/// Knows on which ports of the guest programs listen, by a small program that runs there for as long as this lives
-/// (src/forward/listen_watch.pl) and is told by the guest's kernel. Owner's rule: await stop() before destruction.
+/// Knows on which ports of the guest programs listen, by the agent there, which is told by the guest's kernel. Owner's
+/// rule: await stop() before destruction.
 class ListenerWatch {
  public:
   using ReachGuest = std::function<asio::awaitable<std::shared_ptr<Guest>>()>;
@@ -41,7 +41,7 @@ class ListenerWatch {
  private:
   asio::awaitable<void> keep_watching();
   asio::awaitable<void> watch(std::shared_ptr<Guest> reached);
-  void take(std::string& unread, std::vector<Listener>& list);
+  void take(std::string_view lines, std::vector<Listener>& list);
   void set(std::vector<Listener> list);
 
   ReachGuest guest_;

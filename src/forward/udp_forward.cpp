@@ -10,21 +10,19 @@
 #include <boost/asio/ip/v6_only.hpp>
 #include <cerrno>
 #include <cstring>
-#include <optional>
+#include <deque>
 
 #include "src/base/log.hpp"
 
 namespace cl {
-
-extern const std::string_view udp_relay_script;
 
 namespace {
 
 using Clock = std::chrono::steady_clock;
 using Udp = asio::ip::udp;
 
-constexpr std::size_t most_flows = 900;            // a process in the guest has 1024 descriptors
-constexpr std::size_t most_waiting = 1024 * 1024;  // bytes for the guest, dropped beyond
+constexpr std::size_t most_flows = 8192;           // half of the streams that an agent has
+constexpr std::size_t most_waiting = 1024 * 1024;  // bytes for a guest that is not there yet, dropped beyond
 constexpr std::size_t largest_datagram = 65535;
 constexpr int at_once = 64;  // datagrams of one port before others have a turn
 
@@ -104,23 +102,6 @@ void answer(int fd, std::string_view datagram, const Peer& peer, const Arrival& 
   ::sendmsg(fd, &message, MSG_DONTWAIT);  // a full buffer or an unreachable peer loses a datagram, as on any network
 }
 
-void put_number(std::string& to, std::uint32_t number) {
-  for (const int shift : {24, 16, 8, 0}) to += static_cast<char>(number >> shift & 0xff);
-}
-
-std::uint32_t number_at(std::string_view from, std::size_t at) {
-  std::uint32_t number = 0;
-  for (std::size_t i = 0; i < 4; ++i) number = number << 8 | static_cast<unsigned char>(from[at + i]);
-  return number;
-}
-
-void put_frame(std::string& to, char kind, std::uint32_t flow, std::string_view payload) {
-  put_number(to, static_cast<std::uint32_t>(payload.size() + 5));
-  to += kind;
-  put_number(to, flow);
-  to += payload;
-}
-
 }  // namespace
 
 class UdpForward::Port {
@@ -157,6 +138,9 @@ struct UdpForward::State {
     Peer peer;
     Arrival arrival;
     Clock::time_point last;
+    std::unique_ptr<DatagramFlow> way;  // none until the guest is reached
+    std::vector<std::string> waiting;   // for that
+    bool wanted = false;                // in to_open
   };
 
   State(const asio::any_io_executor& executor, ReachGuest reach, Timings times)
@@ -165,19 +149,18 @@ struct UdpForward::State {
   void from_peer(Port& port, const Peer& peer, const Arrival& arrival, std::string_view datagram);
   void from_guest(std::uint32_t id, std::string_view datagram);
   void forget(std::map<std::uint32_t, Flow>::iterator flow);
-  void forget_all();
+  void drop_waiting(Flow& flow);
   void schedule_expiry();
   asio::awaitable<void> serve();
-  asio::awaitable<void> run_helper(std::shared_ptr<Guest> reached);
-  asio::awaitable<void> send_frames(ByteStream& to);
-  asio::awaitable<void> take_frames(ByteStream& from);
+  asio::awaitable<void> open_ways();
 
   ReachGuest guest;
   Timings timings;
   Notifier work;
   std::map<std::uint32_t, Flow> flows;
+  std::deque<std::uint32_t> to_open;  // in the order of their first datagrams; some may be gone
   std::uint32_t last_flow = 0;
-  std::string waiting;  // frames for the helper
+  std::size_t waiting = 0;  // bytes, of all flows
   bool expiry_set = false;
   asio::steady_timer expiry;
   std::weak_ptr<State> self;
@@ -235,33 +218,25 @@ void UdpForward::Port::close() noexcept {
   const auto state = state_.lock();
   if (!state) return;
   for (const auto& [peer, id] : std::exchange(flows, {})) {
-    put_frame(state->waiting, 'c', id, {});
-    state->flows.erase(id);
+    const auto flow = state->flows.find(id);
+    state->drop_waiting(flow->second);
+    state->flows.erase(flow);
   }
-  state->work.notify_all();
 }
 
 // ---- flows ------------------------------------------------------------------------------------------------------
 
-void UdpForward::State::forget(std::map<std::uint32_t, Flow>::iterator flow) {
-  put_frame(waiting, 'c', flow->first, {});
-  flow->second.port->flows.erase(flow->second.peer);
-  flows.erase(flow);
-  work.notify_all();
+void UdpForward::State::drop_waiting(Flow& flow) {
+  for (const std::string& datagram : std::exchange(flow.waiting, {})) waiting -= datagram.size();
 }
 
-/// The helper that knew them is gone.
-void UdpForward::State::forget_all() {
-  waiting.clear();
-  while (!flows.empty()) {
-    const auto flow = flows.begin();
-    flow->second.port->flows.erase(flow->second.peer);
-    flows.erase(flow);
-  }
+void UdpForward::State::forget(std::map<std::uint32_t, Flow>::iterator flow) {
+  drop_waiting(flow->second);
+  flow->second.port->flows.erase(flow->second.peer);
+  flows.erase(flow);
 }
 
 void UdpForward::State::from_peer(Port& port, const Peer& peer, const Arrival& arrival, std::string_view datagram) {
-  if (waiting.size() + datagram.size() > most_waiting) return;
   const auto known = port.flows.find(peer);
   std::uint32_t id = 0;
   if (known != port.flows.end()) {
@@ -277,16 +252,22 @@ void UdpForward::State::from_peer(Port& port, const Peer& peer, const Arrival& a
     port.flows.emplace(peer, id);
     flows[id].port = &port;
     flows[id].peer = peer;
-    put_frame(waiting, 'o', id, port.target().first + " " + std::to_string(port.target().second));
   }
   Flow& flow = flows.at(id);
   flow.arrival = arrival;
   flow.last = Clock::now();
   port.traffic().a_to_b += datagram.size();
   port.traffic().last = flow.last;
-  put_frame(waiting, 'd', id, datagram);
-  work.notify_all();
   schedule_expiry();
+  if (flow.waiting.empty() && flow.way && flow.way->usable()) {
+    flow.way->send(datagram);
+    return;
+  }
+  if (waiting + datagram.size() > most_waiting) return;
+  waiting += datagram.size();
+  flow.waiting.emplace_back(datagram);
+  if (!std::exchange(flow.wanted, true)) to_open.push_back(id);
+  work.notify_all();
 }
 
 void UdpForward::State::from_guest(std::uint32_t id, std::string_view datagram) {
@@ -318,68 +299,43 @@ void UdpForward::State::schedule_expiry() {
   });
 }
 
-// ---- the helper -------------------------------------------------------------------------------------------------
+// ---- the guest --------------------------------------------------------------------------------------------------
 
 asio::awaitable<void> UdpForward::State::serve() {
   for (;;) {
-    while (waiting.empty()) co_await work.wait();
+    while (to_open.empty()) co_await work.wait();
     try {
-      auto reached = co_await guest();
-      co_await run_helper(std::move(reached));
+      co_await open_ways();
+      continue;
     } catch (const Error& error) {
       log::warn("published UDP ports: {}", one_line(error));
     }
-    forget_all();
+    for (const std::uint32_t id : std::exchange(to_open, {}))
+      if (const auto flow = flows.find(id); flow != flows.end()) forget(flow);
     co_await sleep_for(timings.again);
   }
 }
 
-asio::awaitable<void> UdpForward::State::run_helper(std::shared_ptr<Guest> reached) {
-  auto executor = co_await asio::this_coro::executor;
-  ExecRequest request;
-  request.command = "exec perl -e '" + std::string(udp_relay_script) + "'";
-  auto process = co_await reached->exec(std::move(request));
-  ByteStream& io = process->io();
-  auto both = asio::experimental::make_parallel_group(asio::co_spawn(executor, take_frames(io), asio::deferred),
-                                                      asio::co_spawn(executor, send_frames(io), asio::deferred));
-  auto [order, take_failure, send_failure] =
-      co_await both.async_wait(asio::experimental::wait_for_one(), asio::use_awaitable);
-  const auto state = co_await asio::this_coro::cancellation_state;
-  if (state.cancelled() != asio::cancellation_type::none)
-    throw boost::system::system_error(asio::error::operation_aborted);
-  if (order[0] == 0 && take_failure) std::rethrow_exception(take_failure);
-  if (order[0] == 1 && send_failure) std::rethrow_exception(send_failure);
-  std::string said(512, '\0');
-  const std::size_t got = co_await process->read_errors(said);
-  said.resize(got);
-  throw Error(Errc::guest_failed, "the helper in the guest ended", "is perl there?").because(said);
-}
-
-asio::awaitable<void> UdpForward::State::send_frames(ByteStream& to) {
-  for (;;) {
-    while (waiting.empty()) co_await work.wait();
-    const std::string frames = std::exchange(waiting, {});
-    co_await to.write(frames);
-  }
-}
-
-asio::awaitable<void> UdpForward::State::take_frames(ByteStream& from) {
-  std::vector<char> space(128 * 1024);
-  std::string unread;
-  for (;;) {
-    const std::size_t got = co_await from.read_some(space);
-    if (got == 0) co_return;
-    unread.append(space.data(), got);
-    std::size_t at = 0;
-    while (unread.size() - at >= 4) {
-      const std::size_t size = number_at(unread, at);
-      if (size < 5 || size > largest_datagram + 5)
-        throw Error(Errc::protocol, "the helper in the guest speaks nonsense");
-      if (unread.size() - at - 4 < size) break;
-      from_guest(number_at(unread, at + 5), std::string_view(unread).substr(at + 9, size - 5));
-      at += 4 + size;
+/// For all flows that want one. Reaching the guest wakes one that sleeps.
+asio::awaitable<void> UdpForward::State::open_ways() {
+  const auto reached = co_await guest();
+  while (!to_open.empty()) {
+    const std::uint32_t id = to_open.front();
+    auto flow = flows.find(id);
+    if (flow != flows.end() && !(flow->second.way && flow->second.way->usable())) {
+      auto [address, port] = flow->second.port->target();
+      auto hand_back = [weak = self, id](std::string_view datagram) {
+        if (const auto state = weak.lock()) state->from_guest(id, datagram);
+      };
+      auto way = co_await reached->open_udp(std::move(address), port, std::move(hand_back));
+      flow = flows.find(id);
+      if (flow != flows.end()) flow->second.way = std::move(way);
     }
-    unread.erase(0, at);
+    to_open.pop_front();
+    if (flow == flows.end()) continue;
+    flow->second.wanted = false;
+    for (const std::string& datagram : flow->second.waiting) flow->second.way->send(datagram);
+    drop_waiting(flow->second);
   }
 }
 

@@ -16,19 +16,18 @@
 
 namespace cl {
 
-/// Carries datagrams between UDP ports of this host and addresses in the guest. SSH has no channel for them, so a small
-/// program in the guest (src/forward/udp_relay.pl) does it over one exec channel, started with the first datagram.
+/// Carries datagrams between UDP ports of this host and addresses in the guest, whose agent has a socket for each flow.
 ///
-/// A flow is one peer of one port: it keeps one socket in the guest, so that the far end sees one sender, and its
-/// answers leave from the address that the peer had sent to. It ends after `idle` without a datagram. As UDP may,
-/// datagrams are dropped while the guest is away or more than a megabyte waits for it.
+/// A flow is one peer of one port: it keeps its socket in the guest, so that the far end sees one sender, and its
+/// answers leave from the address that the peer had sent to. It ends after `idle` without a datagram, and outlives the
+/// agent: the next datagram opens another socket. As UDP may, datagrams are dropped when too many wait.
 class UdpForward {
  public:
   using Target = std::pair<std::string, std::uint16_t>;
   using ReachGuest = std::function<asio::awaitable<std::shared_ptr<Guest>>()>;
   struct Timings {
     std::chrono::milliseconds idle{std::chrono::seconds(90)};  ///< as long as Docker's own proxy keeps one
-    std::chrono::milliseconds again{std::chrono::seconds(1)};  ///< before the helper is started again after a failure
+    std::chrono::milliseconds again{std::chrono::seconds(1)};  ///< after a guest or agent that could not be reached
   };
 
   UdpForward(asio::any_io_executor executor, ReachGuest guest, Timings timings);

@@ -1,14 +1,12 @@
 #include "src/shares/file_events.hpp"
 
 #include <algorithm>
-#include <array>
 #include <utility>
 
+#include "provision/channel/protocol.hpp"
 #include "src/base/log.hpp"
 
 namespace cl {
-
-extern const std::string_view file_events_script;
 
 namespace {
 
@@ -16,8 +14,7 @@ using namespace std::chrono_literals;
 
 constexpr std::size_t path_limit = 4095;      // PATH_MAX without its end
 constexpr std::size_t changes_at_once = 512;  // so that what comes meanwhile can still be merged
-constexpr std::size_t frame_limit = 4096;     // of the helper's, which are words
-constexpr auto answer_limit = 60s;            // for one frame of ours: a slow file system, under emulation
+constexpr auto answer_limit = 60s;            // for one message: a slow file system, under emulation
 constexpr auto pause_limit = 5s;
 constexpr auto longest_pause = 30s;
 
@@ -27,32 +24,20 @@ void put(std::string& to, std::size_t number, int bytes) {
 
 }  // namespace
 
-std::string encode_changes(std::span<const FileChange> changes) {
-  std::string records = "b";
+std::vector<std::string> encode_changes(std::span<const FileChange> changes) {
+  std::vector<std::string> messages;
   for (const FileChange& change : changes) {
     if (change.path.size() > path_limit || change.from.size() > path_limit) continue;
-    records += static_cast<char>(change.kind);
-    put(records, (change.directory ? 1U : 0U) | (change.content ? 2U : 0U), 1);
-    put(records, change.path.size(), 2);
-    records += change.path;
-    put(records, change.from.size(), 2);
-    records += change.from;
+    std::string record(1, static_cast<char>(change.kind));
+    put(record, (change.directory ? 1U : 0U) | (change.content ? 2U : 0U), 1);
+    put(record, change.path.size(), 2);
+    record += change.path;
+    put(record, change.from.size(), 2);
+    record += change.from;
+    if (messages.empty() || messages.back().size() + record.size() > agent::most_data) messages.emplace_back();
+    messages.back() += record;
   }
-  std::string frame;
-  put(frame, records.size(), 4);
-  return frame + records;
-}
-
-std::optional<HelperFrame> take_helper_frame(std::string& unread) {
-  if (unread.size() < 4) return std::nullopt;
-  std::size_t size = 0;
-  for (int i = 0; i < 4; ++i) size = size << 8 | static_cast<unsigned char>(unread[static_cast<std::size_t>(i)]);
-  if (size == 0 || size > frame_limit)
-    throw Error(Errc::protocol, "the helper for file events in the guest speaks nonsense");
-  if (unread.size() < 4 + size) return std::nullopt;
-  HelperFrame frame{unread[4], unread.substr(5, size - 1)};
-  unread.erase(0, 4 + size);
-  return frame;
+  return messages;
 }
 
 FileEvents::FileEvents(asio::any_io_executor executor, Config config)
@@ -79,7 +64,7 @@ asio::awaitable<void> FileEvents::pause() {
     while (exchanging_) co_await changed_.wait();
   };
   try {
-    co_await with_timeout(pause_limit, "the helper for file events", quiet());
+    co_await with_timeout(pause_limit, "the agent's file events", quiet());
   } catch (const Error& error) {
     log::warn("{}", one_line(error));
   }
@@ -120,14 +105,13 @@ asio::awaitable<void> FileEvents::keep_telling() {
   }
 }
 
-/// Until the guest or the helper in it is lost, which throws. What was sent and not acknowledged is sent again then.
+/// Until the guest or its agent is lost, which throws. What was sent and not acknowledged is sent again then.
 asio::awaitable<void> FileEvents::tell_all(Guest& guest) {
-  ExecRequest request;
-  request.command = "exec perl -e '" + std::string(file_events_script) + "'";
-  auto helper = co_await guest.exec(std::move(request));
-  std::string unread;
-  const HelperFrame hello = co_await read_frame(*helper, unread);
-  set(precision_, hello.payload);
+  const auto service = co_await guest.open_service("files");
+  const std::string precision = co_await read_word(*service);
+  if (precision != "exact" && precision != "near")
+    throw Error(Errc::protocol, "the agent in the guest speaks nonsense of file events");
+  set(precision_, precision);
   reached_ = true;
   for (;;) {
     co_await wait_for_changes();
@@ -135,10 +119,13 @@ asio::awaitable<void> FileEvents::tell_all(Guest& guest) {
     if (sent_.empty()) sent_ = waiting_.take(changes_at_once);
     if (sent_.empty()) continue;
     exchanging_ = true;
-    const std::string frame = encode_changes(sent_);
-    co_await helper->io().write(frame);
-    auto answer = read_frame(*helper, unread);
-    co_await with_timeout(answer_limit, "telling the guest of changed files", std::move(answer));
+    for (const std::string& message : encode_changes(sent_)) {
+      co_await service->write(message);
+      auto answer = read_word(*service);
+      const std::string said =
+          co_await with_timeout(answer_limit, "telling the guest of changed files", std::move(answer));
+      if (said != "ok") throw Error(Errc::protocol, "the agent in the guest speaks nonsense of file events");
+    }
     sent_.clear();
     exchanging_ = false;
     set(problem_, "");
@@ -146,17 +133,10 @@ asio::awaitable<void> FileEvents::tell_all(Guest& guest) {
   }
 }
 
-asio::awaitable<HelperFrame> FileEvents::read_frame(GuestProcess& helper, std::string& unread) {
-  std::array<char, 256> space;
-  for (;;) {
-    if (auto frame = take_helper_frame(unread)) co_return std::move(*frame);
-    const std::size_t got = co_await helper.io().read_some(space);
-    if (got == 0) break;
-    unread.append(space.data(), got);
-  }
-  const std::size_t got = co_await helper.read_errors(space);
-  throw Error(Errc::guest_failed, "the helper for file events in the guest ended", "is perl there?")
-      .because(std::string(space.data(), got));
+asio::awaitable<std::string> FileEvents::read_word(MessageStream& service) {
+  auto word = co_await service.read();
+  if (!word) throw Error(Errc::guest_failed, "the agent in the guest tells of changed files no more");
+  co_return std::move(*word);
 }
 
 }  // namespace cl

@@ -14,19 +14,12 @@
 
 namespace cl {
 
-/// One frame for src/shares/file_events.pl, where the format is told. Paths that are too long for it are left out.
-std::string encode_changes(std::span<const FileChange> changes);
+/// Messages for the agent's service `files`, where the format is told (docs/agent.md). Paths that are too long for it
+/// are left out.
+std::vector<std::string> encode_changes(std::span<const FileChange> changes);
 
-/// One frame from there.
-struct HelperFrame {
-  char kind = 0;
-  std::string payload;
-};
-/// Takes the first frame off `unread`; nothing while it is not complete. Throws Error{protocol} when it is none.
-std::optional<HelperFrame> take_helper_frame(std::string& unread);
-
-/// Has the guest tell those who watch files there what has changed elsewhere, by a small program that runs in it from
-/// the first change on (src/shares/file_events.pl). What comes while the guest is away or asleep is told when it is
+/// Has the guest tell those who watch files there what has changed elsewhere, by the agent there, which is
+/// asked for it from the first change on. What comes while the guest is away or asleep is told when it is
 /// back. Owner's rule: await stop() before destruction.
 class FileEvents {
  public:
@@ -45,7 +38,7 @@ class FileEvents {
   /// `changes`, with the paths that the guest knows them by, in their order.
   void tell(std::vector<FileChange> changes);
 
-  /// "exact" or "near", see src/shares/file_events.pl; empty as long as it is not known.
+  /// "exact" or "near", see docs/shares.md; empty as long as it is not known.
   const std::string& precision() const noexcept { return precision_; }
   /// Why a guest that was reached could not be told of the last changes, which wait; else empty.
   const std::string& problem() const noexcept { return problem_; }
@@ -59,7 +52,7 @@ class FileEvents {
  private:
   asio::awaitable<void> keep_telling();
   asio::awaitable<void> tell_all(Guest& guest);
-  asio::awaitable<HelperFrame> read_frame(GuestProcess& helper, std::string& unread);
+  asio::awaitable<std::string> read_word(MessageStream& service);
   asio::awaitable<void> wait_for_changes();
   void set(std::string& into, std::string value);
 

@@ -28,10 +28,12 @@ constexpr const char* no_such_ports = "colima-like: no ports";  // sshfs_command
 /// their paths first, so the system calls are made alone. Whoever lets go of the file system last would wait, too, and
 /// that may be a container's start; so it is kept mounted where nobody looks ($aside: what is there may be such a one).
 constexpr const char* functions = R"sh(
-set_aside='my ($at, $kept, $none) = (@ARGV, "");
-my ($mount, $umount2) = `uname -m` =~ /^aarch64/ ? (40, 39) : (165, 166);
-my ($bind, $detach) = (4096, 2);
-syscall($mount, $at, $kept, $none, $bind, $none) == 0 and syscall($umount2, $at, $detach) == 0 or die "$at: $!\n";'
+set_aside() {
+  for agent in /usr/lib/colima-like/colima-like-agent /run/colima-like/agent/*; do
+    if [ -x "$agent" ] && "$agent" --set-aside "$1" "$2"; then return 0; fi
+  done
+  umount -l "$1" &
+}
 there() {
   last=
   while read -r id parent device root at rest; do
@@ -48,7 +50,7 @@ clear_mount() {
       yes*' - virtiofs '*)
         kept=/run/colima-like/lost/$minor
         mkdir -p "$kept"
-        perl -e "$set_aside" "$mp" "$kept"
+        set_aside "$mp" "$kept"
         ;;
       *) umount -l "$mp" & ;;
     esac

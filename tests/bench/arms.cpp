@@ -23,7 +23,7 @@
 #include <utility>
 
 #include "docker/port_forward.hpp"
-#include "provision/channel/mux.hpp"
+#include "provision/channel/agent.hpp"
 #include "provision/ssh/session.hpp"
 #include "src/base/child.hpp"
 #include "src/base/descriptor_limit.hpp"
@@ -32,9 +32,7 @@
 #include "src/base/task_group.hpp"
 #include "src/forward/socket_forward.hpp"
 
-namespace cl {
-extern const std::string_view guest_mux_script;
-}
+namespace cl {}
 
 namespace cl::bench {
 namespace {
@@ -221,24 +219,19 @@ SshLogin login_to(const Sshd& sshd) {
 }
 
 /// With the program that runs in guests at its far end; that ends with this process.
-asio::awaitable<std::shared_ptr<mux::Mux>> start_mux() {
-  int to[2], from[2], input[2];
-  if (::socketpair(AF_UNIX, SOCK_STREAM, 0, to) != 0 || ::socketpair(AF_UNIX, SOCK_STREAM, 0, from) != 0 ||
-      ::pipe(input) != 0)
-    throw io_error("socketpair", errno);
-  const std::string nonce = "0123456789abcdef";
+asio::awaitable<std::shared_ptr<Agent>> start_agent() {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0) throw io_error("socketpair", errno);
   Command command;
-  command.argv = {"perl", "-e", std::string(guest_mux_script), nonce, std::to_string(to[1]), std::to_string(from[1])};
-  command.input = input[0];
-  command.output = 2;
+  command.argv = {COLIMA_LIKE_AGENT, "--stdio"};
+  command.input = command.output = ends[1];
   command.errors = 2;
-  command.keep = {to[1], from[1]};
   auto executor = co_await asio::this_coro::executor;
-  const Child perl = Child::start(executor, command);
-  for (const int theirs : {to[1], from[1], input[0]}) ::close(theirs);
-  auto channel = mux::Mux::start(executor, Transport(UniqueFd(from[0]), UniqueFd(to[0])), nonce);
-  co_await channel->wait_up();
-  co_return channel;
+  const Child child = Child::start(executor, command);
+  ::close(ends[1]);
+  auto agent = Agent::start(executor, Transport(UniqueFd(ends[0])));
+  co_await agent->wait_up();
+  co_return agent;
 }
 
 }  // namespace
@@ -364,13 +357,13 @@ Process fork_relay_over_ssh(const fs::path& at, const Engine& engine, const Sshd
   return fork_forward("ours+ssh", at, over_ssh);
 }
 
-Process fork_relay_over_mux(const fs::path& at, const Engine& engine) {
-  const MakeOpen over_mux = [path = engine.socket.string()]() -> asio::awaitable<SocketForward::Open> {
-    std::shared_ptr<mux::Mux> channel = co_await start_mux();
-    SocketForward::Open open = [channel, path] { return channel->open_unix(path); };
+Process fork_relay_over_agent(const fs::path& at, const Engine& engine) {
+  const MakeOpen over_agent = [path = engine.socket.string()]() -> asio::awaitable<SocketForward::Open> {
+    std::shared_ptr<Agent> agent = co_await start_agent();
+    SocketForward::Open open = [agent, path] { return agent->open_unix(path); };
     co_return open;
   };
-  return fork_forward("ours+mux", at, over_mux);
+  return fork_forward("ours+agent", at, over_agent);
 }
 
 namespace {
@@ -402,17 +395,17 @@ Process fork_ports(const Engine& engine, const MakeGuest& make_guest, double& mi
 }
 
 /// All that a PortForward needs for TCP.
-struct GuestByMux : Guest {
-  explicit GuestByMux(std::shared_ptr<mux::Mux> by) : channel(std::move(by)) {}
+struct GuestByAgent : Guest {
+  explicit GuestByAgent(std::shared_ptr<Agent> by) : agent(std::move(by)) {}
   asio::awaitable<std::unique_ptr<GuestProcess>> exec(ExecRequest) override {
     throw Error(Errc::internal, "nothing is run here");
   }
-  asio::awaitable<Stream> open_unix(std::string path) override { return channel->open_unix(std::move(path)); }
+  asio::awaitable<Stream> open_unix(std::string path) override { return agent->open_unix(std::move(path)); }
   asio::awaitable<Stream> open_tcp(std::string host, std::uint16_t port) override {
-    return channel->open_tcp(std::move(host), port);
+    return agent->open_tcp(std::move(host), port);
   }
-  asio::awaitable<void> lost() override { return channel->lost(); }
-  std::shared_ptr<mux::Mux> channel;
+  asio::awaitable<void> lost() override { return agent->lost(); }
+  std::shared_ptr<Agent> agent;
 };
 
 }  // namespace
@@ -425,12 +418,12 @@ Process fork_ports_over_ssh(const Engine& engine, const Sshd& sshd, double& mill
   return fork_ports(engine, over_ssh, milliseconds);
 }
 
-Process fork_ports_over_mux(const Engine& engine, double& milliseconds) {
-  const MakeGuest over_mux = []() -> asio::awaitable<std::shared_ptr<Guest>> {
-    auto channel = co_await start_mux();
-    co_return std::make_shared<GuestByMux>(std::move(channel));
+Process fork_ports_over_agent(const Engine& engine, double& milliseconds) {
+  const MakeGuest over_agent = []() -> asio::awaitable<std::shared_ptr<Guest>> {
+    auto agent = co_await start_agent();
+    co_return std::make_shared<GuestByAgent>(std::move(agent));
   };
-  return fork_ports(engine, over_mux, milliseconds);
+  return fork_ports(engine, over_agent, milliseconds);
 }
 
 }  // namespace cl::bench

@@ -64,12 +64,12 @@ Process fork_engine(const Engine& engine);
 Process fork_relay(const fs::path& at, const fs::path& engine);
 /// The same over our SSH session.
 Process fork_relay_over_ssh(const fs::path& at, const Engine& engine, const Sshd& sshd);
-/// The same over a data channel, whose end in the guest is run by this host's perl.
-Process fork_relay_over_mux(const fs::path& at, const Engine& engine);
+/// The same over the guest's agent, which runs here.
+Process fork_relay_over_agent(const fs::path& at, const Engine& engine);
 /// PortForward over our SSH session; ready when the ports are open, which took `milliseconds`.
 Process fork_ports_over_ssh(const Engine& engine, const Sshd& sshd, double& milliseconds);
-/// The same over a data channel.
-Process fork_ports_over_mux(const Engine& engine, double& milliseconds);
+/// The same over the agent.
+Process fork_ports_over_agent(const Engine& engine, double& milliseconds);
 /// OpenSSH's client; `forward` is the value of its -L, `cipher` is empty for its own choice.
 Process start_ssh_l(const Sshd& sshd, const fs::path& directory, const std::string& forward, const std::string& cipher);
 

@@ -374,7 +374,7 @@ int main_of_bench(int argc, char** argv) {
   auto at = [&](const char* name) { return directory.path() / name; };
   arms.push_back(Arm{"direct", engine.socket, 0, -1});
   add(arms, "ours", at("ours.sock"), 0, fork_relay(at("ours.sock"), engine.socket));
-  add(arms, "ours+mux", at("mux.sock"), 0, fork_relay_over_mux(at("mux.sock"), engine));
+  add(arms, "ours+agent", at("agent.sock"), 0, fork_relay_over_agent(at("agent.sock"), engine));
   std::optional<Sshd> sshd;
   std::vector<Arm> ports;
   try {
@@ -397,7 +397,7 @@ int main_of_bench(int argc, char** argv) {
       other.port = free_port();
       other.published = free_port();
       processes.push_back(fork_engine(other));
-      add(ports, "ours+mux", {}, other.published, fork_ports_over_mux(other, milliseconds));
+      add(ports, "ours+agent", {}, other.published, fork_ports_over_agent(other, milliseconds));
     }
   } catch (const Error& error) {
     std::cerr << "without the SSH arms: " << one_line(error) << "\n";

@@ -80,6 +80,10 @@ TEST(CloudImage, IsDownloadedSeededAndRunsDocker) {
   const Result list = box.cl({"image", "list", "--json"});
   EXPECT_NE(list.out.find("#sha512:" + digest), std::string::npos) << list;
 
+  // The image has no agent, and mounts /run so that nothing in it can be executed.
+  EXPECT_EQ(box.cl({"ssh", "--", "systemctl is-active colima-like-agent-sent"}).out, "active\n");
+  EXPECT_EQ(box.cl({"ssh", "--", "ps -eo args"}).out.find("perl -e"), std::string::npos);
+
   const json::object status = box.status();
   EXPECT_EQ(status.at("platforms").as_array().size(), 7U) << json::serialize(status);
   for (const json::value& one : status.at("platforms").as_array())

@@ -158,6 +158,10 @@ TEST_F(Vz, KeepsTheEndOfInputThoughVfkitDropsIt) {
   EXPECT_EQ(docker({"run", "-i", "--rm", "box", "cat"}, "all of it\n").out, "all of it\n");
 }
 
+TEST_F(Vz, RunsItsAgentOverSsh) {
+  EXPECT_NE(in_guest("ps -eo args").out.find("/colima-like-agent --stdio\n"), std::string::npos);
+}
+
 TEST_F(Vz, IsKnownToItsContainersByName) {
   const Result host = docker({"run", "--rm", "--add-host", "h:host-gateway", "box", "cat", "/etc/hosts"});
   const Result gateway = in_guest("busybox ip route show default");

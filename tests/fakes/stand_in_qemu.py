@@ -32,7 +32,7 @@ END = {"quit": "host-qmp-quit", "system_powerdown": "guest-shutdown"}
 
 GUEST = r"""
 case ${SSH_ORIGINAL_COMMAND-} in
-  *perl*) while read -r now; do echo ok; done ;;  # sets the clock
+  *colima-like-agent*) echo 'error it is none that runs anything' ;;
   yes) exec yes ;;
   *) cat >/dev/null ;;
 esac
@@ -213,7 +213,7 @@ def sshd_config(run_directory):
         out.write(f"HostKey {credentials['colima-like.hostkey']}\n"
                   f"AuthorizedKeysFile {credentials['colima-like.authorized_keys']}\n"
                   f"ForceCommand /bin/sh {guest}\n"
-                  "PermitRootLogin prohibit-password\nStrictModes no\nUsePAM no\nUseDNS no\nPidFile none\n"
+                  "PermitRootLogin prohibit-password\nStrictModes no\nUsePAM no\nUseDNS no\nPidFile none\nSetEnv SHLVL=1\n"
                   "PrintMotd no\nPrintLastLog no\n")
     return config
 

@@ -6,47 +6,15 @@
 #include <string>
 
 #include "docker/ports.hpp"
-#include "provision/channel/frame.hpp"
 #include "provision/platforms.hpp"
 #include "provision/ssh/banner.hpp"
 #include "provision/steps.hpp"
 #include "src/base/error.hpp"
-#include "src/shares/file_events.hpp"
 #include "vm/qemu/qmp_codec.hpp"
 
 namespace {
 
 using cl::Error;
-
-/// Frames as text, with neighbouring pieces of data as one; "!" where the bytes are no frames.
-std::string frames_of(const std::string& bytes, std::size_t piece) {
-  cl::mux::FrameDecoder decoder;
-  std::string text;
-  bool after_data = false;
-  try {
-    for (std::size_t at = 0; at < bytes.size(); at += piece) {
-      std::string_view part = std::string_view(bytes).substr(at, piece);
-      while (const auto frame = decoder.next(part)) {
-        const bool data = frame->type == cl::mux::FrameType::data;
-        if (!data) cl::mux::read_number(frame->payload);
-        if (!data && frame->payload.size() > cl::mux::longest_text) std::abort();
-        if (data && frame->payload.empty()) continue;
-        if (!data || !after_data) text += "\n" + std::to_string(frame->stream) + static_cast<char>(frame->type);
-        text += frame->payload;
-        after_data = data;
-      }
-    }
-  } catch (const Error&) {
-    text += "!";
-  }
-  return text;
-}
-
-void read_frames(const std::string& bytes) {
-  const std::string whole = frames_of(bytes, bytes.size() + 1);
-  // Two frames of data for one stream in a row look like one above, in whatever pieces.
-  if (frames_of(bytes, 3) != whole || frames_of(bytes, 1) != whole) std::abort();
-}
 
 void find_banner(const std::string& bytes) {
   cl::ssh::BannerFinder finder;
@@ -92,14 +60,6 @@ void read_ports(const std::string& bytes) {
   }
 }
 
-void read_helper_frames(std::string bytes) {
-  for (std::size_t before = bytes.size() + 1; bytes.size() < before;) {
-    before = bytes.size();
-    if (!cl::take_helper_frame(bytes)) return;
-  }
-  std::abort();  // a frame that takes nothing would come for ever
-}
-
 void read_qmp(const std::string& bytes) {
   cl::QmpDecoder decoder;
   for (std::size_t at = 0; at < bytes.size(); at += 7) {
@@ -116,11 +76,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
   try {
     switch (data[0]) {
-      case 'm': read_frames(bytes); break;
       case 'b': find_banner(bytes); break;
       case 's': read_steps(bytes); break;
       case 'p': read_ports(bytes); break;
-      case 'h': read_helper_frames(bytes); break;
       case 'q': read_qmp(bytes); break;
       default: break;
     }

@@ -10,14 +10,16 @@
 #include <boost/asio/local/stream_protocol.hpp>
 #include <fstream>
 
+#include "provision/channel/agent_guest.hpp"
 #include "src/base/child.hpp"
 #include "src/base/net/socket_stream.hpp"
 #include "src/base/unique_fd.hpp"
 #include "src/shares/events.hpp"
+#include "tests/fakes/local_guest.hpp"
 #include "tests/support/run.hpp"
 #include "tests/support/temp_dir.hpp"
 
-// The helper of the guest on this host, and real watchers beside it: in a plain folder, and in one that is mounted by
+// The agent of the guest on this host, and real watchers beside it: in a plain folder, and in one that is mounted by
 // sshfs as a guest has it. Without the guest's kernel module; that is seen end to end.
 
 namespace cl::test {
@@ -41,43 +43,18 @@ Pair socket_pair() {
   return {UniqueFd(ends[0]), UniqueFd(ends[1])};
 }
 
-/// A program of this host as if it ran in a guest.
-class LocalProcess : public GuestProcess {
- public:
-  LocalProcess(asio::any_io_executor executor, const std::string& command) {
-    Pair pair = socket_pair();
-    Command run_shell;
-    run_shell.argv = {"sh", "-c", command};
-    run_shell.input = run_shell.output = pair.theirs.get();
-    child_.emplace(Child::start(executor, run_shell));
-    asio::local::stream_protocol::socket socket(executor, asio::local::stream_protocol(), pair.ours.release());
-    io_ = std::make_unique<SocketStream>(SocketStream::Socket(std::move(socket)));
+/// This host as a guest, with the agent by an exec channel.
+struct AgentBed {
+  explicit AgentBed(const asio::any_io_executor& executor) {
+    AgentGuest::Config config;
+    config.folder = (directory / "run" / "agent").string();
+    guest = std::make_shared<AgentGuest>(executor, std::make_shared<LocalGuest>(executor), std::move(config));
   }
-  ~LocalProcess() override { child_->kill(SIGKILL); }
-  ByteStream& io() override { return *io_; }
-  asio::awaitable<std::size_t> read_errors(std::span<char>) override { co_return 0; }
-  asio::awaitable<void> resize(TerminalSize) override { co_return; }
-  asio::awaitable<int> wait_exit() override { co_return (co_await child_->wait()).code; }
-
- private:
-  std::optional<Child> child_;
-  std::unique_ptr<ByteStream> io_;
-};
-
-class LocalGuest : public Guest {
- public:
-  explicit LocalGuest(asio::any_io_executor executor) : executor_(executor) {}
-  asio::awaitable<std::unique_ptr<GuestProcess>> exec(ExecRequest request) override {
-    co_return std::make_unique<LocalProcess>(executor_, request.command);
+  FileEvents::ReachGuest reach() {
+    return [local = guest]() -> asio::awaitable<std::shared_ptr<Guest>> { co_return local; };
   }
-  asio::awaitable<std::unique_ptr<ByteStream>> open_unix(std::string) override { throw Error(Errc::internal, "no"); }
-  asio::awaitable<std::unique_ptr<ByteStream>> open_tcp(std::string, std::uint16_t) override {
-    throw Error(Errc::internal, "no");
-  }
-  asio::awaitable<void> lost() override { co_return; }
-
- private:
-  asio::any_io_executor executor_;
+  TempDir directory;
+  std::shared_ptr<AgentGuest> guest;
 };
 
 /// inotifywait, whose words go into a file.
@@ -183,8 +160,8 @@ asio::awaitable<std::string> watchers(bool sshfs) {
                              facts(mount.host() / "folder");
 
   FileEvents::Config config;
-  auto local = std::make_shared<LocalGuest>(executor);
-  config.guest = [local]() -> asio::awaitable<std::shared_ptr<Guest>> { co_return local; };
+  AgentBed bed(executor);
+  config.guest = bed.reach();
   FileEvents events(executor, std::move(config));
   auto path = [&guest](const char* name) { return (guest / name).string(); };
   events.tell({{Kind::modified, path("file")}});
@@ -206,14 +183,15 @@ asio::awaitable<std::string> watchers(bool sshfs) {
   if (events.precision() != "near") missed += "it is " + events.precision();
   const std::string said = watcher.said();
   co_await events.stop();
+  co_await bed.guest->stop();
   co_await watcher.stop();
   co_await mount.stop();
   co_return missed.empty() ? "all seen" : missed + said;
 }
 
-TEST(FileEventsHelper, IsNoticedInAFolder) { EXPECT_EQ(run(watchers(false), 30s), "all seen"); }
+TEST(FileEventsService, IsNoticedInAFolder) { EXPECT_EQ(run(watchers(false), 30s), "all seen"); }
 
-TEST(FileEventsHelper, IsNoticedThroughSshfsAndChangesNothingOnTheHost) {
+TEST(FileEventsService, IsNoticedThroughSshfsAndChangesNothingOnTheHost) {
   const std::string said = run(watchers(true), 30s);
   if (said == "no FUSE here") GTEST_SKIP() << "needs /dev/fuse and the right to mount";
   EXPECT_EQ(said, "all seen");
@@ -223,7 +201,7 @@ boost::json::array container_with(const fs::path& source) {
   return {{{"Id", "a"}, {"Mounts", boost::json::array{{{"Type", "bind"}, {"Source", source.string()}}}}}};
 }
 
-/// From the write on the host to the watcher, many files, and then that it is quiet: what the helper does is not
+/// From the write on the host to the watcher, many files, and then that it is quiet: what the agent does is not
 /// noticed as another change for ever.
 asio::awaitable<std::string> whole_way() {
   constexpr int files = 2000;  // sshfs takes some milliseconds for each on a busy host
@@ -235,8 +213,8 @@ asio::awaitable<std::string> whole_way() {
   Watcher watcher(executor, mount.guest(), "modify,close_write,attrib");
   co_await watcher.ready();
   ShareEvents::Config config;
-  auto local = std::make_shared<LocalGuest>(executor);
-  config.guest = [local]() -> asio::awaitable<std::shared_ptr<Guest>> { co_return local; };
+  AgentBed bed(executor);
+  config.guest = bed.reach();
   Notifier changed(executor);
   config.on_change = [&changed] { changed.notify_all(); };
   ShareEvents events(executor, std::move(config));
@@ -266,6 +244,7 @@ asio::awaitable<std::string> whole_way() {
   while (events.report().folders != 0) co_await changed.wait();
   said += ", " + std::to_string(events.report().folders) + " watched";
   co_await events.stop();
+  co_await bed.guest->stop();
   co_await watcher.stop();
   co_await mount.stop();
   co_return said;

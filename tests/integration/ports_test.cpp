@@ -11,6 +11,7 @@
 
 #include "docker/gated_stream.hpp"
 #include "docker/port_forward.hpp"
+#include "provision/channel/agent_guest.hpp"
 #include "src/base/log.hpp"
 #include "src/forward/socket_forward.hpp"
 #include "tests/fakes/choppy_stream.hpp"
@@ -82,6 +83,7 @@ class Lab {
     if (socket) co_await socket->stop();
     if (ports) co_await ports->stop();
     co_await tasks_.stop();
+    if (guest_) co_await guest_->stop();
     guest_.reset();
     co_await ssh_.stop();
   }
@@ -123,7 +125,7 @@ class Lab {
   }
   asio::awaitable<void> keep_connected() {
     for (;;) {
-      std::unique_ptr<Guest> fresh;
+      std::shared_ptr<Guest> fresh;
       try {
         fresh = co_await ssh_.connect();
       } catch (const Error&) {
@@ -132,18 +134,19 @@ class Lab {
         co_await sleep_for(50ms);
         continue;
       }
-      guest_ = std::move(fresh);
+      AgentGuest::Config config;
+      config.folder = (ssh_.directory() / "run" / "agent").string();
+      guest_ = std::make_shared<AgentGuest>(executor_, fresh, std::move(config));
       connected_.notify_all();
-      auto current = guest_;
-      co_await current->lost();
-      guest_.reset();
+      co_await fresh->lost();
+      co_await std::exchange(guest_, nullptr)->stop();
     }
   }
 
   asio::any_io_executor executor_;
   Dockerd& engine_;
   SshLab ssh_;
-  std::shared_ptr<Guest> guest_;
+  std::shared_ptr<AgentGuest> guest_;
   Notifier connected_;
   TaskGroup tasks_;
 };

@@ -120,7 +120,9 @@ asio::awaitable<void> SshLab::set_up(std::string extra) {
   const std::string config = extra + "\nHostKey " + keys_.host_private_key.string() + "\nAuthorizedKeysFile " +
                              keys_.authorized_keys.string() +
                              "\nPermitRootLogin prohibit-password\nAuthenticationMethods publickey\nStrictModes no"
-                             "\nUsePAM no\nUseDNS no\nPidFile none\nMaxSessions 4096\nPrintMotd no\nPrintLastLog no\n";
+                             "\nUsePAM no\nUseDNS no\nPidFile none\nMaxSessions 4096\nPrintMotd no\nPrintLastLog no"
+                             // bash, as a shell of sshd, would read the user's .bashrc, which may take any time.
+                             "\nSetEnv SHLVL=1\n";
   write_atomically(directory_.path() / "sshd_config", config);
 }
 

@@ -4,13 +4,8 @@
 
 #include <boost/asio/local/stream_protocol.hpp>
 #include <cerrno>
-#include <ctime>
-#include <filesystem>
-#include <sstream>
 
-#include "provision/clock.hpp"
 #include "provision/ssh/pump.hpp"
-#include "src/base/file.hpp"
 #include "tests/integration/ssh_lab.hpp"
 #include "tests/support/run.hpp"
 
@@ -235,39 +230,6 @@ TEST(ParkedSession, IsTheSessionAgainWhenTheSuspendIsCalledOff) {
     co_await tear_down(setting);
   };
   run(work(), std::chrono::seconds(60));
-}
-
-TEST(GuestClocks, AreSetToTheHostsTimeByAProgramThatStays) {
-  auto work = []() -> asio::awaitable<std::string> {
-    Setting setting(co_await asio::this_coro::executor);
-    // The "guest" is this very host: a `perl` of our own notes what it is asked for.
-    const auto bin = setting.lab.directory() / "bin";
-    const auto asked = (setting.lab.directory() / "asked").string();
-    std::filesystem::create_directory(bin);
-    write_atomically(bin / "perl", "#!/bin/sh\necho start >>" + asked + "\nwhile read -r s ns; do echo $s $ns >>" +
-                                       asked + "; echo ok; done\n");
-    std::filesystem::permissions(bin / "perl", std::filesystem::perms::owner_all);
-    co_await set_up(setting, "SetEnv PATH=" + bin.string() + ":/usr/bin:/bin\n");
-    auto clock = co_await GuestClock::start(*setting.guest);
-    co_await clock->set();
-    co_await clock->set();
-    clock.reset();
-    co_await tear_down(setting);
-    co_return read_file(asked);
-  };
-  const auto before = static_cast<double>(std::time(nullptr));
-  std::istringstream asked(run(work(), std::chrono::seconds(60)));
-  std::string start;
-  std::getline(asked, start);
-  EXPECT_EQ(start, "start");
-  int lines = 0;
-  double seconds = 0, nanoseconds = 0;
-  for (; asked >> seconds >> nanoseconds; ++lines) {
-    EXPECT_NEAR(seconds, before, 60);
-    EXPECT_LT(nanoseconds, 1e9);
-  }
-  EXPECT_GE(lines, 2);  // on a loaded host it is told the time more than once
-  EXPECT_LE(lines, 2 * GuestClock::most_tries);
 }
 
 }  // namespace

@@ -62,6 +62,9 @@ trap 'exit 129' HUP; trap 'exit 130' INT; trap 'exit 143' TERM
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/colima-like-image.XXXXXXXXXX")
 chmod 711 "$work"
 cp -r "$here/customize.sh" "$here/foreign.sh" "$here/rootfs" "$work/"
+case $ARCH in arm64) agent=$here/agent/aarch64 ;; *) agent=$here/agent/x86_64 ;; esac
+# There may be none for this architecture: the host sends it then, or does without.
+[ ! -f "$agent" ] || cp "$agent" "$work/rootfs/usr/lib/colima-like/colima-like-agent"
 chmod -R u=rwX,go=rX "$work/rootfs" "$work/customize.sh" "$work/foreign.sh"
 # Whoever unpacked this may have lost the x bits.
 find "$work/rootfs/usr/lib/colima-like" -type f ! -name sshd_config ! -name '*.conf' -exec chmod 755 {} +

@@ -116,7 +116,7 @@ rm -rf "$root"/etc/systemd/system/*.wants "$root"/etc/systemd/system/sockets.tar
 mkdir -p "$wants" "$root/etc/systemd/system/sockets.target.wants"
 ln -sfn /usr/lib/systemd/system/multi-user.target "$root/etc/systemd/system/default.target"
 ln -sfn /usr/lib/systemd/system/colima-like-vsock.socket "$root/etc/systemd/system/sockets.target.wants/"
-for u in colima-like-ssh@0 colima-like-net colima-like-power colima-like-late colima-like-shares; do
+for u in colima-like-ssh@0 colima-like-agent colima-like-net colima-like-power colima-like-late colima-like-shares; do
     ln -sfn "/usr/lib/systemd/system/$(echo $u | sed 's/@.*/@/').service" "$wants/$u.service"
 done
 ln -sfn /usr/lib/systemd/system/colima-like-data.service "$wants/"

@@ -21,7 +21,11 @@ Recipe::Recipe(std::vector<File> files) : files_(std::move(files)) {
 }
 
 void Recipe::unpack(const fs::path& directory) const {
-  for (const File& file : files_) {
+  std::vector<const File*> all;
+  for (const auto* some : {&files_, &beside_})
+    for (const File& file : *some) all.push_back(&file);
+  for (const File* one : all) {
+    const File& file = *one;
     const fs::path path = directory / file.path;
     std::error_code ec;
     fs::create_directories(path.parent_path(), ec);

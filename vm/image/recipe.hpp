@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace cl {
@@ -19,6 +20,10 @@ class Recipe {
   /// By path.
   const std::vector<File>& files() const noexcept { return files_; }
 
+  /// One more file for whoever builds. It is not in files(), nor in the digest: an image is not built again because it
+  /// has changed.
+  void add_beside(File file) { beside_.push_back(std::move(file)); }
+
   /// 64 hex digits over every path and content: another recipe makes another image.
   const std::string& digest() const noexcept { return digest_; }
 
@@ -26,7 +31,7 @@ class Recipe {
   void unpack(const std::filesystem::path& directory) const;
 
  private:
-  std::vector<File> files_;
+  std::vector<File> files_, beside_;
   std::string digest_;
 };
 

@@ -7,7 +7,8 @@ namespace cl {
 
 struct Core;
 
-/// The guest's clock follows this computer's when that was set or has slept: the guest's stood still meanwhile.
+/// The guest's clock follows this computer's: when that was set or has slept, since the guest's stood still meanwhile,
+/// and once a minute.
 class ClockService : public Service {
  public:
   explicit ClockService(Core& core);

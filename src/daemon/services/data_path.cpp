@@ -9,11 +9,7 @@ namespace cl {
 asio::awaitable<void> DataPath::ready() {
   const auto machine = machine_of(core_.phase());
   const auto link = core_.guest.link();
-  if (!machine || !link) co_return;
-  if (const auto port = (*machine)->data_port()) {
-    link->use_data_port(port->to_guest, port->from_guest);
-    co_return;
-  }
+  if (!machine || !link || (*machine)->data_port()) co_return;
   const auto ports = (*machine)->ssh_ports();
   if (!second_ && ports.size() > 1) second_ = core_.guest.connect(ports[1]);
 }

@@ -10,14 +10,14 @@ namespace cl {
 
 struct Core;
 
-/// What published ports and the engine's socket carry goes a way of its own, so that much of it delays nothing else:
-/// the data channel, or where the driver has none a second SSH session. Until it stands all goes by the first session.
+/// What published ports carry goes a way of its own, so that much of it delays nothing else: the ports of the guest's
+/// agent, or where the driver has none a second SSH session. Until that stands all goes by the first session.
 class DataPath : public Service {
  public:
   explicit DataPath(Core& core) : core_(core) {}
 
   std::string_view name() const noexcept override { return "the data path"; }
-  /// Only now: a second handshake, or a program more, would slow the boot down.
+  /// Only now: a second handshake would slow the boot down.
   asio::awaitable<void> ready() override;
   asio::awaitable<void> quiesce() override { return close(); }
   asio::awaitable<void> resume() override { return ready(); }

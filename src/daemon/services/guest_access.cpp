@@ -18,14 +18,17 @@ asio::awaitable<void> GuestAccess::open() {
   if (link_ || !machine) co_return;
   login_ = co_await core_.parts.login(core_.paths);
   host_address_.clear();
-  link_ = connect((*machine)->ssh_ports().front(), [this](bool reached) { follow(reached); });
+  link_ = connect((*machine)->ssh_ports().front(), (*machine)->data_port(), [this](bool reached) { follow(reached); });
   core_.notify();
 }
 
-std::shared_ptr<GuestLink> GuestAccess::connect(const SshPort& port, std::function<void(bool)> on_change) {
+std::shared_ptr<GuestLink> GuestAccess::connect(const SshPort& port, const std::optional<SshPort>& agent,
+                                                std::function<void(bool)> on_change) {
   GuestLink::Config config;
   config.to_guest = port.to_guest;
   config.from_guest = port.from_guest;
+  if (agent) config.to_agent = agent->to_guest;
+  if (agent) config.from_agent = agent->from_guest;
   config.login = login_;
   config.patience = boot_patience;
   config.on_change = std::move(on_change);

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "provision/guest.hpp"
@@ -31,8 +32,9 @@ class GuestAccess : public Service {
   bool connected() const noexcept { return link_ && link_->connected(); }
   /// There is a session, connected or on its way; null: none.
   const std::shared_ptr<GuestLink>& link() const noexcept { return link_; }
-  /// Another session of the same kind, to another port of the machine.
-  std::shared_ptr<GuestLink> connect(const SshPort& port, std::function<void(bool)> on_change = {});
+  /// Another session of the same kind, to another port of the machine; `agent` is that of the guest's agent.
+  std::shared_ptr<GuestLink> connect(const SshPort& port, const std::optional<SshPort>& agent = {},
+                                     std::function<void(bool)> on_change = {});
 
   /// For transitions. Throws Error{guest_failed}.
   asio::awaitable<std::shared_ptr<Guest>> reach(std::chrono::milliseconds limit);

@@ -126,6 +126,7 @@ asio::awaitable<void> set_up(Core& core, Job& job) {
   job.end(changed.empty() ? "the guest is set up; nothing had to change" : "the guest is set up (" + changed + ")");
 
   co_await core.services_ready();
+  co_await core.guest.try_set_clock();
   const Runtime& runtime = runtime_of(core.state().profile);
   if (runtime.title.empty()) co_return;
   job.begin("runtime", fmt::format("asking {} for its version", runtime.title));

@@ -104,7 +104,6 @@ asio::awaitable<boost::json::object> suspend(Core& core, Job& job, bool by_itsel
   co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
   job.begin("suspend", to_disk ? "saving the machine's memory" : "pausing the machine");
   core.enter(phase::Suspending{machine});
-  co_await core.guest.try_set_clock();  // so that what sets it is there when the machine resumes
   auto work = [](Core& in, LiveMachine of, bool save) -> asio::awaitable<void> {
     co_await in.quiesce_services();
     co_await pause_and_save(in, of, save);

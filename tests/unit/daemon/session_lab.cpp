@@ -54,7 +54,6 @@ class QuietLink : public GuestLink {
 
   bool connected() const noexcept override { return true; }
   std::shared_ptr<Guest> current() const noexcept override { return guest_; }
-  void use_data_port(std::filesystem::path, std::filesystem::path) override {}
   asio::awaitable<std::shared_ptr<Guest>> guest(std::chrono::milliseconds) override { co_return guest_; }
   asio::awaitable<bool> quiesce() override {
     co_await perhaps_hang("quiesce");

@@ -20,6 +20,7 @@
 #include "src/base/net/socket_stream.hpp"
 #include "src/forward/socket_forward.hpp"
 #include "tests/fakes/choppy_stream.hpp"
+#include "tests/fakes/memory_messages.hpp"
 #include "tests/support/run.hpp"
 
 namespace cl::test {
@@ -29,28 +30,16 @@ namespace ip = asio::ip;
 using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 
-/// A program in the guest that says what the test makes it say.
-class FakeProcess : public GuestProcess {
- public:
-  explicit FakeProcess(std::unique_ptr<MemoryStream> io) : io_(std::move(io)) {}
-  ByteStream& io() override { return *io_; }
-  asio::awaitable<std::size_t> read_errors(std::span<char>) override { co_return 0; }
-  asio::awaitable<void> resize(TerminalSize) override { co_return; }
-  asio::awaitable<int> wait_exit() override { co_return 0; }
-
- private:
-  std::unique_ptr<MemoryStream> io_;
-};
-
 /// A guest in memory: an engine that lists what it is told to, and containers whose ports echo.
 class FakeGuest : public Guest {
  public:
   explicit FakeGuest(asio::any_io_executor executor) : executor_(executor), said_(executor), tasks_(executor) {}
 
-  asio::awaitable<std::unique_ptr<GuestProcess>> exec(ExecRequest) override {
-    auto ends = MemoryStream::pair(executor_);
-    helper = std::move(ends.second);
-    co_return std::make_unique<FakeProcess>(std::move(ends.first));
+  asio::awaitable<std::unique_ptr<GuestProcess>> exec(ExecRequest) override { throw Error(Errc::internal, "no"); }
+  asio::awaitable<std::unique_ptr<MessageStream>> open_service(std::string) override {
+    auto ends = MemoryMessages::pair(executor_);
+    listeners = std::move(ends.second);
+    co_return std::move(ends.first);
   }
   asio::awaitable<std::unique_ptr<ByteStream>> open_unix(std::string) override {
     auto ends = MemoryStream::pair(executor_);
@@ -79,7 +68,7 @@ class FakeGuest : public Guest {
   bool listening = true;
   int asked = 0;
   std::string targets;
-  std::unique_ptr<MemoryStream> helper;  ///< the other end of the last program that was started
+  std::unique_ptr<MemoryMessages> listeners;  ///< the agent's end of that service
 
  private:
   asio::awaitable<void> answer(std::unique_ptr<MemoryStream> client) {
@@ -370,15 +359,15 @@ asio::awaitable<std::string> ports_of_the_guest() {
   co_await bed.ports->set_rules(rules);
   std::string wrong;
   if (bed.open() != 1) wrong += std::to_string(bed.open()) + " are open before the guest has told of any ";
-  while (!bed.guest->helper) co_await asio::post(executor, asio::use_awaitable);
+  while (!bed.guest->listeners) co_await asio::post(executor, asio::use_awaitable);
   const std::string list = "tcp 0.0.0.0 " + std::to_string(listening) + " /\n.\n";
-  co_await bed.guest->helper->write(list);
+  co_await bed.guest->listeners->write(list);
   while (bed.open() != 2) co_await asio::post(executor, asio::use_awaitable);
   if (co_await ask(listening, "x") != "x") wrong += "it does not answer ";
   if (bed.guest->targets != "127.0.0.1:" + std::to_string(listening) + " ") wrong += bed.guest->targets;
-  co_await bed.guest->helper->write(std::string_view(".\n"));
+  co_await bed.guest->listeners->write(".\n");
   while (bed.open() != 1) co_await asio::post(executor, asio::use_awaitable);
-  co_await bed.guest->helper->write(list);
+  co_await bed.guest->listeners->write(list);
   while (bed.open() != 2) co_await asio::post(executor, asio::use_awaitable);
   rules.forwarded = Forwarded::published;
   co_await bed.ports->set_rules(rules);

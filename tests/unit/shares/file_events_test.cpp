@@ -5,7 +5,8 @@
 #include <boost/asio/detached.hpp>
 #include <boost/asio/post.hpp>
 
-#include "tests/fakes/choppy_stream.hpp"
+#include "provision/channel/protocol.hpp"
+#include "tests/fakes/memory_messages.hpp"
 #include "tests/support/run.hpp"
 
 namespace cl::test {
@@ -13,91 +14,31 @@ namespace {
 
 using Kind = FileChange::Kind;
 
-std::string frame(std::string_view content) {
-  std::string text{0, 0, 0, static_cast<char>(content.size())};
-  return text.append(content);
-}
-
-TEST(FileEventsWire, IsWhatTheHelperReads) {
+TEST(FileEventsWire, IsWhatTheAgentReads) {
   const std::vector<FileChange> changes{{Kind::modified, "/a b"}, {Kind::moved, "/y", "/x", true, true}};
   const std::string expected(
-      "\0\0\0\x15"
-      "b"
       "m\0\0\4/a b\0\0"
       "r\3\0\2/y\0\2/x",
-      25);
-  EXPECT_EQ(encode_changes(changes), expected);
+      20);
+  EXPECT_EQ(encode_changes(changes), std::vector<std::string>{expected});
 }
 
 TEST(FileEventsWire, LeavesOutWhatNoKernelTakes) {
-  EXPECT_EQ(encode_changes(std::vector<FileChange>{{Kind::created, "/" + std::string(5000, 'a')}}), frame("b"));
+  EXPECT_TRUE(encode_changes(std::vector<FileChange>{{Kind::created, "/" + std::string(5000, 'a')}}).empty());
 }
 
-TEST(FileEventsWire, FramesOfTheHelperComeInAnyPieces) {
-  const std::string all = frame("hexact") + frame("k") + frame("k");
-  for (unsigned seed = 1; seed < 200; ++seed) {
-    unsigned state = seed;
-    std::string unread, seen;
-    for (std::size_t at = 0; at < all.size();) {
-      state = state * 1103515245 + 12345;
-      const std::size_t size = std::min<std::size_t>(1 + state / 65536 % 7, all.size() - at);
-      unread += all.substr(at, size);
-      at += size;
-      while (const auto one = take_helper_frame(unread)) seen += one->kind + one->payload + ";";
-    }
-    ASSERT_EQ(seen, "hexact;k;k;");
-    ASSERT_TRUE(unread.empty());
-  }
+TEST(FileEventsWire, IsAsManyMessagesAsLongPathsTake) {
+  const std::vector<FileChange> changes(9, {Kind::created, "/" + std::string(4000, 'a')});
+  const auto messages = encode_changes(changes);
+  ASSERT_EQ(messages.size(), 2u);
+  EXPECT_LE(messages[0].size(), agent::most_data);
+  EXPECT_EQ(messages[0].size() + messages[1].size(), 9u * (6 + 4001));
+  EXPECT_EQ(messages[1], messages[0].substr(0, 4007));  // each begins with a record
 }
-
-TEST(FileEventsWire, NonsenseIsRefusedAndNotWaitedFor) {
-  std::string empty("\0\0\0\0", 4), huge("\x7f\0\0\0", 4);
-  EXPECT_THROW(take_helper_frame(empty), Error);
-  EXPECT_THROW(take_helper_frame(huge), Error);
-}
-
-/// A helper that the test speaks for.
-class FakeHelper : public GuestProcess {
- public:
-  explicit FakeHelper(std::unique_ptr<ByteStream> io) : io_(std::move(io)) {}
-  ByteStream& io() override { return *io_; }
-  asio::awaitable<std::size_t> read_errors(std::span<char>) override { co_return 0; }
-  asio::awaitable<void> resize(TerminalSize) override { co_return; }
-  asio::awaitable<int> wait_exit() override { co_return 0; }
-
- private:
-  std::unique_ptr<ByteStream> io_;
-};
-
-class FakeGuest : public Guest {
- public:
-  FakeGuest(asio::any_io_executor executor, bool split) : executor_(executor), split_(split), begun(executor) {}
-  asio::awaitable<std::unique_ptr<GuestProcess>> exec(ExecRequest) override {
-    auto ends = MemoryStream::pair(executor_);
-    helper = std::move(ends.second);
-    begun.notify_all();
-    std::unique_ptr<ByteStream> ours = std::move(ends.first);
-    if (split_) ours = choppy(std::move(ours));
-    co_return std::make_unique<FakeHelper>(std::move(ours));
-  }
-  asio::awaitable<std::unique_ptr<ByteStream>> open_unix(std::string) override { throw Error(Errc::internal, "no"); }
-  asio::awaitable<std::unique_ptr<ByteStream>> open_tcp(std::string, std::uint16_t) override {
-    throw Error(Errc::internal, "no");
-  }
-  asio::awaitable<void> lost() override { co_return; }
-
- private:
-  asio::any_io_executor executor_;
-  bool split_;
-
- public:
-  Notifier begun;
-  std::unique_ptr<MemoryStream> helper;  ///< the other end of the last one that was started
-};
 
 struct Bed {
-  explicit Bed(asio::any_io_executor executor, bool split = false, std::size_t most = 100'000)
-      : guest(std::make_shared<FakeGuest>(executor, split)) {
+  explicit Bed(asio::any_io_executor executor, std::size_t most = 100'000)
+      : guest(std::make_shared<ServiceGuest>(executor)) {
     FileEvents::Config config;
     config.guest = [this]() -> asio::awaitable<std::shared_ptr<Guest>> {
       ++reached;
@@ -110,30 +51,25 @@ struct Bed {
     events.emplace(executor, std::move(config));
   }
   asio::awaitable<void> greet() {
-    while (guest->helper == nullptr) co_await guest->begun.wait();
-    const std::string hello = frame("hnear");
-    co_await guest->helper->write(hello);
+    while (guest->agent == nullptr) co_await guest->begun.wait();
+    co_await guest->agent->write("near");
   }
-  /// The records of the next frame.
+  /// The records of the next message.
   asio::awaitable<std::string> next() {
-    const std::string head = co_await read_exactly(*guest->helper, 4);
-    const std::size_t size = static_cast<unsigned char>(head[2]) * 256U + static_cast<unsigned char>(head[3]);
-    co_return co_await read_exactly(*guest->helper, size);
+    auto message = co_await guest->agent->read();
+    co_return message.value_or("the end");
   }
-  asio::awaitable<void> acknowledge() {
-    const std::string done = frame("k");
-    co_await guest->helper->write(done);
-  }
-  std::shared_ptr<FakeGuest> guest;
+  asio::awaitable<void> acknowledge() { return guest->agent->write("ok"); }
+  std::shared_ptr<ServiceGuest> guest;
   bool awake = true;
   int reached = 0, looked_again = 0;
   std::optional<FileEvents> events;
 };
 
-std::string records(std::vector<FileChange> changes) { return encode_changes(changes).substr(4); }
+std::string records(std::vector<FileChange> changes) { return encode_changes(changes).at(0); }
 
-asio::awaitable<std::string> two_batches(bool split) {
-  Bed bed(co_await asio::this_coro::executor, split);
+asio::awaitable<std::string> two_batches() {
+  Bed bed(co_await asio::this_coro::executor);
   bed.events->tell({{Kind::modified, "/x"}});
   co_await bed.greet();
   std::string seen = co_await bed.next();
@@ -146,19 +82,18 @@ asio::awaitable<std::string> two_batches(bool split) {
   co_return seen;
 }
 
-TEST(FileEvents, WhatComesWhileTheGuestIsBusyIsMergedIntoTheNextFrame) {
+TEST(FileEvents, WhatComesWhileTheGuestIsBusyIsMergedIntoTheNextMessage) {
   const std::string expected =
       records({{Kind::modified, "/x"}}) + records({{Kind::modified, "/y"}, {Kind::modified, "/z"}}) + "near";
-  EXPECT_EQ(run(two_batches(false)), expected);
-  EXPECT_EQ(run(two_batches(true)), expected);
+  EXPECT_EQ(run(two_batches()), expected);
 }
 
-asio::awaitable<std::string> lost_helper() {
+asio::awaitable<std::string> lost_agent() {
   Bed bed(co_await asio::this_coro::executor);
   bed.events->tell({{Kind::removed, "/x"}});
   co_await bed.greet();
   co_await bed.next();
-  const auto broken = std::move(bed.guest->helper);
+  const auto broken = std::move(bed.guest->agent);
   broken->reset();
   co_await bed.greet();
   std::string seen = co_await bed.next();
@@ -171,7 +106,7 @@ asio::awaitable<std::string> lost_helper() {
 }
 
 TEST(FileEvents, WhatWasNotAcknowledgedIsToldAgain) {
-  EXPECT_EQ(run(lost_helper()), records({{Kind::removed, "/x"}}) + ", a problem");
+  EXPECT_EQ(run(lost_agent()), records({{Kind::removed, "/x"}}) + ", a problem");
 }
 
 asio::awaitable<std::string> paused() {
@@ -205,7 +140,7 @@ TEST(FileEvents, NothingReachesForAMachineThatSleeps) {
 }
 
 asio::awaitable<int> too_much() {
-  Bed bed(co_await asio::this_coro::executor, false, 3);
+  Bed bed(co_await asio::this_coro::executor, 3);
   co_await bed.events->pause();
   for (int i = 0; i < 10; ++i) bed.events->tell({{Kind::modified, "/" + std::to_string(i)}});
   co_await sleep_for(5ms);
@@ -220,9 +155,9 @@ asio::awaitable<int> too_much() {
 
 TEST(FileEvents, WhatIsTooMuchToKeepIsLookedForOnceTheGuestIsBack) { EXPECT_EQ(run(too_much()), 1); }
 
-/// The guest takes its time over the first frame while more than is kept comes.
+/// The guest takes its time over the first message while more than is kept comes.
 asio::awaitable<std::string> too_much_for_a_slow_guest() {
-  Bed bed(co_await asio::this_coro::executor, false, 3);
+  Bed bed(co_await asio::this_coro::executor, 3);
   bed.events->tell({{Kind::modified, "/first"}});
   co_await bed.greet();
   std::string seen = co_await bed.next();

@@ -285,6 +285,16 @@ TEST_F(Images, PruneLeavesARunningBuildAloneAndRemovesWhatADeadOneLeft) {
   EXPECT_TRUE(content().empty());
 }
 
+TEST(Recipe, WhatIsBesideItMakesNoOtherImage) {
+  test::TempDir directory;
+  Recipe plain = recipe("exit 0"), furnished = recipe("exit 0");
+  furnished.add_beside({"agent/x86_64", "program"});
+  EXPECT_EQ(furnished.digest(), plain.digest());
+  EXPECT_EQ(furnished.files().size(), plain.files().size());
+  furnished.unpack(directory.path());
+  EXPECT_EQ(read_file(directory / "agent/x86_64"), "program");
+}
+
 TEST(BuiltInRecipe, HoldsTheFilesOfTheGuestImage) {
   test::TempDir directory;
   const Recipe built_in = built_in_recipe();

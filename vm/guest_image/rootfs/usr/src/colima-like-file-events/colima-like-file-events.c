@@ -4,7 +4,7 @@
  * are mounted here. File systems like virtiofs and sshfs have no such message of their own, and what can be done to a file
  * from here to make the kernel say something either changes it or says something else.
  *
- * /dev/colima-like-file-events, for root alone. One write(2) is one record, as in src/shares/file_events.pl:
+ * /dev/colima-like-file-events, for root alone. One write(2) is one record, as in docs/protocols.md, "File events":
  *     kind (1 byte), flags (1 byte: 1 folder, 2 with content), path and former path (2 bytes of length, big endian, bytes)
  * Nothing is sent to the file system but lookups and requests for attributes, so that what a watcher sees when it looks is
  * what the host has. Names that cannot be reached are no error. EEXIST: what was removed seems to be there all the same; it may be

@@ -1,0 +1,17 @@
+# cmake -DCOMPILER=NAME -DSOURCES=a.cpp|b.hpp -DTO=FILE -P build_name.cmake: a header with the name of what is built of them
+# by it. Both ends tell it in their hello, so that an agent of another build is noticed.
+string(REPLACE "|" ";" SOURCES "${SOURCES}")
+set(all "${COMPILER}")
+foreach(source IN LISTS SOURCES)
+  file(SHA256 ${source} hash)
+  string(APPEND all " ${hash}")
+endforeach()
+string(SHA256 name "${all}")
+string(SUBSTRING ${name} 0 12 name)
+set(text "#pragma once\n\n#define AGENT_BUILD \"${name}\"\n")
+if(EXISTS ${TO})
+  file(READ ${TO} before)
+endif()
+if(NOT text STREQUAL before)
+  file(WRITE ${TO} "${text}")
+endif()

@@ -1,0 +1,46 @@
+#include "provision/agent/system.hpp"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "provision/agent/agent_build.hpp"
+#include "src/base/unique_fd.hpp"
+
+namespace cl::agent {
+
+const char build_name[] = AGENT_BUILD;
+
+void die(const char* what) {
+  std::perror(what);
+  std::exit(1);
+}
+
+std::string error_text(int error) { return error == 0 ? "" : std::strerror(error); }
+
+std::string_view take_word(std::string_view& text) {
+  const std::string_view word = text.substr(0, text.find(' '));
+  text.remove_prefix(std::min(text.size(), word.size() + 1));
+  return word;
+}
+
+std::string read_file(const char* path, std::size_t limit) {
+  std::string text;
+  const UniqueFd file(::open(path, O_RDONLY | O_CLOEXEC));
+  if (!file) return text;
+  char piece[4096];
+  while (text.size() < limit) {
+    const ssize_t got = ::read(file.get(), piece, sizeof piece);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) break;
+    text.append(piece, static_cast<std::size_t>(got));
+  }
+  return text;
+}
+
+}  // namespace cl::agent

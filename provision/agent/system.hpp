@@ -1,0 +1,20 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace cl::agent {
+
+/// Of the sources and the compiler that this program was made of; the host compares it with its own.
+extern const char build_name[];
+
+/// Ends the program with `what` and errno on stderr. For what cannot fail in a system that works.
+[[noreturn]] void die(const char* what);
+/// "" for 0.
+std::string error_text(int error);
+/// Takes the first word and the space behind it off `text`.
+std::string_view take_word(std::string_view& text);
+/// All of a small file, as those of /proc are; "" when it cannot be read.
+std::string read_file(const char* path, std::size_t limit = 4 << 20);
+
+}  // namespace cl::agent

@@ -1,0 +1,366 @@
+#include "provision/channel/agent_guest.hpp"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <boost/asio/ip/address.hpp>
+#include <boost/asio/local/stream_protocol.hpp>
+#include <cerrno>
+#include <utility>
+
+#include "provision/agent/embedded_agents.hpp"
+#include "src/base/file.hpp"
+#include "src/base/log.hpp"
+#include "src/base/net/relay.hpp"
+#include "src/base/net/socket_stream.hpp"
+
+namespace cl {
+
+extern const std::string_view agent_script;
+
+namespace {
+
+using namespace std::chrono_literals;
+using Clock = std::chrono::steady_clock;
+
+constexpr auto longest_pause = 2min;  // where there can be none: no such ports, nothing for this CPU
+constexpr auto stood_long = 10s;      // an agent that ends sooner is not greeted again at once
+constexpr auto redial_pause = 300ms;  // so that an agent sees the end of the connection before
+constexpr auto park_patience = 1s;
+constexpr std::size_t longest_line = 16 * 1024;
+/// Where our images' agent is, too: vm/guest_image/rootfs/usr/lib/systemd/system/colima-like-agent.service.
+constexpr const char* port_names = "colima-like.data.in colima-like.data.out";
+
+bool is_built_for(const agent::Hello& hello) {
+  for (const EmbeddedAgent& one : embedded_agents())
+    if (agent::has_word(hello, one.architecture)) return true;
+  return false;
+}
+
+/// A session that ends with this, unless it is taken out.
+struct Holder {
+  std::shared_ptr<Agent> agent;
+  Holder() = default;
+  explicit Holder(std::shared_ptr<Agent> one) : agent(std::move(one)) {}
+  Holder(const Holder&) = delete;
+  Holder& operator=(const Holder&) = delete;
+  ~Holder() { end(); }
+  void end() noexcept {
+    if (agent) agent->stop();
+    agent.reset();
+  }
+};
+
+/// The next line of the set-up script; nothing at the end.
+asio::awaitable<std::optional<std::string>> read_line(GuestProcess& process, std::string& unread) {
+  std::array<char, 512> space;
+  for (;;) {
+    const std::size_t end = unread.find('\n');
+    if (end != std::string::npos) {
+      std::string line = unread.substr(0, end);
+      unread.erase(0, end + 1);
+      co_return line;
+    }
+    if (unread.size() > longest_line) throw Error(Errc::protocol, "what starts the guest's agent speaks nonsense");
+    const std::size_t got = co_await process.io().read_some(space);
+    if (got == 0) co_return std::nullopt;
+    unread.append(space.data(), got);
+  }
+}
+
+/// Failed when the script has ended for a reason of its own, which it says.
+asio::awaitable<void> send_program(GuestProcess& process, std::string_view architecture) {
+  for (const EmbeddedAgent& one : embedded_agents()) {
+    if (one.architecture != architecture) continue;
+    log::info("the guest is sent the agent for {}, {} bytes", one.architecture, one.bytes.size());
+    try {
+      co_await process.io().write(one.bytes);
+    } catch (const Error& error) {
+      log::debug("sending the guest's agent: {}", one_line(error));
+    }
+    co_return;
+  }
+  throw Error(Errc::protocol, "what starts the guest's agent speaks nonsense");
+}
+
+asio::awaitable<void> log_errors(GuestProcess& process) {
+  std::array<char, 512> space;
+  for (;;) {
+    const std::size_t got = co_await process.read_errors(space);
+    if (got == 0) co_return;
+    log::info("the guest's agent: {}", std::string_view(space.data(), got));
+  }
+}
+
+/// Between a session and an exec channel, until either ends.
+asio::awaitable<void> carry(std::shared_ptr<GuestProcess> process, std::shared_ptr<ByteStream> session) {
+  co_await relay(*session, process->io());
+  session->close();
+  process->io().close();
+}
+
+asio::awaitable<void> follow_errors(std::shared_ptr<GuestProcess> process) { co_await log_errors(*process); }
+
+}  // namespace
+
+AgentGuest::AgentGuest(const asio::any_io_executor& executor, std::shared_ptr<Guest> ssh, Config config)
+    : ssh_(std::move(ssh)), config_(std::move(config)), changed_(executor), tasks_(executor) {
+  tasks_.spawn("the guest's agent", keep());
+}
+
+asio::awaitable<void> AgentGuest::keep() {
+  std::chrono::milliseconds pause = config_.again;
+  for (;;) {
+    while (parked_) co_await changed_.wait();
+    const auto begun = Clock::now();
+    try {
+      if (config_.ports)
+        co_await serve_ports();
+      else
+        co_await serve_ssh();
+    } catch (const Error& error) {
+      // Over a port the session has ended with the machine, when that was suspended meanwhile.
+      if (!parked_) log::warn("the guest's agent: {}; streams go by SSH", one_line(error));
+      if (!parked_ && !std::exchange(stood_, false)) problem_ = one_line(error);
+    }
+    stood_ = false;
+    changed_.notify_all();
+    if (Clock::now() - begun > stood_long && problem_.empty()) {
+      pause = config_.again;
+      continue;
+    }
+    co_await sleep_for(pause);
+    pause = std::min<std::chrono::milliseconds>(pause * 2, longest_pause);
+  }
+}
+
+/// Returns by an exception when it is lost, or cannot be had.
+asio::awaitable<void> AgentGuest::serve_ports() {
+  Holder holder;
+  std::string unanswered;
+  try {
+    holder.agent = co_await greet(config_.answer);
+  } catch (const Error& error) {
+    unanswered = one_line(error);
+  }
+  const std::string build = holder.agent ? holder.agent->hello().build : "";
+  if (!holder.agent || (build != agent_build() && is_built_for(holder.agent->hello()))) {
+    log::info("the guest's agent: {}", holder.agent ? "it is of another build, " + build : unanswered);
+    const bool had_one = holder.agent != nullptr;
+    holder.end();
+    std::optional<Error> failure;
+    try {
+      co_await install(std::string("service ") + port_names);
+    } catch (const Error& error) {
+      failure = error;
+    }
+    if (failure && !had_one) throw *failure;
+    if (failure) log::warn("the guest's agent stays one of another build: {}", one_line(*failure));
+    holder.agent = co_await greet(config_.start);
+  }
+  const auto agent = holder.agent;
+  co_await follow(agent);
+}
+
+asio::awaitable<void> AgentGuest::serve_ssh() {
+  const auto executor = co_await asio::this_coro::executor;
+  std::shared_ptr<GuestProcess> process = co_await install("stdio");
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0) throw io_error("socketpair", errno);
+  for (const int end : ends) ::fcntl(end, F_SETFD, FD_CLOEXEC);
+  asio::local::stream_protocol::socket near(executor, asio::local::stream_protocol(), ends[0]);
+  std::shared_ptr<ByteStream> session = std::make_shared<SocketStream>(SocketStream::Socket(std::move(near)));
+  Transport transport{UniqueFd(ends[1])};
+  TaskGroup watch(executor);
+  watch.spawn("the guest's agent over SSH", carry(process, session));
+  watch.spawn("what the guest's agent says", follow_errors(process));
+  std::exception_ptr failure;
+  {
+    const Holder holder(Agent::start(executor, std::move(transport), std::string(agent_build())));
+    try {
+      co_await with_timeout(config_.start, "the answer of the guest's agent", holder.agent->wait_up());
+      const auto agent = holder.agent;
+      co_await follow(agent);
+    } catch (...) {
+      failure = std::current_exception();
+    }
+  }
+  co_await asio::this_coro::throw_if_cancelled(false);
+  co_await uninterrupted(watch.stop());
+  co_await asio::this_coro::throw_if_cancelled(true);
+  std::rethrow_exception(failure);  // follow() has no other end
+}
+
+/// An agent that answers over the ports within `limit`, however often that takes dialling.
+asio::awaitable<std::shared_ptr<Agent>> AgentGuest::greet(std::chrono::milliseconds limit) {
+  const auto executor = co_await asio::this_coro::executor;
+  const auto until = Clock::now() + limit;
+  for (;;) {
+    Transport transport = co_await config_.ports();
+    Holder holder(Agent::start(executor, std::move(transport), std::string(agent_build())));
+    std::optional<Error> failure;
+    try {
+      co_await with_timeout(std::min(limit, config_.answer), "the answer of the guest's agent",
+                            holder.agent->wait_up());
+    } catch (const Error& error) {
+      failure = error;
+    }
+    if (!failure) co_return std::exchange(holder.agent, nullptr);
+    holder.end();
+    if (Clock::now() >= until) throw *failure;
+    co_await sleep_for(redial_pause);
+  }
+}
+
+/// Sees to it that the agent of this program runs in the guest; the process that did it, or has become it.
+asio::awaitable<std::unique_ptr<GuestProcess>> AgentGuest::install(std::string how) {
+  auto run = [](AgentGuest& self, std::string how) -> asio::awaitable<std::unique_ptr<GuestProcess>> {
+    ExecRequest request;
+    request.command =
+        "exec sh -c " + shell_quoted(agent_script) + " sh " + shell_quoted(self.config_.folder) + " " + how;
+    for (const EmbeddedAgent& one : embedded_agents())
+      request.command +=
+          " " + std::string(one.architecture) + " " + std::to_string(one.bytes.size()) + " " + std::string(one.sha256);
+    auto process = co_await self.ssh_->exec(std::move(request));
+    std::string unread;
+    for (;;) {
+      const auto line = co_await read_line(*process, unread);
+      if (!line) break;
+      if (*line == "ready") co_return process;
+      if (line->starts_with("send ")) co_await send_program(*process, line->substr(5));
+      if (line->starts_with("error "))
+        throw Error(Errc::guest_failed, "the agent cannot be started in the guest").because(line->substr(6));
+    }
+    std::array<char, 512> space;
+    const std::size_t got = co_await process->read_errors(space);
+    throw Error(Errc::guest_failed, "the agent cannot be started in the guest").because(std::string(space.data(), got));
+  };
+  auto running = run(*this, std::move(how));
+  co_return co_await with_timeout(config_.start, "starting the guest's agent", std::move(running));
+}
+
+/// Streams go by it until it is lost, which throws.
+asio::awaitable<void> AgentGuest::follow(std::shared_ptr<Agent> agent) {
+  struct Standing {
+    AgentGuest& guest;
+    Standing(AgentGuest& of, std::shared_ptr<Agent> one) : guest(of) {
+      guest.agent_ = std::move(one);
+      guest.problem_.clear();
+      guest.stood_ = true;
+      guest.changed_.notify_all();
+    }
+    Standing(const Standing&) = delete;
+    Standing& operator=(const Standing&) = delete;
+    ~Standing() { guest.agent_.reset(); }
+  };
+  log::info("the guest's agent answers, build {}", agent->hello().build);
+  const Standing standing(*this, agent);
+  co_await agent->lost();
+  throw Error(Errc::io, "it is lost").because(agent->reason());
+}
+
+asio::awaitable<std::shared_ptr<Agent>> AgentGuest::wait_for_agent() {
+  while (!by_agent()) {
+    if (!agent_ && !problem_.empty()) throw Error(Errc::guest_failed, problem_);
+    co_await changed_.wait();
+  }
+  co_return agent_;
+}
+
+asio::awaitable<std::shared_ptr<Agent>> AgentGuest::reach(std::string what) {
+  std::string why;
+  try {
+    co_return co_await with_timeout(config_.patience, "the guest's agent", wait_for_agent());
+  } catch (const Error& error) {
+    why = one_line(error);
+  }
+  throw Error(Errc::guest_failed, "there is no agent in the guest for " + what).because(why);
+}
+
+asio::awaitable<std::unique_ptr<GuestProcess>> AgentGuest::exec(ExecRequest request) {
+  return ssh_->exec(std::move(request));
+}
+
+asio::awaitable<std::unique_ptr<ByteStream>> AgentGuest::open_unix(std::string path) {
+  if (!by_agent()) return ssh_->open_unix(std::move(path));
+  return agent_->open_unix(std::move(path));
+}
+
+asio::awaitable<std::unique_ptr<ByteStream>> AgentGuest::open_tcp(std::string host, std::uint16_t port) {
+  error_code no_address;  // but a name, which sshd looks up
+  asio::ip::make_address(host, no_address);
+  if (!by_agent() || no_address) return ssh_->open_tcp(std::move(host), port);
+  return agent_->open_tcp(std::move(host), port);
+}
+
+asio::awaitable<std::unique_ptr<MessageStream>> AgentGuest::open_service(std::string what) {
+  const auto agent = co_await reach(what.substr(0, what.find(' ')));
+  co_return co_await agent->open_service(std::move(what));
+}
+
+asio::awaitable<std::unique_ptr<DatagramFlow>> AgentGuest::open_udp(std::string address, std::uint16_t port,
+                                                                    DatagramFlow::OnDatagram on_datagram) {
+  const auto agent = co_await reach("UDP");
+  auto flow = agent->open_udp(address, port, std::move(on_datagram));
+  if (!flow) throw Error(Errc::guest_failed, "the guest's agent is lost");
+  co_return flow;
+}
+
+asio::awaitable<void> AgentGuest::lost() { return ssh_->lost(); }
+
+asio::awaitable<void> AgentGuest::check(std::chrono::milliseconds limit) {
+  const auto asked = agent_;
+  if (!asked || !asked->usable()) co_return;
+  std::string trouble;
+  try {
+    co_await with_timeout(limit, "the answer of the guest's agent", asked->open_service("echo"));
+  } catch (const Error& error) {
+    if (error.code() == Errc::timed_out) trouble = one_line(error);
+  }
+  if (!trouble.empty() && asked->usable()) asked->stop(trouble);
+}
+
+asio::awaitable<void> AgentGuest::park() {
+  parked_ = true;
+  const auto agent = agent_;
+  if (!agent || !config_.ports) co_return;
+  std::string trouble;
+  try {
+    co_await with_timeout(park_patience, "silence of the guest's agent", agent->park());
+  } catch (const Error& error) {
+    trouble = one_line(error);
+  }
+  if (!trouble.empty()) agent->stop(trouble);
+}
+
+asio::awaitable<void> AgentGuest::unplugged() {
+  const auto agent = agent_;
+  if (agent && config_.ports) co_await agent->unplugged();
+}
+
+asio::awaitable<void> AgentGuest::plug() {
+  const auto agent = agent_;
+  if (!agent || !config_.ports || agent->ended()) co_return;
+  try {
+    Transport transport = co_await config_.ports();
+    agent->plug(std::move(transport));
+  } catch (const Error& error) {
+    agent->stop(one_line(error));
+  }
+}
+
+void AgentGuest::unpark() {
+  parked_ = false;
+  if (agent_ && config_.ports) agent_->unpark();
+  changed_.notify_all();
+}
+
+asio::awaitable<void> AgentGuest::stop() {
+  problem_ = "the way to the guest was closed";  // nobody waits for it any longer
+  changed_.notify_all();
+  return tasks_.stop();
+}
+
+}  // namespace cl
