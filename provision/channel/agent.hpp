@@ -23,6 +23,7 @@ namespace cl {
 /// little. Each stream has credit for a window each way: one whose reader stalls holds so much, and stops nobody.
 ///
 /// One thread only. Functions that wait keep the session alive.
+/// It is large because each kind of frame has a function each way, and all of them share the table of streams.
 class Agent : public std::enable_shared_from_this<Agent> {
  public:
   /// Senders wait while this much is queued.
