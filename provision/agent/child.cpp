@@ -91,6 +91,7 @@ bool Child::start(const Service& service, const std::string& arguments, std::str
   }
   ++running;
   started_ = true;
+  tidies_ = service.tidies;
   // Ours alone does not block: a flag of the socket, and so not of the child's end.
   int on = 1;
   ::ioctl(ends[0], FIONBIO, &on);
@@ -101,7 +102,7 @@ bool Child::start(const Service& service, const std::string& arguments, std::str
 void Child::stop() {
   if (started_) --running;
   started_ = false;
-  if (process_) ::syscall(SYS_pidfd_send_signal, process_.get(), SIGKILL, nullptr, 0);
+  if (process_ && !tidies_) ::syscall(SYS_pidfd_send_signal, process_.get(), SIGKILL, nullptr, 0);
   process_.reset();
   socket_.reset();
 }

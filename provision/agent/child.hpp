@@ -29,6 +29,8 @@ class Channel {
 struct Service {
   const char* name;
   void (*run)(Channel& host, std::string_view arguments);
+  /// It has something to put away when the host wants no more, which it notices at once; so it is not killed.
+  bool tidies = false;
 };
 
 /// A process of the same program for one stream, without anything of its parent but a socket.
@@ -47,7 +49,7 @@ class Child {
 
  private:
   UniqueFd socket_, process_;
-  bool started_ = false;
+  bool started_ = false, tidies_ = false;
 };
 
 }  // namespace cl::agent

@@ -171,7 +171,10 @@ class Exact {
   void tell_late() {
     for (; !again_.empty() && again_.front().first <= now(); again_.pop_front()) write(again_.front().second);
   }
-  void begin_batch() { sshfs_.clear(); }  // mounts may have changed
+  void begin_batch() {  // mounts may have changed
+    sshfs_.clear();
+    last_folder_.clear();
+  }
   void end_batch() {}
   bool waits() const { return !again_.empty(); }
 
@@ -181,11 +184,15 @@ class Exact {
   /// sshfs has a cache of its own, for a second. Elsewhere the file is left alone: looking at it would make the kernel
   /// forget the one that it knew, and who watches that.
   void renew(const std::string& path) {
-    struct stat folder{};
-    if (::lstat(folder_of(path).c_str(), &folder) != 0) return;
-    const auto known = sshfs_.find(folder.st_dev);
-    const bool sshfs = known != sshfs_.end() ? known->second : (sshfs_[folder.st_dev] = is_sshfs(folder.st_dev));
-    if (sshfs) open_if_file(path);
+    const std::string folder = folder_of(path);
+    if (folder != last_folder_) {  // many changes are in the same one
+      struct stat facts{};
+      if (::lstat(folder.c_str(), &facts) != 0) return;
+      const auto known = sshfs_.find(facts.st_dev);
+      last_is_sshfs_ = known != sshfs_.end() ? known->second : (sshfs_[facts.st_dev] = is_sshfs(facts.st_dev));
+      last_folder_ = folder;
+    }
+    if (last_is_sshfs_) open_if_file(path);
   }
   static bool is_sshfs(dev_t device_number) {
     const std::string number =
@@ -202,6 +209,8 @@ class Exact {
 
   UniqueFd module_;
   std::map<dev_t, bool> sshfs_;
+  std::string last_folder_;
+  bool last_is_sshfs_ = false;
   std::deque<std::pair<long, std::string>> again_;
 };
 

@@ -67,7 +67,8 @@ if [ $agent = /usr/lib/colima-like/colima-like-agent ]; then
   why=$(systemctl restart $own 2>&1) || fail "$why"
 else
   systemctl stop $own $sent.service 2>/dev/null || :
-  systemctl reset-failed $sent.service 2>/dev/null || :
+  # One that was killed has failed, which would stay to be seen.
+  systemctl reset-failed $own $sent.service 2>/dev/null || :
   # As the image's unit says: vm/guest_image/rootfs/usr/lib/systemd/system/colima-like-agent.service.
   why=$(systemd-run --quiet --collect --unit=$sent --description="The host's agent" -p Restart=always -p RestartSec=100ms \
     -p StartLimitIntervalSec=0 -p RestartPreventExitStatus=66 -p SuccessExitStatus=66 -p KillSignal=SIGKILL \

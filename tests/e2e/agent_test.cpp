@@ -19,15 +19,17 @@ class GuestAgent : public OnDocker {
     for (std::size_t at = 0; (at = log.find(text, at)) != std::string::npos; ++at) ++count;
     return count;
   }
+  static constexpr const char* pids = "pgrep -f -- '--ports colima-like.data.i[n]' | tr '\\n' ' '";
   static constexpr const char* there = "the guest's agent answers";
 };
 
 TEST_F(GuestAgent, IsOneProgramAndNoScript) {
   const std::string processes = in_guest("ps -eo args");
-  EXPECT_NE(processes.find("/colima-like-agent --ports colima-like.data.in colima-like.data.out"), std::string::npos)
-      << processes;
+  EXPECT_NE(processes.find(" --ports colima-like.data.in colima-like.data.out\n"), std::string::npos) << processes;
   EXPECT_EQ(processes.find("perl"), std::string::npos) << processes;
-  EXPECT_EQ(in_guest("systemctl is-active colima-like-agent colima-like-agent-sent; true"), "active\ninactive\n");
+  // The image's own, or of an image that is older than this program the one that it was sent.
+  const std::string units = in_guest("systemctl is-active colima-like-agent colima-like-agent-sent; true");
+  EXPECT_TRUE(units == "active\ninactive\n" || units == "inactive\nactive\n") << units;
 }
 
 TEST_F(GuestAgent, SetsTheClockToTheHosts) {
@@ -43,12 +45,12 @@ TEST_F(GuestAgent, ThatIsKilledUnderLoadResetsItsStreamsAndIsBackWithinSeconds) 
   auto flood = box->start_docker({"exec", "flood", "cat", "/dev/zero"});
   ASSERT_TRUE(eventually(60s, [&] { return flood->out().size() > (1 << 20); })) << flood->err();
   const auto times = said(there);
-  const std::string first = in_guest("pidof colima-like-agent");
+  const std::string first = in_guest(pids);
   cl({"ssh", "--", "kill -9 " + first});
   flood->wait(20s);  // whatever it says: it must not hang
   EXPECT_EQ(docker({"exec", "flood", "echo", "here"}).out, "here\n");
   EXPECT_TRUE(eventually(10s, [&] { return said(there) > times; })) << box->cl({"logs"}).out;
-  EXPECT_NE(in_guest("pidof colima-like-agent"), first);
+  EXPECT_NE(in_guest(pids), first);
   EXPECT_EQ(docker({"exec", "flood", "echo", "here"}).out, "here\n");
   EXPECT_OK(docker({"rm", "-f", "flood"}));
 }
@@ -58,13 +60,12 @@ TEST_F(GuestAgent, OfAnotherBuildIsReplacedWithoutAReboot) {
   ASSERT_OK(box->cl({"ssh", "--",
                      "cd /usr/lib/colima-like && cp -p colima-like-agent /root/ours && "
                      "build=$(./colima-like-agent --version | cut -d ' ' -f 2) && "
-                     "sed -i s/$build/000000000000/g colima-like-agent && systemctl restart colima-like-agent"}));
+                     "sed -i s/$build/000000000000/g colima-like-agent && systemctl stop colima-like-agent-sent; "
+                     "systemctl restart colima-like-agent"}));
   EXPECT_TRUE(eventually(60s, [&] { return said(there) > times; })) << box->cl({"logs"}).out;
   EXPECT_EQ(in_guest("systemctl is-active colima-like-agent colima-like-agent-sent; true"), "inactive\nactive\n");
-  EXPECT_EQ(
-      in_guest("f=$(readlink /proc/$(pidof -s $(ls /run/colima-like/agent))/exe) && sha256sum < $f | cut -c1-64 && "
-               "echo ${f##*/} && stat -c '%U %a' /run/colima-like/agent $f; true"),
-      in_guest("sha256sum < /root/ours | cut -c1-64; sha256sum < /root/ours | cut -c1-64") + "root 755\nroot 755\n");
+  EXPECT_EQ(in_guest("cd /run/colima-like/agent && [ \"$(sha256sum < *)\" = \"$(echo *)  -\" ] && stat -c '%U %a' . *"),
+            "root 755\nroot 755\n");
   EXPECT_EQ(docker({"run", "--rm", "box", "echo", "here"}).out, "here\n");
   const auto sent = said(there);
   ASSERT_OK(box->cl({"ssh", "--",

@@ -8,12 +8,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ip/udp.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/write.hpp>
 #include <fstream>
+#include <set>
 
 #include "src/base/child.hpp"
 #include "src/base/net/socket_stream.hpp"
@@ -430,12 +432,26 @@ TEST(Agent, CarriesDatagramsWhole) {
   EXPECT_TRUE(said == "++++++b" || said == "++++++lost") << said;
 }
 
+/// The kernel's trace buffers, where this host lets us have any.
+std::set<std::string> traces() {
+  std::set<std::string> names;
+  std::error_code none;
+  for (const auto& one : std::filesystem::directory_iterator("/sys/kernel/tracing/instances", none))
+    names.insert(one.path().filename().string());
+  return names;
+}
+
 asio::awaitable<std::string> listening() {
   auto executor = co_await asio::this_coro::executor;
   Bed bed(executor);
   co_await bed.agent->wait_up();
+  std::set<std::string> ours;
   auto watch = co_await bed.agent->open_service("listeners");
   co_await watch->read();
+  const std::string children =
+      "/proc/" + std::to_string(bed.child->pid()) + "/task/" + std::to_string(bed.child->pid()) + "/children";
+  std::ifstream pids(children);
+  for (std::string pid; pids >> pid;) ours.insert("colima-like-" + pid);
   auto acceptor =
       std::make_unique<asio::ip::tcp::acceptor>(executor, asio::ip::tcp::endpoint(asio::ip::address_v4::loopback(), 0));
   const std::string line = "tcp 127.0.0.1 " + std::to_string(acceptor->local_endpoint().port()) + " ";
@@ -451,6 +467,13 @@ asio::awaitable<std::string> listening() {
       break;
     }
   }
+  watch.reset();
+  auto left = [&ours] {
+    const auto now = traces();
+    return std::any_of(ours.begin(), ours.end(), [&now](const std::string& one) { return now.contains(one); });
+  };
+  for (int i = 0; i < 500 && left(); ++i) co_await sleep_for(10ms);
+  if (left()) said += ", and its trace is left";
   co_await bed.end();
   co_return said;
 }
