@@ -8,6 +8,8 @@
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <boost/json/parse.hpp>
+#include <cctype>
+#include <optional>
 #include <string_view>
 
 namespace cl::docker {
@@ -96,9 +98,9 @@ std::string head_of(const std::string& request) {
   return request + " HTTP/1.1\r\nHost: docker\r\nUser-Agent: colima-like\r\nAccept: */*\r\n\r\n";
 }
 
-/// The body of the answer to GET `target`.
-asio::awaitable<std::string> get(ByteStream& engine, std::string_view target, std::uint64_t limit = body_limit,
-                                 std::size_t at_once = read_size) {
+/// The body of the answer to GET `target`; nothing when the engine says that there is no such thing.
+asio::awaitable<std::optional<std::string>> get_if_there(ByteStream& engine, std::string_view target,
+                                                         std::uint64_t limit, std::size_t at_once, bool may_be_absent) {
   const std::string request = "GET " + std::string(target);
   const std::string head = head_of(request);
   co_await engine.write(head);
@@ -108,12 +110,43 @@ asio::awaitable<std::string> get(ByteStream& engine, std::string_view target, st
   parser.eager(true);
   co_await read_response(engine, parser, request, at_once);
   const auto& response = parser.get();
+  if (may_be_absent && response.result_int() == 404) co_return std::nullopt;
   if (response.result_int() != 200)
     throw Error(Errc::guest_failed,
                 "the Docker engine answered " + request + " with status " + std::to_string(response.result_int()),
                 engine_remedy)
         .because(message_of(response.body()));
   co_return response.body();
+}
+
+asio::awaitable<std::string> get(ByteStream& engine, std::string_view target, std::uint64_t limit = body_limit,
+                                 std::size_t at_once = read_size) {
+  std::optional<std::string> body = co_await get_if_there(engine, target, limit, at_once, false);
+  co_return std::move(*body);
+}
+
+/// A name as a part of a URL's path. A slash stays: the names of images have them.
+std::string in_path(std::string_view name) {
+  std::string out;
+  for (const char c : name) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (std::isalnum(byte) != 0 || std::string_view("-._~/:@").find(c) != std::string_view::npos) {
+      out += c;
+    } else {
+      out += fmt::format("%{:02X}", byte);
+    }
+  }
+  return out;
+}
+
+asio::awaitable<std::optional<json::object>> inspect(ByteStream& engine, std::string target) {
+  const auto body = co_await get_if_there(engine, target, body_limit, read_size, true);
+  if (!body) co_return std::nullopt;
+  error_code ec;
+  json::value value = parse_json(*body, ec);
+  if (ec) throw nonsense("GET " + target, ec.message());
+  if (!value.is_object()) throw nonsense("GET " + target, "it is no JSON object");
+  co_return std::move(value.get_object());
 }
 
 std::string text(const json::object& object, std::string_view key) {
@@ -147,6 +180,23 @@ asio::awaitable<json::array> running_containers(ByteStream& engine) {
   if (ec) throw nonsense("GET /containers/json", ec.message());
   if (!value.is_array()) throw nonsense("GET /containers/json", "it is no JSON array");
   co_return std::move(value.get_array());
+}
+
+asio::awaitable<std::optional<json::object>> container(ByteStream& engine, std::string name) {
+  return inspect(engine, "/containers/" + in_path(name) + "/json");
+}
+
+asio::awaitable<std::optional<json::object>> image(ByteStream& engine, std::string name) {
+  return inspect(engine, "/images/" + in_path(name) + "/json");
+}
+
+asio::awaitable<json::object> disk_usage(ByteStream& engine) {
+  const std::string body = co_await get(engine, "/system/df", list_limit, list_read_size);
+  error_code ec;
+  json::value value = parse_json(body, ec);
+  if (ec) throw nonsense("GET /system/df", ec.message());
+  if (!value.is_object()) throw nonsense("GET /system/df", "it is no JSON object");
+  co_return std::move(value.get_object());
 }
 
 // ---- events -----------------------------------------------------------------------------------------------------
