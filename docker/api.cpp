@@ -8,6 +8,8 @@
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
 #include <boost/json/parse.hpp>
+#include <cctype>
+#include <optional>
 #include <string_view>
 
 namespace cl::docker {
@@ -126,13 +128,47 @@ asio::awaitable<std::string> get(ByteStream& engine, std::string_view target) {
   co_return parser.get().body();
 }
 
-json::array read_list(const std::string& request, const Parser& parser) {
+json::value read_json(const std::string& request, const Parser& parser) {
   if (parser.get().result_int() != 200) refuse(request, parser);
   error_code ec;
   json::value value = parse_json(parser.get().body(), ec);
   if (ec) throw nonsense(request, ec.message());
+  return value;
+}
+
+json::array read_list(const std::string& request, const Parser& parser) {
+  json::value value = read_json(request, parser);
   if (!value.is_array()) throw nonsense(request, "it is no JSON array");
   return std::move(value.get_array());
+}
+
+json::object read_object(const std::string& request, const Parser& parser) {
+  json::value value = read_json(request, parser);
+  if (!value.is_object()) throw nonsense(request, "it is no JSON object");
+  return std::move(value.get_object());
+}
+
+/// A name as a part of a URL's path. A slash stays: the names of images have them.
+std::string in_path(std::string_view name) {
+  std::string out;
+  for (const char c : name) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (std::isalnum(byte) != 0 || std::string_view("-._~/:@").find(c) != std::string_view::npos) {
+      out += c;
+    } else {
+      out += fmt::format("%{:02X}", byte);
+    }
+  }
+  return out;
+}
+
+/// Nothing when the engine says that there is no such thing.
+asio::awaitable<std::optional<json::object>> inspect(ByteStream& engine, std::string target) {
+  const std::string request = "GET " + target;
+  Parser parser;
+  co_await ask(engine, parser, request);
+  if (parser.get().result_int() == 404) co_return std::nullopt;
+  co_return read_object(request, parser);
 }
 
 std::string text(const json::object& object, std::string_view key) {
@@ -177,11 +213,26 @@ asio::awaitable<std::optional<json::array>> services(ByteStream& engine) {
 }
 
 asio::awaitable<void> stop_container(ByteStream& engine, std::string container) {
-  const std::string request = "POST /containers/" + container + "/stop?t=0";
+  const std::string request = "POST /containers/" + in_path(container) + "/stop?t=0";
   Parser parser;
   co_await ask(engine, parser, request, "Content-Length: 0\r\n");
   const unsigned status = parser.get().result_int();
   if (status != 204 && status != 304 && status != 404) refuse(request, parser);
+}
+
+asio::awaitable<std::optional<json::object>> container(ByteStream& engine, std::string name) {
+  return inspect(engine, "/containers/" + in_path(name) + "/json");
+}
+
+asio::awaitable<std::optional<json::object>> image(ByteStream& engine, std::string name) {
+  return inspect(engine, "/images/" + in_path(name) + "/json");
+}
+
+asio::awaitable<json::object> disk_usage(ByteStream& engine) {
+  const std::string request = "GET /system/df";
+  Parser parser;
+  co_await ask(engine, parser, request, {}, list_limit, list_read_size);
+  co_return read_object(request, parser);
 }
 
 // ---- events -----------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <boost/json/array.hpp>
+#include <boost/json/object.hpp>
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -36,6 +37,15 @@ asio::awaitable<std::optional<boost::json::array>> services(ByteStream& engine);
 /// POST /containers/ID/stop: ends it at once (SIGKILL), as if its user had; `container` is an id or a name. Returns
 /// when it has ended. One that is not there, or does not run, is fine.
 asio::awaitable<void> stop_container(ByteStream& engine, std::string container);
+
+/// GET /system/df: what takes how much of the engine's disk, as the engine describes it. It may take minutes.
+asio::awaitable<boost::json::object> disk_usage(ByteStream& engine);
+
+/// GET /containers/NAME/json: a container by its name or id; nothing when there is none.
+asio::awaitable<std::optional<boost::json::object>> container(ByteStream& engine, std::string name);
+
+/// GET /images/NAME/json: an image by its name or id; nothing when it is not in the engine.
+asio::awaitable<std::optional<boost::json::object>> image(ByteStream& engine, std::string name);
 
 /// One line of the engine's event stream.
 struct Event {

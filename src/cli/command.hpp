@@ -39,6 +39,7 @@ struct Invocation {
   bool cold = false;
   bool new_data = false;
   bool follow = false;
+  bool once = false;
   bool console = false;
   bool daemon = false;
   int lines = 50;
@@ -70,7 +71,8 @@ enum Option : unsigned {
   start_options = 1U << 15U,
   command_verbatim = 1U << 16U,  ///< everything that follows, options too
   remove_option = 1U << 17U,
-  arch_option = 1U << 18U
+  arch_option = 1U << 18U,
+  once_option = 1U << 19U
 };
 
 /// One verb. Help, dispatch and "did you mean" read the same table.
@@ -80,7 +82,7 @@ struct Verb {
   unsigned options;
   int (*run)(const Invocation&);  ///< returns the process exit code; throws Error
   /// Words that follow, by what they are: KEY, VALUE, NAME (a new profile), PROFILE (an existing one), FILE, SHELL,
-  /// IMAGE, SHARE.
+  /// IMAGE, SHARE, CONTAINER, SOURCE and DESTINATION (a file here, or one in a machine behind a colon).
   /// "[FILE]" may be left out.
   std::string_view arguments{};
   /// Command lines without "colima-like", one a line, for its help and docs/cli.md.
@@ -114,6 +116,11 @@ int run_list(const Invocation&);
 int run_delete(const Invocation&);
 int run_ssh(const Invocation&);
 int run_ports(const Invocation&);
+int run_events(const Invocation&);
+int run_top(const Invocation&);
+int run_df(const Invocation&);
+int run_cp(const Invocation&);
+int run_debug(const Invocation&);
 int run_share_add(const Invocation&);
 int run_share_remove(const Invocation&);
 int run_share_list(const Invocation&);

@@ -1,12 +1,17 @@
 #include <algorithm>
 #include <boost/json.hpp>
 #include <cctype>
+#include <cstdlib>
 #include <iostream>
+#include <sstream>
 
 #include "profiles/image_ref.hpp"
 #include "profiles/keys.hpp"
+#include "profiles/runtime.hpp"
+#include "src/app/engine.hpp"
 #include "src/base/version.hpp"
 #include "src/cli/help.hpp"
+#include "src/cli/launch.hpp"
 #include "src/cli/parser.hpp"
 
 namespace cl::cli {
@@ -85,12 +90,47 @@ std::vector<std::string> verbs_behind(const std::string& first) {
   return found;
 }
 
+asio::awaitable<int> ask_for_names(fs::path socket, std::vector<std::string>& into) {
+  constexpr auto patience = std::chrono::milliseconds(300);
+  const auto names = co_await with_timeout(patience, "the engine's answer", container_names(std::move(socket)));
+  into.clear();
+  for (const auto& [id, name] : names) into.push_back(name);
+  co_return 0;
+}
+
+/// Names of a running machine's containers. To ask a sleeping one would wake it: there they are what they were when
+/// somebody last asked.
+std::vector<std::string> running_containers(const Home& home, const std::string& profile) {
+  std::vector<std::string> names;
+  try {
+    const ProfilePaths paths = profile_paths(home, profile);
+    const fs::path kept = paths.run_directory / "containers";
+    const Observed seen = observe(paths);
+    if (seen.machine_alive && seen.state.phase == "running") {
+      run_async(ask_for_names(host_socket(runtime_of(seen.state.profile), paths), names));
+      std::string lines;
+      for (const std::string& name : names) lines += name + "\n";
+      write_atomically(kept, lines);
+    } else {
+      std::istringstream lines(read_file_if_exists(kept).value_or(""));
+      for (std::string name; std::getline(lines, name);) names.push_back(name);
+    }
+  } catch (const std::exception&) {
+    // Nobody reads an error here, and nothing is what there is to complete.
+  }
+  return names;
+}
+
 /// Values for an option or argument of this name; `before` is the word before it.
-std::vector<std::string> values(const Home& home, const std::string& name, const std::string& before) {
+std::vector<std::string> values(const Home& home, const std::string& profile, const std::string& name,
+                                const std::string& before) {
   if (name == "PROFILE" || name == "profile") return list_profiles(home);
   if (name == "KEY") return key_names();
   if (name == "VALUE") return choices(find_key(before));
-  if (name == "FILE" || name == "SHARE" || name == "colima") return {"/"};
+  if (name == "FILE" || name == "SHARE" || name == "colima" || name == "SOURCE" || name == "DESTINATION" ||
+      name == "share")
+    return {"/"};
+  if (name == "CONTAINER") return running_containers(home, profile);
   if (name == "VERB" || name == "SUBVERB") return verbs_behind(name == "VERB" ? "" : before);
   if (name == "SHELL") return {"bash", "zsh", "fish"};
   if (name == "IMAGE") return {catalog_names.begin(), catalog_names.end()};
@@ -148,10 +188,13 @@ std::vector<std::string> completions(const Home& home, const std::vector<std::st
   const CLI::App* at = &app;
   std::size_t positionals = 0;
   std::string before, value_of;
+  const char* named = std::getenv("COLIMA_LIKE_PROFILE");
+  std::string profile = named != nullptr && *named != '\0' ? named : current_profile(home).name;
   const std::string typed = words.empty() ? "" : words.back();
   for (std::size_t i = 0; i + 1 < words.size(); ++i) {
     const std::string& word = words[i];
     if (!value_of.empty()) {
+      if (value_of == "profile") profile = word;
       value_of.clear();
     } else if (word.starts_with("-")) {
       const CLI::Option* option = at->get_option_no_throw(word);
@@ -169,7 +212,7 @@ std::vector<std::string> completions(const Home& home, const std::vector<std::st
   }
   std::vector<std::string> candidates;
   if (!value_of.empty()) {
-    candidates = values(home, value_of, before);
+    candidates = values(home, profile, value_of, before);
   } else if (typed.starts_with("-")) {
     for (const CLI::Option* option : at->get_options())
       for (const std::string& name : option->get_lnames()) candidates.push_back("--" + name);
@@ -179,7 +222,7 @@ std::vector<std::string> completions(const Home& home, const std::vector<std::st
     std::size_t number = 0;
     for (const CLI::Option* option : at->get_options())
       if (option->get_positional() && number++ == positionals)
-        candidates = values(home, option->get_name(true, false), before);
+        candidates = values(home, profile, option->get_name(true, false), before);
   }
   if (candidates == std::vector<std::string>{"/"}) return candidates;
   std::erase_if(candidates, [&](const std::string& one) { return !one.starts_with(typed); });

@@ -14,6 +14,7 @@
 #include "src/cli/command.hpp"
 #include "src/cli/launch.hpp"
 #include "src/cli/output.hpp"
+#include "src/cli/remote.hpp"
 #include "src/cli/ssh_config.hpp"
 #include "src/cli/terminal.hpp"
 
@@ -63,12 +64,6 @@ bool write_all(int fd, std::string_view bytes) {
   return true;
 }
 
-std::string quoted(const std::string& word) {
-  std::string out = "'";
-  for (const char c : word) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return out + "'";
-}
-
 /// Words as the guest's shell reads them back unchanged when there are several; one word is a shell line, as with ssh.
 std::string joined(const std::vector<std::string>& words) {
   if (words.size() == 1) return words.front();
@@ -77,18 +72,9 @@ std::string joined(const std::vector<std::string>& words) {
   return line;
 }
 
-/// Throws unless there is a machine to reach, running or suspended.
-ProfilePaths reachable(const Invocation& call) {
-  ProfilePaths paths = profile_paths(call.home, call.profile);
-  require_profile(paths);
-  if (const Observed seen = observe(paths); !seen.machine_alive && seen.state.phase != "suspended")
-    throw Error(Errc::not_running, "profile '" + paths.name + "' is not running", "colima-like start " + paths.name);
-  return paths;
-}
-
 /// Runs what `request` asks for in the machine, with our stdin and stdout.
 asio::awaitable<int> run_remotely(const Invocation& call, rpc::Request request, std::optional<Size> size) {
-  const ProfilePaths paths = reachable(call);
+  const ProfilePaths paths = reachable(call.home, call.profile);
   auto executor = co_await asio::this_coro::executor;
   rpc::Connection daemon = co_await reach_daemon(paths, false);
   co_await daemon.write_line(rpc::encode(request));
@@ -126,7 +112,7 @@ asio::awaitable<int> run_remotely(const Invocation& call, rpc::Request request, 
 
 /// The session that the host's own ssh makes, with its agent: libssh2 takes no agent channels before 1.11.
 [[noreturn]] void become_ssh(const Invocation& call) {
-  const ProfilePaths paths = reachable(call);
+  const ProfilePaths paths = reachable(call.home, call.profile);
   const fs::path file = paths.run_directory / "ssh_config";
   write_atomically(file, ssh_stanza(call.home, paths));
   std::vector<std::string> words{"ssh", "-F", file.string(), "-o", "LogLevel=ERROR", host_name(paths.name)};
@@ -139,6 +125,18 @@ asio::awaitable<int> run_remotely(const Invocation& call, rpc::Request request, 
   throw Error(Errc::host_requirement, "ssh cannot be run", "install OpenSSH's client, or: config set ssh.agent false");
 }
 
+rpc::Request exec_request(std::string line, const std::optional<Size>& size) {
+  rpc::Exec request;
+  request.command = std::move(line);
+  if (size) {
+    const char* term = std::getenv("TERM");
+    request.columns = static_cast<std::uint16_t>(size->columns);
+    request.rows = static_cast<std::uint16_t>(size->rows);
+    request.term = term != nullptr ? term : "xterm";
+  }
+  return request;
+}
+
 }  // namespace
 
 int run_ssh(const Invocation& call) {
@@ -147,15 +145,12 @@ int run_ssh(const Invocation& call) {
     if (state && state->profile.ssh_agent) become_ssh(call);
   }
   const std::optional<Size> size = call.command.empty() || wants_terminal() ? terminal_size() : std::nullopt;
-  rpc::Exec request;
-  request.command = joined(call.command);
-  if (size) {
-    const char* term = std::getenv("TERM");
-    request.columns = static_cast<std::uint16_t>(size->columns);
-    request.rows = static_cast<std::uint16_t>(size->rows);
-    request.term = term != nullptr ? term : "xterm";
-  }
-  return run_async(run_remotely(call, std::move(request), size));
+  return run_async(run_remotely(call, exec_request(joined(call.command), size), size));
+}
+
+int run_in_terminal(const Invocation& call, std::string line) {
+  const std::optional<Size> size = wants_terminal() ? terminal_size() : std::nullopt;
+  return run_async(run_remotely(call, exec_request(std::move(line), size), size));
 }
 
 namespace {

@@ -34,12 +34,21 @@ constexpr std::array table{
     Verb{"list", "Show all profiles", json_option, &run_list, "", "list\nlist --json"},
     Verb{"ports", "Show the ports that containers publish on this host", one_profile | json_option, &run_ports, "",
          "ports\nports work --json"},
+    Verb{"events", "Tell what happens to a profile as it happens: states, ports, shares", one_profile | json_option,
+         &run_events, "", "events\nevents work --json"},
+    Verb{"top", "Show what the machine and its containers use, every two seconds",
+         one_profile | json_option | once_option, &run_top, "", "top\ntop work --once --json"},
+    Verb{"df", "Show what uses the machine's disks", one_profile | json_option, &run_df, "", "df\ndf work --json"},
     Verb{"logs", "Show the logs of the daemon or the machine's console", one_profile | log_options, &run_logs, "",
          "logs --follow\nlogs work --console --lines 200"},
     Verb{"doctor", "Look for what is wrong with this host and the profile; changes nothing", one_profile | json_option,
          &run_doctor, "", "doctor\ndoctor work --json"},
     Verb{"ssh", "Run a command, or a shell, in the machine", profile_option | command_argument, &run_ssh, "",
          "ssh\nssh -- journalctl -u docker"},
+    Verb{"cp", "Copy a file or folder between this host and the machine; ':' is before a path there",
+         profile_option | json_option, &run_cp, "SOURCE DESTINATION", "cp notes.txt :/root/\ncp work:/var/log ./logs"},
+    Verb{"debug", "Run a shell with tools, or a command, in a container or an image that has none",
+         profile_option | command_argument, &run_debug, "CONTAINER", "debug web\ndebug web -- netstat -tln"},
     Verb{"ctr", "Run containerd's ctr in the machine", profile_option | command_verbatim, &run_ctr, "",
          "ctr images list\nctr -n moby containers list"},
     Verb{"nerdctl", "Run nerdctl in the machine", profile_option | command_verbatim, &run_nerdctl, "",
@@ -108,8 +117,8 @@ constexpr std::array groups{
     std::pair{"share", "Folders of this computer in the machine"}, std::pair{"image", "Guest images"}};
 
 constexpr std::array topics_of_help{Topic{"Start and stop", "start stop restart suspend apply delete"},
-                                    Topic{"See what goes on", "status list ports logs doctor"},
-                                    Topic{"Work in the machine", "ssh ctr nerdctl ssh-config share"},
+                                    Topic{"See what goes on", "status list ports events top df logs doctor"},
+                                    Topic{"Work in the machine", "ssh cp debug ctr nerdctl ssh-config share"},
                                     Topic{"Docker on this host", "use env socket-link"},
                                     Topic{"Settings and profiles", "config template clone rename export import"},
                                     Topic{"Guest images, and the rest", "image completion help version"}};
@@ -165,6 +174,7 @@ void define(CLI::App& app, const Verb& command, Invocation& into) {
   }
   if ((options & remove_option) != 0) app.add_flag("--remove", into.remove, "put back what was there before");
   if ((options & json_option) != 0) app.add_flag("--json", into.json, "print JSON");
+  if ((options & once_option) != 0) app.add_flag("--once", into.once, "show it once, and end");
   if ((options & force_option) != 0) app.add_flag("-f,--force", into.force, "do not wait for the guest");
   if ((options & start_options) != 0) {
     app.add_flag("--cold", into.cold, "boot, also when a suspended machine could be resumed");
@@ -204,7 +214,9 @@ void define(CLI::App& app, const Verb& command, Invocation& into) {
   if ((options & command_argument) != 0) {
     app.add_option("COMMAND", into.command)->type_name("");
     app.positionals_at_end();
-    app.footer("Everything from the first word that is no option is the command; without one, a login shell.");
+    app.footer(command.arguments.empty()
+                   ? "Everything from the first word that is no option is the command; without one, a login shell."
+                   : "Everything after the first word that is no option is the command; without one, a shell.");
   }
 }
 

@@ -3,6 +3,9 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <cstdlib>
+#include <string_view>
+
 namespace cl::cli {
 
 std::optional<Size> terminal_size() {
@@ -12,6 +15,11 @@ std::optional<Size> terminal_size() {
 }
 
 bool wants_terminal() { return ::isatty(STDIN_FILENO) == 1 && ::isatty(STDOUT_FILENO) == 1; }
+
+bool draws_on_stdout() {
+  const char* term = std::getenv("TERM");
+  return ::isatty(STDOUT_FILENO) == 1 && (term == nullptr || std::string_view(term) != "dumb");
+}
 
 RawTerminal::RawTerminal(bool wanted) {
   termios now{};

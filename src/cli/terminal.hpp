@@ -16,6 +16,9 @@ std::optional<Size> terminal_size();
 /// Whether stdin and stdout are both a terminal, so that a remote program should have one too.
 bool wants_terminal();
 
+/// Whether what is written to stdout can be drawn over: a terminal, and no dumb one.
+bool draws_on_stdout();
+
 /// Puts the terminal on stdin into raw mode, and back when this goes (or at restore()).
 class RawTerminal {
  public:

@@ -3,6 +3,7 @@
 #include <cstdlib>
 
 #include "src/base/task_group.hpp"
+#include "src/daemon/event_stream.hpp"
 
 namespace cl {
 namespace json = boost::json;
@@ -197,6 +198,7 @@ struct Handler {
     server.command = ssh_server;
     return exec(session, connection, std::move(server));
   }
+  asio::awaitable<void> operator()(rpc::Events) const { return stream_events(session, connection); }
   asio::awaitable<void> operator()(rpc::Cancel) const {
     throw Error(Errc::protocol, "'cancel' belongs behind a request that is under way");
   }

@@ -48,6 +48,11 @@ class Session {
   asio::awaitable<std::shared_ptr<Guest>> guest();
   /// The published ports. Throws Error{not_running} when no machine runs.
   asio::awaitable<std::vector<PortStatus>> ports();
+  /// The same at this moment, and none when no machine runs.
+  std::vector<PortStatus> open_ports() const { return core_.ports.list().value_or(std::vector<PortStatus>()); }
+  /// Returns at the next change of the state: look again.
+  asio::awaitable<void> changed() { return core_.store.edited(); }
+  const std::string& name() const noexcept { return core_.paths.name; }
   /// What is known at this moment, and why state.json is older than that; empty when it is not.
   const State& state() const noexcept { return core_.state(); }
   const std::string& unsaved() const noexcept { return core_.store.unsaved(); }

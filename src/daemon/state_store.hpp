@@ -38,6 +38,8 @@ class StateStore {
   const State& state() const noexcept { return state_; }
   /// For changes; they are written soon after. Not to be kept over a co_await.
   State& edit() noexcept;
+  /// Returns after the next change: look at it again.
+  asio::awaitable<void> edited() { co_await edited_.wait(); }
 
   /// Returns when all changes made so far are on disk. Throws why they are not, after one new try.
   asio::awaitable<void> flush();

@@ -154,6 +154,14 @@ struct SshServer {
   static constexpr auto fields() { return std::tuple(); }
 };
 
+/// Asks for what happens to the profile; frames with lines of JSON follow the result, until one end goes.
+struct Events {
+  static constexpr std::string_view verb = "events";
+  using Result = Nothing;
+
+  static constexpr auto fields() { return std::tuple(); }
+};
+
 /// Interrupts the job that this connection watches, for everybody. A line of its own after the request's; it has no
 /// answer but that of the job.
 struct Cancel {
@@ -164,7 +172,7 @@ struct Cancel {
 };
 
 /// The table of verbs.
-using Request = std::variant<Start, Apply, Stop, Suspend, Delete, Ports, Describe, Exec, SshServer, Cancel>;
+using Request = std::variant<Start, Apply, Stop, Suspend, Delete, Ports, Describe, Exec, SshServer, Events, Cancel>;
 
 /// The name of what is asked for.
 std::string_view verb_of(const Request& request) noexcept;

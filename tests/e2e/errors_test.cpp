@@ -84,14 +84,14 @@ TEST_F(Errors, ValuesThatBreakARule) {
 
 TEST_F(Errors, VerbsOnAProfileThatIsNotThere) {
   const Result status = box.cl({"status", "--json"});
-  EXPECT_EQ(status.code, 3) << status;
-  EXPECT_EQ(boost::json::parse(status.out).at("state"), "stopped");
+  EXPECT_EQ(status.code, 1) << status;
+  EXPECT_EQ(boost::json::parse(status.out).at("state"), "absent");
   const Result list = box.cl({"list", "--json"});
   EXPECT_OK(list);
   EXPECT_TRUE(boost::json::parse(list.out).as_array().empty());
   for (const char* verb : {"stop", "restart", "delete", "logs", "ssh"}) {
     const Result result = box.cl({verb});
-    EXPECT_TRUE(result.code == 1 || result.code == 3) << result;
+    EXPECT_EQ(result.code, 1) << result;
     EXPECT_NE(result.err.find("error: "), std::string::npos) << result;
     EXPECT_NE(result.err.find("start"), std::string::npos) << "says how to make one:" << result;
   }

@@ -166,5 +166,36 @@ TEST(Api, RefusesAVersionThatIsNone) {
   EXPECT_EQ(result(Kind::version, ok(std::string(1000, '['))).substr(0, begin.size()), begin);
 }
 
+asio::awaitable<Talk> look_for(std::string name, std::string answer) {
+  auto ends = MemoryStream::pair(co_await asio::this_coro::executor, 4 << 20);
+  co_await ends.second->write(answer);
+  Talk done;
+  try {
+    const auto found = co_await container(*ends.first, std::move(name));
+    done.result = found ? "found" : "nothing";
+  } catch (const Error& error) {
+    done.result = to_string(error.code());
+  }
+  ends.first->close();
+  done.request = co_await test::read_to_end(*ends.second);
+  co_return done;
+}
+
+TEST(Inspect, TellsWhatIsNotThereFromWhatFails) {
+  EXPECT_EQ(test::run(look_for("web", ok(R"({"Id": "abc"})"))).result, "found");
+  EXPECT_EQ(test::run(look_for("web", ok("[]"))).result, "protocol");
+  const std::string body = R"({"message": "no such container"})";
+  auto answer = [&body](const std::string& status) {
+    return "HTTP/1.1 " + status + "\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
+  };
+  EXPECT_EQ(test::run(look_for("web", answer("404 Not Found"))).result, "nothing");
+  EXPECT_EQ(test::run(look_for("web", answer("500 Internal Server Error"))).result, "guest_failed");
+}
+
+TEST(Inspect, NoNameLeavesThePath) {
+  const std::string request = test::run(look_for("a b?c#d\r\nX: y", ok("{}"))).request;
+  EXPECT_TRUE(request.starts_with("GET /containers/a%20b%3Fc%23d%0D%0AX:%20y/json HTTP/1.1\r\n")) << request;
+}
+
 }  // namespace
 }  // namespace cl::docker

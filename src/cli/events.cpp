@@ -1,0 +1,92 @@
+#include <signal.h>
+
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+#include <ctime>
+#include <iostream>
+
+#include "profiles/state.hpp"
+#include "src/cli/command.hpp"
+#include "src/cli/launch.hpp"
+#include "src/cli/output.hpp"
+
+namespace cl::cli {
+namespace {
+
+namespace json = boost::json;
+
+std::string text_of(const json::object& event, std::string_view key) {
+  const json::value* value = event.if_contains(key);
+  if (value == nullptr) return {};
+  return value->is_string() ? std::string(value->get_string()) : json::serialize(*value);
+}
+
+/// "16:40:02  port     open 0.0.0.0:8080/tcp of web".
+std::string for_people(const json::object& event) {
+  const auto at = static_cast<std::time_t>(event.contains("time") ? event.at("time").to_number<std::int64_t>() : 0);
+  char clock[16] = "";
+  std::tm parts{};
+  ::localtime_r(&at, &parts);
+  std::strftime(clock, sizeof clock, "%H:%M:%S", &parts);
+  const std::string kind = text_of(event, "event"), problem = text_of(event, "problem") + text_of(event, "reason");
+  std::string what;
+  if (kind == "state") {
+    what = text_of(event, "state");
+  } else if (kind == "port") {
+    what = text_of(event, "action") + " " + text_of(event, "address") + ":" + text_of(event, "port") + "/" +
+           text_of(event, "protocol") + " of " + text_of(event, "container");
+  } else {
+    what = text_of(event, "action") + " " + text_of(event, "location") + " at " + text_of(event, "mount_point");
+  }
+  return std::string(clock) + "  " + kind + std::string(kind.size() < 7 ? 7 - kind.size() : 1, ' ') + what +
+         (problem.empty() ? "" : ": " + problem);
+}
+
+/// Prints an event as it came, or for people; keeps the last state that was told. False when nobody reads it any more.
+bool print(const std::string& line, bool as_json, std::string& state) {
+  boost::system::error_code ec;
+  const json::value value = json::parse(line, ec);
+  if (ec || !value.is_object()) throw Error(Errc::protocol, "the daemon told an event that cannot be understood");
+  const json::object& event = value.get_object();
+  if (text_of(event, "event") == "state") state = text_of(event, "state");
+  std::cout << (as_json ? line : for_people(event)) << std::endl;
+  return static_cast<bool>(std::cout);
+}
+
+asio::awaitable<int> events(const Invocation& call) {
+  const ProfilePaths paths = profile_paths(call.home, call.profile);
+  require_profile(paths);
+  const Observed seen = observe(paths);
+  if (!seen.machine_alive && !seen.daemon_alive && seen.state.phase != "suspended")
+    throw Error(Errc::not_running, "profile '" + paths.name + "' is not running", "colima-like start " + paths.name);
+  rpc::Connection daemon = co_await reach_daemon(paths, false);
+  const rpc::Request request = rpc::Events{};
+  co_await daemon.write_line(rpc::encode(request));
+  rpc::Watcher watcher;
+  watcher.on_note = [](const std::string& note) { print_note(note); };
+  co_await rpc::await_answer(daemon, std::move(watcher));
+  std::string text, state;
+  while (auto frame = co_await daemon.read_frame()) {
+    text += frame->payload;
+    for (auto end = text.find('\n'); end != std::string::npos; end = text.find('\n')) {
+      if (!print(text.substr(0, end), call.json, state)) co_return 128 + SIGPIPE;
+      text.erase(0, end + 1);
+    }
+  }
+  // The daemon has ended, perhaps before it could tell the last of it.
+  const State last = observe(paths).state;
+  const std::string now = last.phase == "suspended" && last.asleep ? "sleeping" : last.phase;
+  if (now != state) {
+    json::object event{
+        {"event", "state"}, {"time", std::time(nullptr)}, {"profile", paths.name}, {"state", now}, {"before", state}};
+    if (!last.reason.empty()) event["reason"] = last.reason;
+    print(json::serialize(event), call.json, state);
+  }
+  co_return 0;
+}
+
+}  // namespace
+
+int run_events(const Invocation& call) { return run_async(events(call)); }
+
+}  // namespace cl::cli

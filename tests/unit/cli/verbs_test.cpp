@@ -1,0 +1,161 @@
+#include <gtest/gtest.h>
+
+#include "src/base/child.hpp"
+#include "src/base/file.hpp"
+#include "src/cli/copy.hpp"
+#include "src/cli/usage.hpp"
+#include "tests/support/run.hpp"
+#include "tests/unit/cli/command_line.hpp"
+
+namespace cl::cli {
+namespace {
+
+using namespace std::chrono_literals;
+
+TEST(CopyEnds, HaveAColonInTheMachine) {
+  auto end = [](const std::string& text) {
+    const CopyEnd one = parse_copy_end(text);
+    return (one.in_guest ? "guest " : "here ") + one.profile + "|" + one.path;
+  };
+  EXPECT_EQ(end("notes.txt"), "here |notes.txt");
+  EXPECT_EQ(end(":/root/x"), "guest |/root/x");
+  EXPECT_EQ(end("work:x/y"), "guest work|x/y");
+  EXPECT_EQ(end(":~/x"), "guest |x");
+  EXPECT_EQ(end(":~"), "guest |.");
+  EXPECT_EQ(end(":"), "guest |.");
+  EXPECT_EQ(end("./a:b"), "here |./a:b") << "a file here may have a colon";
+  EXPECT_EQ(end("/a:b"), "here |/a:b");
+}
+
+/// What runs in the guest, run here: it is plain shell.
+class CopyInGuest : public ::testing::Test {
+ protected:
+  CopyInGuest() {
+    fs::create_directories(dir_ / "folder");
+    write_atomically(dir_ / "odd 'name", "words\n", 0640);
+  }
+  Finished sh(const std::string& line, const std::string& input = "") {
+    Command command;
+    command.argv = {"sh", "-c", line};
+    command.environment = {"HOME=" + dir_.path().string()};
+    return test::run(run(std::move(command), input, 30s), 40s);
+  }
+  std::string list() { return sh("cd; find . -name '*part*' -o -type f -printf '%m %P\\n' | sort").output; }
+  test::TempDir dir_;
+};
+
+TEST_F(CopyInGuest, AFileGoesWhereCpWouldPutIt) {
+  EXPECT_EQ(sh(receive_command("new", "file", "755"), "5\nbytes").status.code, 0);
+  EXPECT_EQ(read_file(dir_ / "new"), "bytes");
+  EXPECT_EQ(fs::status(dir_ / "new").permissions(), fs::perms(0755));
+  EXPECT_EQ(sh(receive_command("folder", "file", "600"), "5\nother").status.code, 0);
+  EXPECT_EQ(read_file(dir_ / "folder/file"), "other");
+  EXPECT_EQ(sh(receive_command("folder/", "it's one", "600"), "0\n").status.code, 0);
+  EXPECT_EQ(read_file(dir_ / "folder/it's one"), "");
+  const Finished none = sh(receive_command("nothing/", "file", "600"), "5\nbytes");
+  EXPECT_EQ(none.status.code, 66);
+  EXPECT_NE(none.errors.find("there is no folder nothing/"), std::string::npos) << none.errors;
+}
+
+TEST_F(CopyInGuest, AFileThatDidNotComeWholeIsNotThere) {
+  write_atomically(dir_ / "old", "as it was");
+  EXPECT_NE(sh(receive_command("old", "file", "644"), "50\nbytes").status.code, 0);
+  EXPECT_EQ(read_file(dir_ / "old"), "as it was");
+  EXPECT_EQ(list(), "600 old\n640 odd 'name\n") << "nothing is left behind";
+}
+
+TEST_F(CopyInGuest, WhatIsSentSaysWhatItIs) {
+  EXPECT_EQ(sh(send_command("odd 'name")).output, "f 640 6\nwords\n");
+  const Finished none = sh(send_command("nothing"));
+  EXPECT_EQ(none.status.code, 66);
+  EXPECT_EQ(none.output, "");
+  write_atomically(dir_ / "folder" / "inner", "deep");
+  const std::string sent = sh(send_command("folder")).output;
+  ASSERT_TRUE(sent.starts_with("d\n"));
+  EXPECT_EQ(sh(receive_command("folder", "copy", std::nullopt), sent.substr(2)).status.code, 0);
+  EXPECT_EQ(read_file(dir_ / "folder/copy/inner"), "deep") << "into a folder that is there";
+  EXPECT_EQ(sh(receive_command("fresh", "copy", std::nullopt), sent.substr(2)).status.code, 0);
+  EXPECT_EQ(read_file(dir_ / "fresh/inner"), "deep") << "under the very name";
+}
+
+std::optional<UsageSample> read_lines(UsageReader& reader, std::initializer_list<std::string_view> lines) {
+  std::optional<UsageSample> sample;
+  for (const std::string_view line : lines) {
+    EXPECT_FALSE(sample) << "only the last line ends one";
+    sample = reader.take(line);
+  }
+  return sample;
+}
+
+TEST(UsageReader, TellsWhatWasUsedBetweenTwoReadings) {
+  UsageReader reader;
+  EXPECT_FALSE(read_lines(reader, {"@ 100.00", "cpu  100 0 50 1000 10 0 0 0 0 0", "MemTotal: 2000",
+                                   "MemAvailable: 1500", "n  eth0:1000 1 0 0 0 0 0 0 500 1 0 0 0 0 0 0",
+                                   "c abc 1000000 4096", "m  eth0: 10 0 0 0 0 0 0 0 20 0", "."}))
+      << "it takes two";
+  const auto sample =
+      read_lines(reader, {"@ 102.00", "cpu  200 0 150 1100 300 0 0 0 0 0", "MemTotal: 2000", "MemAvailable: 500",
+                          "n  eth0: 5000 1 0 0 0 0 0 0 900 1 0 0 0 0 0 0", "c abc 2000000 8192",
+                          "m  eth0: 30 0 0 0 0 0 0 0 120 0", "c new 5000000 10", "."});
+  ASSERT_TRUE(sample);
+  EXPECT_DOUBLE_EQ(sample->machine.cpu_percent, 100) << "waiting for a disk is no work";
+  EXPECT_EQ(sample->machine.memory, 1500U * 1024);
+  EXPECT_EQ(sample->memory_total, 2000U * 1024);
+  EXPECT_EQ(sample->machine.received, 2000U);
+  EXPECT_EQ(sample->machine.sent, 200U);
+  ASSERT_EQ(sample->containers.size(), 2U);
+  EXPECT_EQ(sample->containers[0].id, "abc");
+  EXPECT_DOUBLE_EQ(sample->containers[0].cpu_percent, 50);
+  EXPECT_EQ(sample->containers[0].memory, 8192U);
+  EXPECT_EQ(sample->containers[0].received, 10U);
+  EXPECT_EQ(sample->containers[0].sent, 50U);
+  EXPECT_DOUBLE_EQ(sample->containers[1].cpu_percent, 0) << "it has just come";
+}
+
+TEST(UsageReader, TakesWhatIsMissingForNothing) {
+  UsageReader reader;
+  reader.take(".");
+  const auto sample = read_lines(reader, {"nonsense", "@ x", "c", "n eth0", "."});
+  ASSERT_TRUE(sample);
+  EXPECT_EQ(sample->machine.memory, 0U);
+}
+
+using MachineVerbs = CommandLine;
+
+TEST_F(MachineVerbs, OfARunningMachineSayThatItIsNot) {
+  fs::create_directories(home_ / "default");
+  write_atomically(home_ / "default" / "profile.yaml", "");
+  for (const std::vector<std::string>& words : {std::vector<std::string>{"top"},
+                                                {"top", "--json", "--once"},
+                                                {"df", "--json"},
+                                                {"events", "--json"},
+                                                {"cp", "/etc/hosts", ":/x"},
+                                                {"cp", ":/x", "."},
+                                                {"debug", "web"},
+                                                {"debug", "web", "--", "ls", "-l"}}) {
+    const Said said = say(words);
+    EXPECT_EQ(said.code, 3) << words.front();
+    EXPECT_NE(said.errors.find("'default' is not running"), std::string::npos) << said.errors;
+    EXPECT_NE(said.errors.find("colima-like start"), std::string::npos) << said.errors;
+    EXPECT_EQ(said.output, "") << words.front();
+  }
+  EXPECT_EQ(say({"cp", "a", "b"}).code, 2);
+  EXPECT_EQ(say({"cp", ":/a", "work:/b"}).code, 2);
+  EXPECT_EQ(say({"cp", "/etc/hosts", "nobody:/x"}).code, 1);
+  EXPECT_EQ(say({"debug"}).code, 2);
+}
+
+TEST_F(MachineVerbs, CompletionOfContainersWakesNothing) {
+  const Home home{home_.path(), home_.path()};
+  using Words = std::vector<std::string>;
+  fs::create_directories(home_ / "default" / "run");
+  write_atomically(home_ / "default" / "profile.yaml", "");
+  EXPECT_EQ(completions(home, {"debug", ""}), Words{});
+  write_atomically(home_ / "default" / "run" / "containers", "web\nworker\ndb\n");
+  EXPECT_EQ(completions(home, {"debug", "w"}), (Words{"web", "worker"})) << "as they were last";
+  EXPECT_EQ(completions(home, {"cp", ""}), Words{"/"});
+  EXPECT_EQ(completions(home, {"start", "--share", ""}), Words{"/"});
+}
+
+}  // namespace
+}  // namespace cl::cli
