@@ -31,8 +31,8 @@ std::string joined_words(const std::vector<std::string>& command) {
 /// container's mounts no path leads to it. Its shell takes applets before the container's programs in the same way.
 std::string in_container(const std::string& name, std::int64_t pid, const std::vector<std::string>& command) {
   return std::string(needs_busybox) +
-         "exec env -i HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin " + environment(name) +
-         " \"$box\" nsenter -t " + std::to_string(pid) + " -m -u -i -n -p" + joined_words(command);
+         "exec env -i HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin " +
+         environment(name) + " \"$box\" nsenter -t " + std::to_string(pid) + " -m -u -i -n -p" + joined_words(command);
 }
 
 /// A container of its own that is gone afterwards. The name of the program begins with "busybox", by which it knows
