@@ -1,8 +1,8 @@
 #include "docker/gated_stream.hpp"
 
+#include "src/base/net/http_error.hpp"
+
 #include <algorithm>
-#include <boost/json/object.hpp>
-#include <boost/json/serialize.hpp>
 #include <cstring>
 
 namespace cl {
@@ -14,16 +14,6 @@ constexpr std::size_t body_limit = 4 * 1024 * 1024;  // a larger create call is 
 bool is_start(std::string_view method, std::string_view target) {
   return method == "POST" && target.starts_with("/containers/") &&
          (target.ends_with("/start") || target.ends_with("/restart"));
-}
-
-std::string refusal(const Error& error) {
-  std::string message = one_line(error);
-  if (!error.remedy().empty()) message += ". " + error.remedy();
-  boost::json::object object;
-  object["message"] = message;
-  const std::string body = boost::json::serialize(object) + "\n";
-  return "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: " +
-         std::to_string(body.size()) + "\r\nConnection: close\r\n\r\n" + body;
 }
 
 /// The data of a chunked body, as it came (RequestWatch has found its end, so it is well formed).
@@ -53,7 +43,7 @@ asio::awaitable<bool> GatedStream::check_body() {
     co_await gates_->check(std::move(body));
     co_return true;
   } catch (const Error& error) {
-    refusal_ = refusal(error);
+    refusal_ = http_error("400 Bad Request", error);
     refused_ = true;
   }
   engine_->close();  // ends the pending read, which then brings the refusal

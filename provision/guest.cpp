@@ -101,10 +101,4 @@ asio::awaitable<GuestResult> run_in_guest(Guest& guest, std::string command, std
   }
 }
 
-std::string shell_quoted(std::string_view text) {
-  std::string out = "'";
-  for (const char c : text) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return out + "'";
-}
-
 }  // namespace cl

@@ -11,6 +11,7 @@
 #include "src/base/file.hpp"
 #include "src/base/platform.hpp"
 #include "src/base/task_group.hpp"
+#include "src/base/text.hpp"
 #include "src/cli/command.hpp"
 #include "src/cli/launch.hpp"
 #include "src/cli/output.hpp"
@@ -63,17 +64,11 @@ bool write_all(int fd, std::string_view bytes) {
   return true;
 }
 
-std::string quoted(const std::string& word) {
-  std::string out = "'";
-  for (const char c : word) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return out + "'";
-}
-
 /// Words as the guest's shell reads them back unchanged when there are several; one word is a shell line, as with ssh.
 std::string joined(const std::vector<std::string>& words) {
   if (words.size() == 1) return words.front();
   std::string line;
-  for (const std::string& word : words) line += (line.empty() ? "" : " ") + quoted(word);
+  for (const std::string& word : words) line += (line.empty() ? "" : " ") + shell_quoted(word);
   return line;
 }
 
@@ -167,9 +162,9 @@ int run_program(const Invocation& call, const std::string& program, const std::s
   if (words.empty()) words.emplace_back("--help");
   words.insert(words.begin(), program);
   Invocation with_program = call;
-  with_program.command = {"if command -v " + program + " >/dev/null; then exec " + joined(words) +
-                          "; fi; printf '%s\\n' " +
-                          quoted("error: " + program + " is not in the machine\n  " + missing) + " >&2; exit 127"};
+  with_program.command = {
+      "if command -v " + program + " >/dev/null; then exec " + joined(words) + "; fi; printf '%s\\n' " +
+      shell_quoted("error: " + program + " is not in the machine\n  " + missing) + " >&2; exit 127"};
   return run_ssh(with_program);
 }
 

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "src/base/error.hpp"
+#include "src/base/path.hpp"
 
 namespace cl {
 namespace json = boost::json;
@@ -22,11 +23,6 @@ constexpr std::array<std::string_view, 15> of_the_guest{"bin",   "boot",  "dev",
                                                         "lib32", "lib64", "libx32", "proc", "run",
                                                         "sbin",  "sys",   "usr",    "var",  "cgroup"};
 
-bool below(const fs::path& path, const fs::path& folder) {
-  const auto [end, unused] = std::mismatch(folder.begin(), folder.end(), path.begin(), path.end());
-  return end == folder.end() || (std::next(end) == folder.end() && end->empty());  // "/a/" ends with an empty name
-}
-
 bool of_the_guests_own(const fs::path& path, const BindRules& rules) {
   if (path == "/" || path == rules.socket) return true;
   const std::string top = *std::next(path.begin());
@@ -37,8 +33,8 @@ bool of_the_guests_own(const fs::path& path, const BindRules& rules) {
 const SharedFolder* around(const fs::path& path, const BindRules& rules) {
   const SharedFolder* innermost = nullptr;
   for (const SharedFolder& folder : rules.shared) {
-    const bool inside = below(path, folder.mount_point);
-    if (inside && (innermost == nullptr || below(folder.mount_point, innermost->mount_point))) innermost = &folder;
+    const bool inside = is_below(path, folder.mount_point);
+    if (inside && (innermost == nullptr || is_below(folder.mount_point, innermost->mount_point))) innermost = &folder;
   }
   return innermost;
 }
@@ -59,10 +55,10 @@ asio::awaitable<void> check_links(const fs::path& path, const SharedFolder& fold
     return end;
   };
   const std::optional<fs::path> led = co_await look_at(there, std::move(follow), limit);
-  if (!led || below(*led, folder.location)) co_return;
+  if (!led || is_below(*led, folder.location)) co_return;
   const fs::path& real = *led;
   const auto shown = std::any_of(rules.shared.begin(), rules.shared.end(), [&real](const SharedFolder& other) {
-    return below(real, other.location) && other.problem.empty() && other.mount_point == other.location;
+    return is_below(real, other.location) && other.problem.empty() && other.mount_point == other.location;
   });
   if (shown || of_the_guests_own(real, rules)) co_return;
   refuse(path.string() + " is a link to " + real.string() + ", which is not shared with the machine",
