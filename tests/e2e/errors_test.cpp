@@ -62,9 +62,9 @@ TEST_F(Errors, APathTooLongForSockets) {
 TEST_F(Errors, UnknownWordsGetTheNearestKnownOne) {
   expect_error(box.cl({"strat"}), 2, {"'strat'", "did you mean 'start'"});
   expect_error(box.cl({"start", "--cpu", "2"}), 2, {"'--cpu'", "did you mean '--cpus'"});
-  expect_error(box.cl({"image", "biuld"}), 2, {"'biuld'", "did you mean 'build'"});
+  expect_error(box.cl({"image", "biuld"}), 2, {"'image biuld'", "did you mean 'image build'"});
   expect_error(box.cl({"frobnicate"}), 2, {"'frobnicate'", "--help"});
-  expect_error(box.cl({}), 2, {"--help"});
+  EXPECT_OK(box.cl({}));
   EXPECT_OK(box.cl({"--help"}));
   EXPECT_OK(box.cl({"start", "--help"}));
   expect_untouched();
