@@ -44,8 +44,8 @@ struct PortCounters {
 /// list after each and after every gap; nothing is polled, but ports that are taken on this host, which are tried again
 /// until they are free. Owner's rule: await stop() before destruction.
 ///
-/// It is large because containers, programs in the guest and ports that are taken here all compete for the same ports of
-/// this host, and the one list of what is open decides.
+/// It is large because containers, programs in the guest and ports that are taken here all compete for the same ports
+/// of this host, and the one list of what is open decides.
 class PortForward {
  public:
   struct Timings {

@@ -51,8 +51,8 @@ class Stream {
 using MakeStream = std::unique_ptr<Stream> (*)(Session& session, std::uint32_t id, std::string_view what,
                                                std::string& why);
 
-/// Many streams over one byte stream to the host: what has come is acted on, what is to be sent takes turns. It is large
-/// because each kind of frame has a function, and all of them share the table of streams.
+/// Many streams over one byte stream to the host: what has come is acted on, what is to be sent takes turns. It is
+/// large because each kind of frame has a function, and all of them share the table of streams.
 class Session : public Watched {
  public:
   /// Senders wait while this much waits for the host.

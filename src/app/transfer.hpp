@@ -20,8 +20,8 @@ boost::json::object export_profile(const ProfilePaths& from, const std::filesyst
 
 /// Makes a profile of an exported file, under `name` or, if that is empty, its own. Nothing is there unless the
 /// checksum is right: {"name", "asks": [{"key", "value"}]}. "asks" is what its settings want of this host (folders,
-/// scripts, proxies, forwards ...): taken over only with `trust`, for the file may be a stranger's; without it the profile
-/// shares no folder. Throws Error{invalid_config} for a name that is taken, Error{io} for a damaged file.
+/// scripts, proxies, forwards ...): taken over only with `trust`, for the file may be a stranger's; without it the
+/// profile shares no folder. Throws Error{invalid_config} for a name that is taken, Error{io} for a damaged file.
 boost::json::object import_profile(const Home& home, std::string name, const std::filesystem::path& file, bool trust);
 
 /// Makes the profile's docker context, running or not, and makes it the current one; its name, or empty without a

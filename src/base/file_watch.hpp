@@ -16,8 +16,8 @@ namespace cl {
 /// Linux (file_watch_linux.cpp), FSEvents on macOS (file_watch_darwin.cpp). Costs nothing while nothing changes.
 /// Symbolic links are not followed: they are files. Owner's rule: await stop() before destruction.
 ///
-/// It is large because Linux is asked for one folder after another: to find folders, to follow moves, and to look at what
-/// a gap has hidden are one piece of bookkeeping over the same two maps.
+/// It is large because Linux is asked for one folder after another: to find folders, to follow moves, and to look at
+/// what a gap has hidden are one piece of bookkeeping over the same two maps.
 class FileWatch {
  public:
   using WallClock = std::chrono::system_clock;

@@ -30,8 +30,8 @@
 // every write to the file system, those to a machine's own disks among them; inotify is silent about all that nobody
 // watches.
 //
-// It is one long file since its parts (scanning in a thread, the folders that are watched, moves, what a gap has hidden)
-// share the maps of State, and a header between them would only repeat those.
+// It is one long file since its parts (scanning in a thread, the folders that are watched, moves, what a gap has
+// hidden) share the maps of State, and a header between them would only repeat those.
 
 namespace cl {
 namespace {

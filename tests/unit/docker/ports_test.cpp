@@ -73,9 +73,10 @@ TEST(WantedPorts, AreThoseThatASwarmsServicesPublishOnEachNode) {
                          {"Protocol":"udp","TargetPort":53,"PublishedPort":30000,"PublishMode":"ingress"},
                          {"Protocol":"sctp","TargetPort":9,"PublishedPort":9,"PublishMode":"ingress"},
                          {"Protocol":"tcp","TargetPort":81,"PublishedPort":18082,"PublishMode":"host"}]}}])";
-  EXPECT_EQ(of_services(given),
-            "0.0.0.0:18081/tcp the service web -> 127.0.0.1 18081\n[::]:18081/tcp the service web -> 127.0.0.1 18081\n"
-            "0.0.0.0:30000/udp the service web -> 127.0.0.1 30000\n[::]:30000/udp the service web -> 127.0.0.1 30000\n");
+  EXPECT_EQ(
+      of_services(given),
+      "0.0.0.0:18081/tcp the service web -> 127.0.0.1 18081\n[::]:18081/tcp the service web -> 127.0.0.1 18081\n"
+      "0.0.0.0:30000/udp the service web -> 127.0.0.1 30000\n[::]:30000/udp the service web -> 127.0.0.1 30000\n");
   EXPECT_EQ(of_services(given, PortRules{{}, Forwarded::none}), "");
   constexpr const char* asked = R"([{"ID":"s1","Spec":{"Name":"web","EndpointSpec":{"Ports":[
     {"Protocol":"tcp","TargetPort":80,"PublishedPort":7,"PublishMode":"ingress"},{"Protocol":"tcp","TargetPort":81}]}},
