@@ -162,4 +162,8 @@ Observed observe(const ProfilePaths& paths) {
   return seen;
 }
 
+std::string_view shown_phase(const State& state) noexcept {
+  return state.phase == "suspended" && state.asleep ? std::string_view("sleeping") : std::string_view(state.phase);
+}
+
 }  // namespace cl

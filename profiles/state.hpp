@@ -61,6 +61,10 @@ struct State {
 
 /// The saved state; nothing when the profile never started. An unreadable file is an Error with a remedy.
 std::optional<State> load_state(const ProfilePaths& paths);
+
+/// The phase as `status` and events show it: a machine that fell asleep by itself is "sleeping".
+std::string_view shown_phase(const State& state) noexcept;
+
 /// Atomic. The lock proves that we are the profile's only writer.
 void save_state(const FileLock& proof, const ProfilePaths& paths, const State& state);
 /// The same for the daemon's StateStore, which has proved it once.

@@ -111,10 +111,4 @@ asio::awaitable<std::unique_ptr<DatagramFlow>> Guest::open_udp(std::string, std:
   co_return nullptr;
 }
 
-std::string shell_quoted(std::string_view text) {
-  std::string out = "'";
-  for (const char c : text) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return out + "'";
-}
-
 }  // namespace cl

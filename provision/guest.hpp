@@ -77,9 +77,6 @@ class Guest {
   virtual asio::awaitable<void> lost() = 0;
 };
 
-/// One word for the guest's shell, whatever is in it.
-std::string shell_quoted(std::string_view text);
-
 struct GuestResult {
   int exit_code = 0;
   std::string output, errors;  ///< each limited to its last 1 MiB

@@ -8,6 +8,7 @@
 
 #include "provision/guest.hpp"
 #include "src/base/error.hpp"
+#include "src/base/shell.hpp"
 
 namespace cl {
 

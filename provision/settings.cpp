@@ -7,6 +7,7 @@
 #include "provision/guest.hpp"
 #include "src/base/error.hpp"
 #include "src/base/file.hpp"
+#include "src/base/shell.hpp"
 
 namespace cl {
 namespace json = boost::json;

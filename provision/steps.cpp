@@ -3,6 +3,7 @@
 #include <array>
 
 #include "src/base/file.hpp"
+#include "src/base/shell.hpp"
 
 namespace cl {
 

@@ -15,6 +15,7 @@
 #include "src/base/log.hpp"
 #include "src/base/net/relay.hpp"
 #include "src/base/net/socket_stream.hpp"
+#include "src/base/shell.hpp"
 
 namespace cl {
 

@@ -270,6 +270,11 @@ void take_settings(const fs::path& file, bool trust, json::array& asked) {
   std::string yaml = *found;
   const std::string name = file.filename();
   const Parsed parsed = parse_profile(yaml, name);
+  constexpr const char* remedy =
+      "nothing was changed; 'colima-like import --trust' takes the settings over as they are";
+  if (!trust && !parsed.problems.empty())
+    throw Error(Errc::invalid_config, name + " in the imported file is not valid", remedy)
+        .because(parsed.problems.front().message);
   const Profile defaults;
   for (const std::string_view key_name : of_the_host) {
     const Key& key = *find_key(key_name);
@@ -279,8 +284,6 @@ void take_settings(const fs::path& file, bool trust, json::array& asked) {
     if (!trust) yaml = unset_in_file(yaml, key, name);
   }
   if (trust) return;
-  if (!parsed.problems.empty())
-    throw Error(Errc::invalid_config, name + " in it is not valid").because(parsed.problems.front().message);
   write_atomically(file, set_in_file(yaml, *find_key("shares"), "[]", name));
 }
 

@@ -17,6 +17,7 @@
 #include "src/base/byte_size.hpp"
 #include "src/base/child.hpp"
 #include "src/base/file.hpp"
+#include "src/base/shell.hpp"
 #include "src/base/unique_fd.hpp"
 #include "src/cli/launch.hpp"
 #include "src/cli/output.hpp"
@@ -36,7 +37,7 @@ CopyEnd parse_copy_end(const std::string& text) {
 }
 
 std::string receive_command(const std::string& path, const std::string& name, const std::optional<std::string>& mode) {
-  const std::string begin = "cd && to=" + quoted(path) + " name=" + quoted(name) + "; ";
+  const std::string begin = "cd && to=" + shell_quoted(path) + " name=" + shell_quoted(name) + "; ";
   if (!mode)
     return begin +
            "if [ -d \"$to\" ]; then to=$to/$name; fi; mkdir -p -- \"$to\" && exec tar -x --no-same-owner -f - -C "
@@ -51,7 +52,7 @@ std::string receive_command(const std::string& path, const std::string& name, co
 }
 
 std::string send_command(const std::string& path) {
-  return "cd && from=" + quoted(path) +
+  return "cd && from=" + shell_quoted(path) +
          "; if [ -d \"$from\" ]; then echo d && exec tar -c -f - -C \"$from\" .; fi; if [ ! -e \"$from\" ]; then echo "
          "\"there is no $from in the machine\" >&2; exit 66; fi; stat -L -c 'f %a %s' -- \"$from\" && exec cat -- "
          "\"$from\"";
@@ -192,12 +193,13 @@ asio::awaitable<void> to_guest(ProfilePaths paths, std::string from, std::string
   if (not_taken) std::rethrow_exception(not_taken);
 }
 
+/// Owners and setuid bits are not taken from the machine: its root may be anybody.
 asio::awaitable<void> take_folder(RemoteCommand& guest, fs::path folder, Copied& copied) {
   auto executor = co_await asio::this_coro::executor;
   fs::create_directories(folder);
   Ends pipe = make_pipe();
   cl::Command tar;
-  tar.argv = {"tar", "-x", "--no-same-owner", "-f", "-", "-C", folder.string()};
+  tar.argv = {"tar", "-x", "--no-same-owner", "--no-same-permissions", "-f", "-", "-C", folder.string()};
   tar.input = pipe.read_end.get();
   tar.errors = STDERR_FILENO;
   Child child = Child::start(executor, tar);
@@ -228,7 +230,8 @@ struct Part {
 asio::awaitable<void> take_file(RemoteCommand& guest, fs::path target, unsigned mode, std::uint64_t size,
                                 Copied& copied) {
   Part part(target.string() + ".part-" + std::to_string(::getpid()));
-  UniqueFd file(::open(part.path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode & 0777U));
+  ::unlink(part.path.c_str());  // of a process that had our number; a link that waits there is not followed
+  UniqueFd file(::open(part.path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode & 0777U));
   if (!file) throw io_error("cannot write " + target.string(), errno);
   std::uint64_t before = copied.bytes;
   while (auto bytes = co_await guest.read()) {

@@ -2,6 +2,7 @@
 
 #include "profiles/runtime.hpp"
 #include "src/app/engine.hpp"
+#include "src/base/shell.hpp"
 #include "src/cli/command.hpp"
 #include "src/cli/launch.hpp"
 #include "src/cli/remote.hpp"
@@ -18,12 +19,12 @@ constexpr const char* needs_busybox =
     "apt-get install -y busybox-static' >&2; exit 127; }; ";
 
 std::string environment(const std::string& name) {
-  return "TERM=\"${TERM:-dumb}\" PS1=" + quoted("debug " + name + ":\\w\\$ ");
+  return "TERM=\"${TERM:-dumb}\" PS1=" + shell_quoted("debug " + name + ":\\w\\$ ");
 }
 
 std::string joined_words(const std::vector<std::string>& command) {
   std::string words;
-  for (const std::string& word : command) words += " " + quoted(word);
+  for (const std::string& word : command) words += " " + shell_quoted(word);
   return words.empty() ? " sh" : words;
 }
 
@@ -40,8 +41,8 @@ std::string in_container(const std::string& name, std::int64_t pid, const std::v
 std::string beside_image(const std::string& name, const std::string& engine, const std::vector<std::string>& command) {
   return std::string(needs_busybox) + "flags=-i; if [ -t 0 ]; then flags=-it; fi; exec " + engine +
          " run --rm $flags --network none --user 0 -e TERM=\"${TERM:-dumb}\" -e PS1=" +
-         quoted("debug " + name + ":\\w\\$ ") + " -v \"$box:/busybox-of-colima-like:ro\" --entrypoint " +
-         "/busybox-of-colima-like " + quoted(name) + joined_words(command);
+         shell_quoted("debug " + name + ":\\w\\$ ") + " -v \"$box:/busybox-of-colima-like:ro\" --entrypoint " +
+         "/busybox-of-colima-like " + shell_quoted(name) + joined_words(command);
 }
 
 asio::awaitable<int> find(std::filesystem::path socket, std::string name, Named& into) {

@@ -46,10 +46,17 @@ std::string for_people(const json::object& event) {
 bool print(const std::string& line, bool as_json, std::string& state) {
   boost::system::error_code ec;
   const json::value value = json::parse(line, ec);
-  if (ec || !value.is_object()) throw Error(Errc::protocol, "the daemon told an event that cannot be understood");
+  if (ec || !value.is_object())
+    throw Error(Errc::protocol, "the daemon reported an event that cannot be understood",
+                "'colima-like restart' starts the daemon of this program");
   const json::object& event = value.get_object();
   if (text_of(event, "event") == "state") state = text_of(event, "state");
-  std::cout << (as_json ? line : for_people(event)) << std::endl;
+  if (as_json) {
+    std::cout << line << '\n';
+  } else {
+    print_line(for_people(event));
+  }
+  std::cout << std::flush;
   return static_cast<bool>(std::cout);
 }
 
@@ -75,7 +82,7 @@ asio::awaitable<int> events(const Invocation& call) {
   }
   // The daemon has ended, perhaps before it could tell the last of it.
   const State last = observe(paths).state;
-  const std::string now = last.phase == "suspended" && last.asleep ? "sleeping" : last.phase;
+  const std::string now(shown_phase(last));
   if (now != state) {
     json::object event{
         {"event", "state"}, {"time", std::time(nullptr)}, {"profile", paths.name}, {"state", now}, {"before", state}};

@@ -13,12 +13,6 @@ using Kind = rpc::Frame::Kind;
 
 }  // namespace
 
-std::string quoted(const std::string& word) {
-  std::string out = "'";
-  for (const char c : word) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return out + "'";
-}
-
 ProfilePaths reachable(const Home& home, const std::string& profile) {
   ProfilePaths paths = profile_paths(home, profile);
   require_profile(paths);

@@ -12,9 +12,6 @@
 /// Commands in the machine for the verbs that do something with what they say; `ssh` hands them to the user's terminal.
 namespace cl::cli {
 
-/// A word as the guest's shell reads it back unchanged.
-std::string quoted(const std::string& word);
-
 /// The paths of a profile whose machine can be reached, running or suspended. Throws Error{not_found} or
 /// Error{not_running}.
 ProfilePaths reachable(const Home& home, const std::string& profile);

@@ -10,6 +10,7 @@
 #include "profiles/state.hpp"
 #include "src/base/file.hpp"
 #include "src/base/platform.hpp"
+#include "src/base/shell.hpp"
 #include "src/base/task_group.hpp"
 #include "src/cli/command.hpp"
 #include "src/cli/launch.hpp"
@@ -68,7 +69,7 @@ bool write_all(int fd, std::string_view bytes) {
 std::string joined(const std::vector<std::string>& words) {
   if (words.size() == 1) return words.front();
   std::string line;
-  for (const std::string& word : words) line += (line.empty() ? "" : " ") + quoted(word);
+  for (const std::string& word : words) line += (line.empty() ? "" : " ") + shell_quoted(word);
   return line;
 }
 
@@ -162,9 +163,9 @@ int run_program(const Invocation& call, const std::string& program, const std::s
   if (words.empty()) words.emplace_back("--help");
   words.insert(words.begin(), program);
   Invocation with_program = call;
-  with_program.command = {"if command -v " + program + " >/dev/null; then exec " + joined(words) +
-                          "; fi; printf '%s\\n' " +
-                          quoted("error: " + program + " is not in the machine\n  " + missing) + " >&2; exit 127"};
+  with_program.command = {
+      "if command -v " + program + " >/dev/null; then exec " + joined(words) + "; fi; printf '%s\\n' " +
+      shell_quoted("error: " + program + " is not in the machine\n  " + missing) + " >&2; exit 127"};
   return run_ssh(with_program);
 }
 

@@ -6,6 +6,7 @@
 #include "profiles/state.hpp"
 #include "src/base/file.hpp"
 #include "src/base/platform.hpp"
+#include "src/base/shell.hpp"
 #include "src/cli/command.hpp"
 #include "src/cli/launch.hpp"
 #include "src/cli/output.hpp"
@@ -13,17 +14,11 @@
 namespace cl::cli {
 namespace {
 
-std::string shell_quoted(const std::string& text) {
-  std::string out = "'";
-  for (const char c : text) {
-    if (c == '\'') {
-      out += "'\\''";
-    } else {
-      out += c;
-      if (c == '%') out += c;  // ssh has tokens of its own
-    }
-  }
-  return out + "'";
+/// A word of the shell line of a ProxyCommand, in which ssh has tokens of its own.
+std::string proxy_word(const std::string& text) {
+  std::string out;
+  for (const char c : shell_quoted(text)) out += c == '%' ? std::string("%%") : std::string(1, c);
+  return out;
 }
 
 /// ssh's own quotes, for a path in its file.
@@ -91,9 +86,9 @@ std::string ssh_stanza(const Home& home, const ProfilePaths& paths) {
          "  StrictHostKeyChecking yes\n  UpdateHostKeys no\n  IdentityFile " +
          ssh_quoted(paths.keys_directory / "id_ed25519") + "\n  IdentitiesOnly yes\n" +
          (agent ? "  ForwardAgent yes\n" : "  IdentityAgent none\n") +
-         "  ProxyCommand env COLIMA_LIKE_HOME=" + shell_quoted(home.profiles.string()) +
-         " COLIMA_LIKE_CACHE=" + shell_quoted(home.cache.string()) + " " +
-         shell_quoted(platform::executable().string()) + " ssh-server -p " + paths.name + "\n";
+         "  ProxyCommand env COLIMA_LIKE_HOME=" + proxy_word(home.profiles.string()) +
+         " COLIMA_LIKE_CACHE=" + proxy_word(home.cache.string()) + " " + proxy_word(platform::executable().string()) +
+         " ssh-server -p " + paths.name + "\n";
 }
 
 int run_ssh_config(const Invocation& call) {

@@ -91,7 +91,7 @@ json::object describe(const Home& home, const std::string& name) {
   if (!state.reason.empty()) out["error"] = state.reason;
   if (state.phase == "suspended" && seen.machine_alive) out["in_memory"] = true;
   if (state.phase == "suspended" && !seen.machine_alive) out["saved_bytes"] = seen.saved_bytes;
-  if (state.phase == "suspended" && state.asleep) out["state"] = "sleeping";
+  if (state.phase == "suspended") out["state"] = shown_phase(state);
   if (!seen.machine_alive && state.phase != "suspended") return out;
   out["driver"] = state.driver;
   out["accel"] = state.accel;

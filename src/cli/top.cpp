@@ -43,7 +43,7 @@ json::object describe_usage(const Usage& one) {
                       {"sent_bytes_per_second", one.sent}};
 }
 
-void print_line(const std::string& profile, const UsageSample& sample, const Names& names) {
+void print_json_line(const std::string& profile, const UsageSample& sample, const Names& names) {
   json::object line{{"time", std::time(nullptr)}, {"profile", profile}};
   json::object machine = describe_usage(sample.machine);
   machine["memory_total_bytes"] = sample.memory_total;
@@ -89,7 +89,7 @@ asio::awaitable<int> top(const Invocation& call) {
     if (redraw) std::cout << "\033[H\033[J";
     if (!redraw && !call.json && !first) std::cout << '\n';
     if (call.json) {
-      print_line(paths.name, *sample, names);
+      print_json_line(paths.name, *sample, names);
     } else {
       print_rows(paths.name, *sample, names);
     }

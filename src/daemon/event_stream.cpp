@@ -15,13 +15,9 @@ namespace json = boost::json;
 /// Ports open and close without a change of the state, so a watcher looks at them as often as this.
 constexpr std::chrono::milliseconds look_again(250);
 
-std::string shown_state(const State& state) {
-  return state.phase == "suspended" && state.asleep ? "sleeping" : state.phase;
-}
-
 Watched look(Session& session) {
   const State& state = session.state();
-  return {shown_state(state), state.reason, session.open_ports(), state.shares};
+  return {std::string(shown_phase(state)), state.reason, session.open_ports(), state.shares};
 }
 
 class Lines {

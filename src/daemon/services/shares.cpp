@@ -8,6 +8,7 @@
 #include "src/base/failure.hpp"
 #include "src/base/file.hpp"
 #include "src/base/log.hpp"
+#include "src/base/shell.hpp"
 #include "src/daemon/core.hpp"
 #include "src/daemon/preparation.hpp"
 #include "vm/qemu/virtiofsd.hpp"

@@ -108,6 +108,19 @@ TEST_F(Transfer, WhatAFileAsksOfThisHostIsToldAndNotTakenOver) {
   EXPECT_EQ(taken.network_forward, "published");
 }
 
+TEST_F(Transfer, SettingsThatAreNotValidAreRefusedUnlessTrusted) {
+  write_atomically(from_.config, "cpus: none\nshares: {\n");
+  export_profile(from_, file_);
+  try {
+    import_profile(home_, "to", file_, false);
+    ADD_FAILURE() << "it was imported";
+  } catch (const Error& error) {
+    EXPECT_EQ(one_line(error).find("profile.yaml in the imported file is not valid: "), 0U) << one_line(error);
+    EXPECT_NE(error.remedy().find("--trust"), std::string::npos);
+  }
+  EXPECT_FALSE(fs::exists(to_.directory));
+}
+
 TEST_F(Transfer, AFileThatAsksForNothingSharesNoFolderEither) {
   export_profile(from_, file_);
   EXPECT_TRUE(import_profile(home_, "to", file_, false).at("asks").as_array().empty());
