@@ -159,7 +159,8 @@ TEST_F(Vz, KeepsTheEndOfInputThoughVfkitDropsIt) {
 }
 
 TEST_F(Vz, RunsItsAgentOverSsh) {
-  EXPECT_NE(in_guest("ps -eo args").out.find("/colima-like-agent --stdio\n"), std::string::npos);
+  // Its file is named after the digest where the image has another build than this program.
+  EXPECT_OK(in_guest("ps -eo args | grep -E '^/[^ ]+/(colima-like-agent|[0-9a-f]{64}) --stdio$'"));
 }
 
 TEST_F(Vz, IsKnownToItsContainersByName) {
