@@ -62,8 +62,9 @@ struct BootPlan {
 
 /// Why a machine is gone.
 struct ExitReason {
-  bool clean = false;  ///< the guest powered off, or we asked the hypervisor to quit
-  std::string text;    ///< "the guest powered off", "QEMU was killed by signal 9", ...
+  bool clean = false;    ///< the guest powered off, or we asked the hypervisor to quit
+  std::string text;      ///< "the guest powered off", "QEMU was killed by signal 9", ...
+  bool crashed = false;  ///< by a fault of its own, so that another try may go well
 };
 
 /// What becomes of machines that are suspended. What a driver cannot do is told here and asked nowhere else.

@@ -154,8 +154,8 @@ asio::awaitable<std::unique_ptr<Machine>> FakeDriver::attach(std::filesystem::pa
   co_return std::make_unique<FakeMachine<Process>>(*this, std::move(process));
 }
 
-void FakeDriver::crash(const std::filesystem::path& run_directory, std::string text) {
-  if (auto process = find(run_directory)) process->end({false, std::move(text)});
+void FakeDriver::crash(const std::filesystem::path& run_directory, ExitReason reason) {
+  if (auto process = find(run_directory)) process->end(std::move(reason));
 }
 
 bool FakeDriver::is_running(const std::filesystem::path& run_directory) const { return find(run_directory) != nullptr; }

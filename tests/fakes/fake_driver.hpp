@@ -39,8 +39,8 @@ class FakeDriver : public Driver {
   bool has_remains(const std::filesystem::path&) const override { return false; }
   asio::awaitable<void> clean_up(std::filesystem::path) override { co_return; }
 
-  /// Ends the machine with this run directory as a crash would; does nothing when there is none.
-  void crash(const std::filesystem::path& run_directory, std::string text = "QEMU was killed by signal 9");
+  /// Ends the machine with this run directory; does nothing when there is none.
+  void crash(const std::filesystem::path& run_directory, ExitReason reason = {false, "QEMU was killed by signal 9"});
   bool is_running(const std::filesystem::path& run_directory) const;
   /// Its guest's CPUs stand still.
   bool is_paused(const std::filesystem::path& run_directory) const;

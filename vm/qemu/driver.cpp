@@ -111,10 +111,16 @@ asio::awaitable<void> end_save(QmpClient& qmp) {
   }
 }
 
+/// What a program does to itself; others come from a person or from the system.
+bool is_crash(int signal) {
+  return signal == SIGABRT || signal == SIGSEGV || signal == SIGBUS || signal == SIGILL || signal == SIGFPE;
+}
+
 }  // namespace
 
 ExitReason qemu_exit_reason(std::string_view reason, std::optional<ExitStatus> status) {
-  if (status && status->signal != 0) return {false, fmt::format("QEMU was killed by signal {}", status->signal)};
+  if (status && status->signal != 0)
+    return {false, fmt::format("QEMU was killed by signal {}", status->signal), is_crash(status->signal)};
   if (status && status->code != 0)
     return {false, fmt::format("QEMU ended with an error ({}); the driver's log says why", status->str())};
   if (reason == "guest-shutdown") return {true, "the guest powered off"};

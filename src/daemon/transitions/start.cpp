@@ -66,6 +66,27 @@ asio::awaitable<void> require_data(const Core& core, StartOrder order) {
   co_await blocking(std::move(look));
 }
 
+asio::awaitable<void> boot_once(Core& core, Job& job, Profile wanted, bool new_data) {
+  co_await boot(core, job, std::move(wanted), new_data);
+  co_await set_up(core, job);
+}
+
+/// Tries once more when the hypervisor crashed, as a person would. QEMU aborts in one of some thousand emulated boots.
+asio::awaitable<void> boot_new(Core& core, Job& job, Profile wanted, bool new_data) {
+  const auto failure = co_await failure_of(boot_once(core, job, wanted, new_data));
+  if (!failure) co_return;
+  const auto machine = machine_of(core.phase());
+  const bool crashed = machine && machine->ended() && machine->ended()->crashed;
+  if (!crashed || job.cancelled()) throw *failure;
+  const std::string why = machine->ended()->text;
+  log::error("{}; the machine is booted once more", one_line(*failure));
+  core.notes.push_back("the machine was booted twice: at first " + why);
+  co_await core.forget_machine();
+  core.enter(phase::Preparing{});
+  job.end(why);
+  co_await boot_once(core, job, std::move(wanted), new_data);
+}
+
 asio::awaitable<std::string> bring_up(Core& core, Job& job, Profile wanted, StartOrder order) {
   bool resumed = false;
   bool repaired = false;
@@ -82,10 +103,11 @@ asio::awaitable<std::string> bring_up(Core& core, Job& job, Profile wanted, Star
   } else {
     core.enter(phase::Preparing{});
   }
-  if (!repaired && !resumed) co_await boot(core, job, wanted, order.new_data);
+  const bool booted = !repaired && !resumed;
+  if (booted) co_await boot_new(core, job, wanted, order.new_data);
   const bool anew = resumed && !order.wake && apply_live(core, wanted);
   if (anew) co_await core.shares.choose_again();
-  if (!resumed || anew) co_await set_up(core, job);
+  if (repaired || anew) co_await set_up(core, job);
   if (!order.wake) co_await core.docker_client.activate(job, order.environment);
   const auto machine = machine_of(core.phase());
   if (!machine || machine->ended()) throw Error(Errc::guest_failed, "the machine ended while it started");

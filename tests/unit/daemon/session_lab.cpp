@@ -120,6 +120,10 @@ Parts SessionLab::parts() {
   };
   parts.provision = [guest = guest](Guest&, const ProvisionPlan&, const auto&) -> asio::awaitable<Provisioned> {
     const auto behaviour = guest;
+    if (behaviour->at_set_up) {
+      behaviour->at_set_up();
+      co_await sleep_for(std::chrono::milliseconds(5));  // for who watches the machine
+    }
     if (behaviour->provision_failure) throw *behaviour->provision_failure;
     if (behaviour->hangs) co_await sleep_for(std::chrono::hours(1));
     co_return Provisioned{};

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include <fstream>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,6 +21,7 @@ namespace cl::test {
 struct GuestBehaviour {
   std::optional<Error> provision_failure;
   std::optional<Error> plan_failure;  ///< of what is prepared on this computer before it boots or resumes
+  std::function<void()> at_set_up;    ///< happens as its set-up begins
   bool hangs = false;                 ///< its set-up never ends
   std::string hangs_at;               ///< "quiesce", "detach", "reattach" of its link, "version": never returns
   int connections = 0;                ///< made so far

@@ -171,6 +171,39 @@ TEST(Session, AHypervisorThatDiesIsNoticedAndTheNextStartBoots) {
   play(lab, life);
 }
 
+TEST(Session, AHypervisorThatCrashesAtItsBootIsGivenOneMoreTry) {
+  SessionLab lab;
+  int crashes_left = 1;
+  bool by_itself = true;
+  lab.guest->at_set_up = [&] {
+    lab.guest->provision_failure.reset();
+    if (crashes_left-- <= 0) return;
+    lab.guest->provision_failure = Error(Errc::guest_failed, "the machine ended");
+    lab.driver->crash(lab.paths.run_directory, {false, "QEMU was killed by a signal", by_itself});
+  };
+  auto life = [&](Session& session) -> asio::awaitable<void> {
+    auto started = session.start({});
+    EXPECT_EQ(co_await outcome(started), "");
+    const auto result = co_await started->result();
+    EXPECT_EQ(result.at("notes").as_array().at(0).as_string(),
+              "the machine was booted twice: at first QEMU was killed by a signal");
+    EXPECT_EQ(lab.driver->plans.size(), 2U);
+    EXPECT_EQ(co_await outcome(session.stop(false)), "");
+
+    crashes_left = 2;  // who crashes again is not to be helped
+    EXPECT_EQ(co_await outcome(session.start({})), "the machine ended");
+    EXPECT_EQ(lab.driver->plans.size(), 4U);
+    EXPECT_TRUE(is<phase::Stopped>(session.phase()));
+
+    crashes_left = 1;
+    by_itself = false;  // somebody wants it to be gone
+    EXPECT_EQ(co_await outcome(session.start({})), "the machine ended");
+    EXPECT_EQ(lab.driver->plans.size(), 5U);
+    EXPECT_FALSE(lab.runs());
+  };
+  play(lab, life);
+}
+
 TEST(Session, AFailedStartLeavesNothingAndSaysWhy) {
   SessionLab lab;
   lab.guest->provision_failure = Error(Errc::guest_failed, "Docker failed to start in the guest");

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <csignal>
+
 #include <algorithm>
 
 #include "vm/qemu/binary.hpp"
@@ -251,6 +253,8 @@ TEST(QemuExit, TellsAPowerOffFromAKill) {
   const ExitReason killed = qemu_exit_reason("", ExitStatus{0, 9});
   EXPECT_FALSE(killed.clean);
   EXPECT_EQ(killed.text, "QEMU was killed by signal 9");
+  EXPECT_FALSE(killed.crashed);
+  EXPECT_TRUE(qemu_exit_reason("", ExitStatus{0, SIGABRT}).crashed);
   EXPECT_FALSE(qemu_exit_reason("", std::nullopt).clean);
   EXPECT_FALSE(qemu_exit_reason("", ExitStatus{1, 0}).clean);
 }

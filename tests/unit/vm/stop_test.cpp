@@ -77,7 +77,7 @@ TEST(Machine, OutlivesItsObjectAndIsFoundAgain) {
     machine.reset();
     auto again = co_await driver.attach("/run/default");
     if (!again) co_return ExitReason{};
-    driver.crash("/run/default", "the test crashed it");
+    driver.crash("/run/default", {false, "the test crashed it"});
     co_return co_await again->exited();
   };
   EXPECT_EQ(test::run(work()).text, "the test crashed it");
