@@ -8,6 +8,7 @@
 
 #include "provision/agent/services.hpp"
 #include "provision/agent/system.hpp"
+#include "provision/channel/protocol.hpp"
 #include "src/base/unique_fd.hpp"
 
 namespace cl::agent {

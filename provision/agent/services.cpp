@@ -8,12 +8,12 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <cstring>
 
 #include "provision/agent/message_stream.hpp"
 #include "provision/agent/socket_stream.hpp"
 #include "provision/agent/system.hpp"
+#include "provision/channel/protocol.hpp"
 
 namespace cl::agent {
 namespace {
@@ -25,12 +25,6 @@ struct Address {
   sockaddr_storage storage{};
   socklen_t size = 0;
 };
-
-template <class Number>
-bool read_number(std::string_view word, Number& number) {
-  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), number);
-  return error == std::errc() && end == word.data() + word.size();
-}
 
 bool read_unix(std::string_view path, Address& to, std::string& why) {
   auto& address = reinterpret_cast<sockaddr_un&>(to.storage);

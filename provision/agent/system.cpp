@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -22,12 +21,6 @@ void die(const char* what) {
 }
 
 std::string error_text(int error) { return error == 0 ? "" : std::strerror(error); }
-
-std::string_view take_word(std::string_view& text) {
-  const std::string_view word = text.substr(0, text.find(' '));
-  text.remove_prefix(std::min(text.size(), word.size() + 1));
-  return word;
-}
 
 std::string read_file(const char* path, std::size_t limit) {
   std::string text;

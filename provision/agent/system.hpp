@@ -1,7 +1,7 @@
 #pragma once
 
+#include <cstddef>
 #include <string>
-#include <string_view>
 
 namespace cl::agent {
 
@@ -12,8 +12,6 @@ extern const char build_name[];
 [[noreturn]] void die(const char* what);
 /// "" for 0.
 std::string error_text(int error);
-/// Takes the first word and the space behind it off `text`.
-std::string_view take_word(std::string_view& text);
 /// All of a small file, as those of /proc are; "" when it cannot be read.
 std::string read_file(const char* path, std::size_t limit = 4 << 20);
 

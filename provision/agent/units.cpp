@@ -11,6 +11,7 @@
 
 #include "provision/agent/services.hpp"
 #include "provision/agent/system.hpp"
+#include "provision/channel/protocol.hpp"
 #include "src/base/unique_fd.hpp"
 
 // How units of systemd are. The kernel says when to look: a unit's control group comes, goes, or gets its first process

@@ -1,7 +1,6 @@
 #include "provision/channel/protocol.hpp"
 
 #include <algorithm>
-#include <charconv>
 #include <cstring>
 
 namespace cl::agent {
@@ -18,20 +17,13 @@ std::uint32_t number_at(std::string_view from, std::size_t at, int bytes) noexce
   return number;
 }
 
-/// Takes the first word and the space behind it off `text`.
+}  // namespace
+
 std::string_view take_word(std::string_view& text) noexcept {
   const std::string_view word = text.substr(0, text.find(' '));
   text.remove_prefix(std::min(text.size(), word.size() + 1));
   return word;
 }
-
-template <class Number>
-bool read_number(std::string_view word, Number& number) noexcept {
-  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), number);
-  return error == std::errc() && end == word.data() + word.size();
-}
-
-}  // namespace
 
 bool is_known(Kind kind) noexcept {
   return std::string_view("hoardcexupqg").find(static_cast<char>(kind)) != std::string_view::npos;

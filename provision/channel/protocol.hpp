@@ -1,10 +1,12 @@
 #pragma once
 
+#include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <system_error>
 
 /// What the host and the agent in the guest say to each other (docs/agent.md): the bytes, without any I/O. Compiled
 /// into both ends; so no Boost and no exceptions here.
@@ -65,6 +67,17 @@ inline constexpr char last_byte = '\n';
 void append_frame(std::string& to, Kind kind, std::uint32_t stream, std::string_view payload = {});
 /// The payload of `credit`.
 std::string credit_payload(std::uint32_t number);
+
+// What hellos and the arguments of services are made of.
+
+/// Takes the first word and the space behind it off `text`.
+std::string_view take_word(std::string_view& text) noexcept;
+/// Whether the whole word is such a number.
+template <class Number>
+bool read_number(std::string_view word, Number& number) noexcept {
+  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), number);
+  return error == std::errc() && end == word.data() + word.size();
+}
 /// Nothing when it is none.
 std::optional<std::uint32_t> read_credit(std::string_view payload) noexcept;
 
