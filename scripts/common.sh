@@ -3,14 +3,17 @@
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 
-# stage NAME COMMAND...: runs it and says how long it took.
+# stage NAME COMMAND...: runs it and says how long it took; `stages` has them all.
+stages=
 stage() {
   stage_name=$1
   shift
   stage_began=$(date +%s)
   echo "==> $stage_name"
   "$@"
-  echo "==> $stage_name: $(($(date +%s) - stage_began)) s"
+  stage_took="$stage_name: $(($(date +%s) - stage_began)) s"
+  stages="$stages$stage_took, "
+  echo "==> $stage_took"
 }
 
 # The compiler to use: $CXX if set, else the newest of those that compile coroutines rightly (g++ 12 does not).
