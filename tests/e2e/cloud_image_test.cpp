@@ -101,6 +101,11 @@ TEST(CloudImage, IsDownloadedSeededAndRunsDocker) {
   const Result again = box.docker({"run", "--rm", "box", "busybox", "nslookup", "host.docker.internal"});
   EXPECT_NE(again.out.find("10.0.2.2"), std::string::npos) << again;
 
+  const fs::path seen = box.root() / "user" / "seen";
+  auto text_of = [](const fs::path& path) { return read_file_if_exists(path).value_or(""); };
+  ASSERT_OK(box.docker({"run", "-d", "--name", "back", "--restart", "always", "-v", seen.parent_path().string() + ":/h",
+                        "box", "sh", "-c", "echo here >>/h/seen; exec sleep 1000000"}));
+  ASSERT_TRUE(eventually(20s, [&] { return text_of(seen) == "here\n"; }));
   ASSERT_OK(box.cl({"stop"}, {}, 200s));
   EXPECT_NE(read_file(box.profile() / "log" / "daemon.log").find("the guest powered off"), std::string::npos)
       << "by its power button";
@@ -111,13 +116,7 @@ TEST(CloudImage, IsDownloadedSeededAndRunsDocker) {
   EXPECT_EQ(second.err.find("data,"), std::string::npos) << "mounted by the boot itself\n" << second;
   EXPECT_EQ(box.docker({"run", "--rm", "box", "echo", "hello"}).out, "hello\n") << "its data is still there";
 
-  // What comes back by itself after a reboot inside the guest finds the home there.
-  const fs::path seen = box.root() / "user" / "seen";
-  auto text_of = [](const fs::path& path) { return read_file_if_exists(path).value_or(""); };
-  ASSERT_OK(box.docker({"run", "-d", "--name", "back", "--restart", "always", "-v", seen.parent_path().string() + ":/h",
-                        "box", "sh", "-c", "echo here >>/h/seen; exec sleep 1000000"}));
-  ASSERT_TRUE(eventually(20s, [&] { return text_of(seen) == "here\n"; }));
-  box.cl({"ssh", "--", "reboot"});
+  // What comes back by itself with a boot finds the home there.
   EXPECT_TRUE(eventually(boot_limit, [&] { return text_of(seen) == "here\nhere\n"; }))
       << text_of(seen) << box.cl({"ssh", "--", "systemctl status colima-like-shares; findmnt -t virtiofs,fuse.sshfs"});
   const Result waited =
