@@ -21,7 +21,7 @@ namespace {
 
 namespace json = boost::json;
 
-constexpr int interval = 2;  // seconds
+constexpr auto interval = std::chrono::seconds(2);
 
 using Names = std::map<std::string, std::string>;
 
@@ -78,11 +78,11 @@ void print_rows(const std::string& profile, const UsageSample& sample, const Nam
 asio::awaitable<int> top(const Invocation& call) {
   const ProfilePaths paths = reachable(call.home, call.profile);
   const Runtime& runtime = runtime_of(observe(paths).state.profile);
-  const auto source = co_await guest_usage(paths, interval);
+  UsageSource source = co_await UsageSource::open(paths, interval);
   const bool redraw = !call.json && !call.once && draws_on_stdout();
   Names names;
   for (bool first = true;; first = false) {
-    const auto sample = co_await source->next();
+    const auto sample = co_await source.next();
     if (!sample) break;
     if (runtime.speaks_docker && !all_known(names, *sample))
       names = co_await container_names(host_socket(runtime, paths));

@@ -2,103 +2,60 @@
 
 #include <algorithm>
 #include <sstream>
+#include <utility>
 
-#include "src/cli/remote.hpp"
+#include "src/cli/launch.hpp"
+#include "src/cli/output.hpp"
 
 namespace cl::cli {
 namespace {
 
-constexpr double ticks_per_second = 100;  // USER_HZ, the same on every Linux that we run
-
-/// Lines: "@ UPTIME", /proc/stat's first, two of /proc/meminfo, "n" and a line of /proc/net/dev for each card, and for
-/// each container "c ID MICROSECONDS BYTES" and "m" with a line of its own /proc/net/dev; "." ends a reading. Builtins
-/// alone: on an emulated CPU each program that is started takes milliseconds. Containers' cgroups are where dockerd's
-/// cgroupfs or systemd driver, or podman, makes them.
-constexpr const char* program = R"(
-cards() {
-  while read -r line; do case $line in e*:*) echo "$1 $line" ;; esac; done < "$2" 2>/dev/null
-}
-pause=0.5
-while :; do
-  read -r up rest < /proc/uptime && echo "@ $up"
-  read -r line < /proc/stat && echo "$line"
-  while read -r key value unit; do case $key in MemTotal:|MemAvailable:) echo "$key $value" ;; esac; done < /proc/meminfo
-  cards n /proc/net/dev
-  for d in /sys/fs/cgroup/docker/* /sys/fs/cgroup/system.slice/docker-*.scope /sys/fs/cgroup/machine.slice/libpod-*.scope; do
-    [ -r "$d/memory.current" ] || continue
-    key= used= bytes= first=
-    read -r key used < "$d/cpu.stat"
-    read -r bytes < "$d/memory.current"
-    id=${d##*/} id=${id#docker-} id=${id#libpod-}
-    echo "c ${id%.scope} $used $bytes"
-    read -r first < "$d/cgroup.procs" && cards m "/proc/$first/net/dev"
-  done 2>/dev/null
-  echo .
-  sleep "$pause" || exit
-  pause=)";
-
-class GuestUsage : public UsageSource {
- public:
-  explicit GuestUsage(RemoteCommand command) : command_(std::move(command)) {}
-  asio::awaitable<std::optional<UsageSample>> next() override {
-    while (auto line = co_await command_.read_line())
-      if (auto sample = reader_.take(*line)) co_return sample;
-    co_return std::nullopt;
-  }
-
- private:
-  RemoteCommand command_;
-  UsageReader reader_;
-};
+constexpr double microseconds = 1e6;  // in a second
 
 }  // namespace
 
-std::optional<UsageSample> UsageReader::take(std::string_view line) {
-  std::istringstream words{std::string(line)};
-  std::string first;
-  words >> first;
-  if (first == "@") {
-    now_ = {};
-    words >> now_.time;
-  } else if (first == "cpu") {
-    // user nice system idle iowait irq softirq steal: all but the fourth and fifth are work.
-    double value = 0;
-    for (int i = 0; i < 8 && words >> value; ++i)
-      if (i != 3 && i != 4) now_.machine.cpu += value / ticks_per_second;
-  } else if (first == "MemTotal:" || first == "MemAvailable:") {
-    std::uint64_t kib = 0;
-    words >> kib;
-    (first == "MemTotal:" ? now_.total : now_.available) = kib * 1024;
-  } else if (first == "c") {
-    double microseconds = 0;
-    Counters container;
-    words >> container_ >> microseconds >> container.memory;
-    container.cpu = microseconds / 1e6;
-    now_.containers[container_] = container;
-  } else if (first == "n" || first == "m") {
-    // "eth0: received packets errs drop fifo frame compressed multicast sent ...": the name may touch its first number.
-    std::string rest;
-    std::getline(words, rest);
-    std::istringstream numbers(rest.substr(std::min(rest.find(':') + 1, rest.size())));
-    std::uint64_t value = 0;
-    Counters* into = &now_.machine;
-    if (first == "m") into = &now_.containers[container_];
-    for (int i = 0; i < 9 && numbers >> value; ++i) {
-      if (i == 0) into->received += value;
-      if (i == 8) into->sent += value;
-    }
-  } else if (first == ".") {
-    now_.machine.memory = now_.total - std::min(now_.total, now_.available);
-    std::optional<UsageSample> sample;
-    if (before_) sample = between(*before_, now_);
-    before_ = std::move(now_);
-    now_ = {};
-    return sample;
-  }
-  return std::nullopt;
+std::optional<UsageSample> UsageReader::take(std::string_view reading) {
+  Reading now = read(reading);
+  std::optional<UsageSample> sample;
+  if (before_) sample = between(*before_, now);
+  before_ = std::move(now);
+  return sample;
 }
 
-UsageSample UsageReader::between(const Reading& from, const Reading& to) const {
+UsageReader::Reading UsageReader::read(std::string_view reading) {
+  Reading now;
+  std::istringstream lines{std::string(reading)};
+  for (std::string line, kind; std::getline(lines, line);) {
+    std::istringstream words(line);
+    words >> kind;
+    if (kind == "cpu") {
+      double user = 0, system = 0, idle = 0, wait = 0, steal = 0, count = 0;
+      words >> user >> system >> idle >> wait >> steal >> count;
+      now.machine.cpu = (user + system + steal) / microseconds;
+      now.time = (user + system + idle + wait + steal) / std::max(count, 1.0) / microseconds;
+    } else if (kind == "memory") {
+      words >> now.total >> now.available;
+    } else if (kind == "network") {
+      std::string card;
+      std::uint64_t received = 0, sent = 0;
+      words >> card >> received >> sent;
+      if (!card.starts_with('e')) continue;  // bridges and their ends carry the same bytes again
+      now.machine.received += received;
+      now.machine.sent += sent;
+    } else if (kind == "container") {
+      std::string id, limit, read, written, processes;
+      Counters container;
+      words >> id >> container.cpu >> container.memory >> limit >> read >> written >> processes >> container.received >>
+          container.sent;
+      container.cpu /= microseconds;
+      if (!id.empty()) now.containers[id] = container;
+    }
+  }
+  now.machine.memory = now.total - std::min(now.total, now.available);
+  return now;
+}
+
+UsageSample UsageReader::between(const Reading& from, const Reading& to) {
   const double seconds = std::max(to.time - from.time, 0.01);
   auto usage = [seconds](const std::string& id, const Counters& was, const Counters& is) {
     auto rate = [seconds](std::uint64_t a, std::uint64_t b) {
@@ -118,11 +75,30 @@ UsageSample UsageReader::between(const Reading& from, const Reading& to) const {
   return sample;
 }
 
-asio::awaitable<std::unique_ptr<UsageSource>> guest_usage(ProfilePaths paths, int interval) {
-  RemoteCommand command =
-      co_await RemoteCommand::start(std::move(paths), program + std::to_string(interval) + "\ndone");
-  co_await command.end_input();
-  co_return std::make_unique<GuestUsage>(std::move(command));
+asio::awaitable<UsageSource> UsageSource::open(ProfilePaths paths, std::chrono::milliseconds interval) {
+  rpc::Connection daemon = co_await reach_daemon(paths, false);
+  rpc::Statistics asked;
+  asked.interval_ms = interval.count();
+  const rpc::Request request(asked);
+  co_await daemon.write_line(rpc::encode(request));
+  rpc::Watcher watcher;
+  watcher.on_note = [](const std::string& note) { print_note(note); };
+  co_await rpc::await_answer(daemon, std::move(watcher));
+  co_return UsageSource(std::move(daemon));
+}
+
+asio::awaitable<std::optional<UsageSample>> UsageSource::next() {
+  constexpr std::string_view last_line = "\n.\n";
+  for (;;) {
+    for (auto end = text_.find(last_line); end != std::string::npos; end = text_.find(last_line)) {
+      const auto sample = reader_.take(std::string_view(text_).substr(0, end + 1));
+      text_.erase(0, end + last_line.size());
+      if (sample) co_return sample;
+    }
+    const auto frame = co_await daemon_.read_frame();
+    if (!frame) co_return std::nullopt;
+    text_ += frame->payload;
+  }
 }
 
 }  // namespace cl::cli

@@ -1,8 +1,8 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
-#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -10,6 +10,7 @@
 
 #include "profiles/paths.hpp"
 #include "src/base/async.hpp"
+#include "src/rpc/connection.hpp"
 
 /// What a machine and its containers use at this moment, for `top`.
 namespace cl::cli {
@@ -29,23 +30,11 @@ struct UsageSample {
   std::vector<Usage> containers;   ///< those that run, by id
 };
 
-/// Where samples come from: one command in the guest today.
-class UsageSource {
- public:
-  virtual ~UsageSource() = default;
-  /// The next sample, when its time has come; nothing when the machine has gone.
-  virtual asio::awaitable<std::optional<UsageSample>> next() = 0;
-};
-
-/// One small shell program in the guest, which reads /proc and the containers' cgroups every `interval` seconds and
-/// starts no other program but `sleep`. The first sample comes half a second after the beginning.
-asio::awaitable<std::unique_ptr<UsageSource>> guest_usage(ProfilePaths paths, int interval);
-
-/// What that program writes, line by line, as samples. Pure.
+/// Readings of counters (docs/agent.md, "Statistics") as samples. Pure.
 class UsageReader {
  public:
-  /// A sample when the line ends one, but the first: it takes two to see what was used between them.
-  std::optional<UsageSample> take(std::string_view line);
+  /// What was used since the reading before; nothing for the first. Lines that are not understood are passed over.
+  std::optional<UsageSample> take(std::string_view reading);
 
  private:
   struct Counters {
@@ -53,16 +42,32 @@ class UsageReader {
     std::uint64_t memory = 0, received = 0, sent = 0;
   };
   struct Reading {
-    double time = 0;  ///< seconds since the guest's boot
+    double time = 0;  ///< seconds since the guest's boot, as its CPUs count
     std::uint64_t total = 0, available = 0;
     Counters machine;
     std::map<std::string, Counters> containers;
   };
-  UsageSample between(const Reading& from, const Reading& to) const;
+  static Reading read(std::string_view reading);
+  static UsageSample between(const Reading& from, const Reading& to);
 
   std::optional<Reading> before_;
-  Reading now_;
-  std::string container_;
+};
+
+/// The readings of a machine, which the daemon asks the guest's agent for.
+class UsageSource {
+ public:
+  /// A suspended machine is woken first. The first sample comes half a second after this, then one each `interval`.
+  static asio::awaitable<UsageSource> open(ProfilePaths paths, std::chrono::milliseconds interval);
+
+  /// The next sample, when its time has come; nothing when the machine has gone.
+  asio::awaitable<std::optional<UsageSample>> next();
+
+ private:
+  explicit UsageSource(rpc::Connection daemon) : daemon_(std::move(daemon)) {}
+
+  rpc::Connection daemon_;
+  UsageReader reader_;
+  std::string text_;  ///< behind the last reading that was whole
 };
 
 }  // namespace cl::cli

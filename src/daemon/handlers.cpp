@@ -1,5 +1,7 @@
 #include "src/daemon/handlers.hpp"
 
+#include <algorithm>
+#include <chrono>
 #include <cstdlib>
 
 #include "src/base/task_group.hpp"
@@ -10,6 +12,7 @@ namespace json = boost::json;
 namespace {
 
 using Kind = rpc::Frame::Kind;
+using std::chrono::milliseconds;
 
 /// A watcher may say "cancel", which ends the job for everybody, or just go away, which ends nothing.
 asio::awaitable<void> listen_for_cancel(rpc::Connection& connection, std::shared_ptr<Job> job) {
@@ -162,6 +165,35 @@ asio::awaitable<void> list_ports(Session& session, rpc::Connection& connection) 
   co_await connection.answer(rpc::to_object(describe_ports(ports)));
 }
 
+/// What the guest's agent counts, at this moment.
+asio::awaitable<std::string> read_statistics(Session& session) {
+  const auto guest = co_await session.guest();
+  const auto service = co_await guest->open_service("statistics");
+  std::string reading;
+  while (const auto lines = co_await service->read()) reading += *lines;
+  co_return reading + ".\n";
+}
+
+asio::awaitable<void> stream_statistics(Session& session, rpc::Connection& connection, milliseconds interval) {
+  constexpr milliseconds first_interval(500), shortest(100);
+  const Session::Use use(session);
+  std::string reading = co_await read_statistics(session);
+  json::object nothing;
+  co_await connection.answer(std::move(nothing));
+  rpc::FrameSender sender(connection, co_await asio::this_coro::executor);
+  for (milliseconds pause = first_interval;; pause = std::max(interval, shortest)) {
+    while (!reading.empty()) {
+      rpc::Frame frame{Kind::output, reading.substr(0, rpc::max_payload)};
+      reading.erase(0, frame.payload.size());
+      co_await sender.send(std::move(frame));
+    }
+    co_await sleep_for(pause);
+    if (!is<phase::Running>(session.phase())) break;
+    reading = co_await read_statistics(session);
+  }
+  connection.close();
+}
+
 /// One function for each verb.
 struct Handler {
   Session& session;
@@ -199,6 +231,9 @@ struct Handler {
     return exec(session, connection, std::move(server));
   }
   asio::awaitable<void> operator()(rpc::Events) const { return stream_events(session, connection); }
+  asio::awaitable<void> operator()(rpc::Statistics asked) const {
+    return stream_statistics(session, connection, milliseconds(asked.interval_ms));
+  }
   asio::awaitable<void> operator()(rpc::Cancel) const {
     throw Error(Errc::protocol, "'cancel' belongs behind a request that is under way");
   }

@@ -162,6 +162,16 @@ struct Events {
   static constexpr auto fields() { return std::tuple(); }
 };
 
+/// Asks for what the machine and its containers use. Frames follow the result: readings of the guest's agent
+/// (docs/agent.md, "Statistics") with a line "." behind each, until one end goes or the machine rests.
+struct Statistics {
+  static constexpr std::string_view verb = "statistics";
+  using Result = Nothing;
+  std::int64_t interval_ms = 2000;  ///< between two readings; the second comes after half a second
+
+  static constexpr auto fields() { return std::tuple(Field{"interval_ms", &Statistics::interval_ms}); }
+};
+
 /// Interrupts the job that this connection watches, for everybody. A line of its own after the request's; it has no
 /// answer but that of the job.
 struct Cancel {
@@ -172,7 +182,8 @@ struct Cancel {
 };
 
 /// The table of verbs.
-using Request = std::variant<Start, Apply, Stop, Suspend, Delete, Ports, Describe, Exec, SshServer, Events, Cancel>;
+using Request =
+    std::variant<Start, Apply, Stop, Suspend, Delete, Ports, Describe, Exec, SshServer, Events, Statistics, Cancel>;
 
 /// The name of what is asked for.
 std::string_view verb_of(const Request& request) noexcept;

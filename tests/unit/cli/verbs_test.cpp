@@ -78,30 +78,21 @@ TEST_F(CopyInGuest, WhatIsSentSaysWhatItIs) {
   EXPECT_EQ(read_file(dir_ / "fresh/inner"), "deep") << "under the very name";
 }
 
-std::optional<UsageSample> read_lines(UsageReader& reader, std::initializer_list<std::string_view> lines) {
-  std::optional<UsageSample> sample;
-  for (const std::string_view line : lines) {
-    EXPECT_FALSE(sample) << "only the last line ends one";
-    sample = reader.take(line);
-  }
-  return sample;
-}
-
 TEST(UsageReader, TellsWhatWasUsedBetweenTwoReadings) {
   UsageReader reader;
-  EXPECT_FALSE(read_lines(reader, {"@ 100.00", "cpu  100 0 50 1000 10 0 0 0 0 0", "MemTotal: 2000",
-                                   "MemAvailable: 1500", "n  eth0:1000 1 0 0 0 0 0 0 500 1 0 0 0 0 0 0",
-                                   "c abc 1000000 4096", "m  eth0: 10 0 0 0 0 0 0 0 20 0", "."}))
+  EXPECT_FALSE(
+      reader.take("cpu 1000000 500000 10000000 100000 0 2\nmemory 2048000 1536000 0 0\ndisk / 100 50\n"
+                  "network eth0 1000 500\nnetwork docker0 70 70\ncontainer abc 1000000 4096 max 0 0 1 10 20\n"))
       << "it takes two";
-  const auto sample =
-      read_lines(reader, {"@ 102.00", "cpu  200 0 150 1100 300 0 0 0 0 0", "MemTotal: 2000", "MemAvailable: 500",
-                          "n  eth0: 5000 1 0 0 0 0 0 0 900 1 0 0 0 0 0 0", "c abc 2000000 8192",
-                          "m  eth0: 30 0 0 0 0 0 0 0 120 0", "c new 5000000 10", "."});
+  const auto sample = reader.take(
+      "cpu 2000000 1500000 11000000 1100000 0 2\nmemory 2048000 512000 0 0\npressure cpu 1 0\n"
+      "network eth0 5000 900\nnetwork docker0 7000 7000\ncontainer abc 2000000 8192 max 0 0 1 30 120\n"
+      "container new 5000000 10 max 0 0 1 0 0\n");
   ASSERT_TRUE(sample);
-  EXPECT_DOUBLE_EQ(sample->machine.cpu_percent, 100) << "waiting for a disk is no work";
-  EXPECT_EQ(sample->machine.memory, 1500U * 1024);
-  EXPECT_EQ(sample->memory_total, 2000U * 1024);
-  EXPECT_EQ(sample->machine.received, 2000U);
+  EXPECT_DOUBLE_EQ(sample->machine.cpu_percent, 100) << "in two seconds of two CPUs; waiting for a disk is no work";
+  EXPECT_EQ(sample->machine.memory, 1536000U);
+  EXPECT_EQ(sample->memory_total, 2048000U);
+  EXPECT_EQ(sample->machine.received, 2000U) << "each byte once";
   EXPECT_EQ(sample->machine.sent, 200U);
   ASSERT_EQ(sample->containers.size(), 2U);
   EXPECT_EQ(sample->containers[0].id, "abc");
@@ -114,10 +105,11 @@ TEST(UsageReader, TellsWhatWasUsedBetweenTwoReadings) {
 
 TEST(UsageReader, TakesWhatIsMissingForNothing) {
   UsageReader reader;
-  reader.take(".");
-  const auto sample = read_lines(reader, {"nonsense", "@ x", "c", "n eth0", "."});
+  reader.take("");
+  const auto sample = reader.take("nonsense\ncpu\ncontainer\nnetwork e\nmemory x\n");
   ASSERT_TRUE(sample);
   EXPECT_EQ(sample->machine.memory, 0U);
+  EXPECT_TRUE(sample->containers.empty());
 }
 
 using MachineVerbs = CommandLine;
