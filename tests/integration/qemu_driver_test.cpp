@@ -8,6 +8,7 @@
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/json/value.hpp>
 #include <cstdlib>
+#include <fstream>
 
 #include "src/base/file.hpp"
 #include "src/base/file_lock.hpp"
@@ -359,6 +360,40 @@ TEST_F(QemuShares, AServerThatEndsAtOnceIsNoServer) {
   const auto unserved = test::run(work(), 30s);
   ASSERT_EQ(unserved.size(), 2u);
   EXPECT_EQ(unserved.begin()->second, "it is broken");
+}
+
+TEST_F(QemuShares, AServerThatHangsIsNoServerAndIsEnded) {
+  write_atomically(home_ / "hangs",
+                   "#!/bin/sh\ncase $1 in --version) echo virtiofsd 1.14.0 ;; --help) echo --shared-dir ;; "
+                   "*) echo $$ >>" +
+                       (home_ / "pids").string() + "; exec sleep 1000 ;; esac\n",
+                   0700);
+  write_atomically(home_ / "mute", "#!/bin/sh\nexec sleep 1000\n", 0700);
+  auto work = [&](const char* program) -> asio::awaitable<std::map<std::filesystem::path, std::string>> {
+    BootPlan wanted = co_await with_shares();
+    wanted.shares.resize(1);
+    wanted.share_server = home_ / program;
+    auto unserved = co_await try_share_servers(wanted);
+    co_return unserved;
+  };
+  const auto unserved = test::run(work("hangs"), 60s);
+  ASSERT_EQ(unserved.size(), 1u);
+  EXPECT_EQ(unserved.begin()->second, "virtiofsd's first answer took too long");
+  std::ifstream pids(home_ / "pids");
+  int servers = 0;
+  for (pid_t pid = 0; pids >> pid; ++servers) EXPECT_NE(::kill(pid, 0), 0) << pid;
+  EXPECT_EQ(servers, 1);
+
+  auto failing = [&]() -> asio::awaitable<std::string> {
+    try {
+      co_await work("mute");
+    } catch (const Error& error) {
+      co_return one_line(error);
+    }
+    co_return "";
+  };
+  const std::string failure = test::run(failing(), 60s);
+  EXPECT_NE(failure.find((home_ / "mute").string()), std::string::npos) << failure;
 }
 
 TEST_F(QemuShares, AFolderThatIsNotThereIsNamed) {
