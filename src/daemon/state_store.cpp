@@ -64,7 +64,7 @@ asio::awaitable<void> StateStore::keep_written() {
       pause = timings_.first_retry;
       continue;
     }
-    if (!std::exchange(asked_, false)) co_await wait_for_retry(pause);
+    if (tried_ >= asked_for_) co_await wait_for_retry(pause);
     pause = std::min(2 * pause, timings_.longest_retry);
   }
 }
@@ -73,7 +73,6 @@ asio::awaitable<void> StateStore::keep_written() {
 asio::awaitable<void> StateStore::wait_for_retry(std::chrono::milliseconds pause) {
   retry_.expires_after(pause);
   co_await retry_.async_wait(no_throw);
-  asked_ = false;
   const auto state = co_await asio::this_coro::cancellation_state;
   if (state.cancelled() != asio::cancellation_type::none)
     throw boost::system::system_error(asio::error::operation_aborted);
@@ -99,7 +98,7 @@ bool StateStore::is_behind() const noexcept {
 asio::awaitable<void> StateStore::flush() {
   const std::uint64_t wanted = edits_;
   const std::uint64_t before = tries_;
-  asked_ = tries_ > 0;
+  asked_for_ = wanted;
   retry_.cancel();
   while (written_ < wanted && !(tries_ > before && tried_ >= wanted && failure_)) co_await tried_once_.wait();
   if (written_ < wanted) throw *failure_;

@@ -74,8 +74,8 @@ class StateStore {
   std::string unsaved_;
   std::optional<Error> failure_;  ///< of the last try
   std::function<void()> on_tried_;
-  UniqueFd mark_;       ///< locked while unsaved_
-  bool asked_ = false;  ///< by flush(), for a try that does not wait
+  UniqueFd mark_;                ///< locked while unsaved_
+  std::uint64_t asked_for_ = 0;  ///< changes that flush() waits for: after a try without them comes one at once
   bool stopped_ = false;
   Notifier edited_, tried_once_;
   asio::steady_timer retry_;

@@ -17,6 +17,9 @@ struct FakeDriver::Process {
     gone = true;
     lock.reset();
     reason = std::move(why);
+    notify();
+  }
+  void notify() {
     for (Event* waiter : waiters) waiter->set();
   }
 
@@ -93,25 +96,31 @@ class FakeMachine : public Machine {
 
   asio::awaitable<std::string> blocked() override {
     const auto process = process_;
-    while (process->blocked.empty() && !process->gone) co_await sleep_for(std::chrono::milliseconds(1));
+    while (process->blocked.empty() && !process->gone) co_await next_event();
     co_return process->gone ? std::string() : process->blocked;
   }
 
   asio::awaitable<ExitReason> exited() override {
-    auto process = process_;
-    Event ended(co_await asio::this_coro::executor);
+    const auto process = process_;
+    while (!process->gone) co_await next_event();
+    co_return process->reason;
+  }
+
+ private:
+  /// Returns when the process has ended or is blocked: look at it again.
+  asio::awaitable<void> next_event() {
+    const auto process = process_;
+    Event event(co_await asio::this_coro::executor);
     struct Registered {
       ~Registered() { process.waiters.erase(&event); }
       Process& process;
       Event& event;
     };
-    process->waiters.insert(&ended);
-    const Registered registered{*process, ended};
-    if (!process->gone) co_await ended.wait();
-    co_return process->reason;
+    process->waiters.insert(&event);
+    const Registered registered{*process, event};
+    co_await event.wait();
   }
 
- private:
   /// A question to the hypervisor, which it may never answer; and never when it is gone.
   asio::awaitable<void> begin(std::string call) {
     driver_.calls.push_back(call);
@@ -166,7 +175,10 @@ bool FakeDriver::is_paused(const std::filesystem::path& run_directory) const {
 }
 
 void FakeDriver::block(const std::filesystem::path& run_directory, std::string why) {
-  if (const auto process = find(run_directory)) process->blocked = std::move(why);
+  const auto process = find(run_directory);
+  if (!process) return;
+  process->blocked = std::move(why);
+  process->notify();
 }
 
 std::shared_ptr<FakeDriver::Process> FakeDriver::find(const std::filesystem::path& run_directory) const {

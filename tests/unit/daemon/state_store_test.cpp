@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <boost/asio/post.hpp>
+
 #include "profiles/store.hpp"
 #include "src/base/file_lock.hpp"
 #include "tests/support/run.hpp"
@@ -86,6 +88,35 @@ TEST_F(Store, AFlushThrowsWhyNothingIsWritten) {
     co_return why;
   };
   EXPECT_EQ(test::run(work()), "No space left on device");
+}
+
+TEST_F(Store, AFlushDoesNotWaitAfterAnOlderWriteThatFails) {
+  std::atomic<bool> begun = false, may_fail = false;
+  auto first_fails = [&](const ProfilePaths&, const State& state) {
+    if (++tries_ == 1) {
+      begun = true;
+      may_fail.wait(false);
+      throw Error(Errc::io, "cannot write").because("No space left on device");
+    }
+    last_ = state.phase;
+  };
+  auto work = [&]() -> asio::awaitable<void> {
+    StateStore store(co_await asio::this_coro::executor, paths_, first_fails, {1h, 1h});
+    store.start();
+    store.edit().phase = "starting";
+    while (!begun) co_await sleep_for(1ms);
+    store.edit().phase = "running";
+    auto let_it_fail = [&may_fail] {
+      may_fail = true;
+      may_fail.notify_all();
+    };
+    asio::post(co_await asio::this_coro::executor, let_it_fail);  // once flush() waits
+    co_await store.flush();
+    EXPECT_EQ(last_, "running");
+    EXPECT_EQ(tries_, 2);
+    co_await store.stop();
+  };
+  test::run(work());
 }
 
 }  // namespace
