@@ -1,11 +1,11 @@
 #include "docker/gated_stream.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <boost/json/object.hpp>
-#include <boost/json/serialize.hpp>
 #include <cstring>
+#include <string_view>
+#include <utility>
+
+#include "src/base/net/http_error.hpp"
 
 namespace cl {
 namespace {
@@ -26,20 +26,6 @@ bool may_mount(std::string_view method, std::string_view target) {
   if (method != "POST") return false;
   if (target.starts_with("/services/")) return target.ends_with("/create") || target.ends_with("/update");
   return target == "/containers/create" || target == "/volumes/create";
-}
-
-/// `status`: "400 Bad Request".
-std::string refusal(std::string_view status, const std::string& message) {
-  boost::json::object object;
-  object["message"] = message;
-  const std::string body = boost::json::serialize(object) + "\n";
-  return fmt::format(
-      "HTTP/1.1 {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{}", status,
-      body.size(), body);
-}
-
-std::string refusal(const Error& error) {
-  return refusal("400 Bad Request", one_line(error) + (error.remedy().empty() ? "" : ". " + error.remedy()));
 }
 
 /// NAME in "/containers/NAME/start" and "/containers/NAME/restart"; empty in others.
@@ -67,7 +53,7 @@ asio::awaitable<bool> GatedStream::check_body() {
     co_await gates_->check(std::move(body));
     co_return true;
   } catch (const Error& error) {
-    answer_instead(refusal(error));
+    answer_instead(http_error("400 Bad Request", error));
   }
   co_return false;
 }
@@ -117,8 +103,8 @@ asio::awaitable<std::size_t> GatedStream::read_some(std::span<char> space) {
     if (started && gates_->taken && !started_.empty())
       if (const std::string taken = co_await gates_->taken(started_); !taken.empty())
         answer_instead(
-            refusal("500 Internal Server Error",
-                    "driver failed programming external connectivity on endpoint " + started_ + ": " + taken));
+            http_error("500 Internal Server Error",
+                       "driver failed programming external connectivity on endpoint " + started_ + ": " + taken));
   }
   if (refused_) {
     got = std::min(space.size(), refusal_.size());

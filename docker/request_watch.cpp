@@ -3,9 +3,10 @@
 #include <algorithm>
 #include <boost/json/object.hpp>
 #include <boost/json/parse.hpp>
-#include <charconv>
 #include <cstdlib>
 #include <optional>
+
+#include "src/base/text.hpp"
 
 namespace cl {
 namespace {
@@ -25,13 +26,6 @@ std::string_view trim(std::string_view text) {
   while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
   while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
   return text;
-}
-
-std::optional<std::uint64_t> number(std::string_view text, int base) {
-  std::uint64_t value = 0;
-  const auto [stop, failure] = std::from_chars(text.data(), text.data() + text.size(), value, base);
-  if (failure != std::errc{} || stop != text.data() + text.size()) return std::nullopt;
-  return value;
 }
 
 /// "/v1.47/containers/abc/start?x=y" -> "/containers/abc/start".
@@ -102,7 +96,7 @@ void RequestWatch::read_head() {
       chunked = true;
     }
     if (name == "content-length") {
-      const auto count = number(value, 10);
+      const auto count = whole_number<std::uint64_t>(value, 10);
       if (!count) return;
       length = *count;
     }
@@ -145,7 +139,7 @@ std::size_t RequestWatch::chunked_bytes(std::string_view bytes, bool& done) {
       if (done) return used;
       continue;
     }
-    const auto size = number(line.substr(0, line.find(';')), 16);
+    const auto size = whole_number<std::uint64_t>(line.substr(0, line.find(';')), 16);
     line_.clear();
     if (!size || *size > (std::uint64_t{1} << 62)) {
       state_ = State::opaque;

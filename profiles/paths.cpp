@@ -1,12 +1,12 @@
 #include "profiles/paths.hpp"
 
-#include <pwd.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
 
 #include "src/base/file.hpp"
+#include "src/base/path.hpp"
 #include "src/base/platform.hpp"
 
 namespace cl {
@@ -18,11 +18,12 @@ std::filesystem::path from_environment(const char* name) {
   return absolute_path(value).lexically_normal();
 }
 
-std::filesystem::path user_home() {
-  if (auto home = from_environment("HOME"); !home.empty()) return home;
-  if (const passwd* entry = ::getpwuid(::geteuid()); entry != nullptr && entry->pw_dir != nullptr) return entry->pw_dir;
-  throw Error(Errc::host_requirement, "there is no home directory",
-              "set HOME, or COLIMA_LIKE_HOME and COLIMA_LIKE_CACHE");
+std::filesystem::path required_home() {
+  auto home = home_directory();
+  if (!home)
+    throw Error(Errc::host_requirement, "there is no home directory",
+                "set HOME, or COLIMA_LIKE_HOME and COLIMA_LIKE_CACHE");
+  return std::move(*home);
 }
 
 void check_name(std::string_view name) {
@@ -39,14 +40,14 @@ void check_name(std::string_view name) {
 Home find_home() {
   Home home;
   home.profiles = from_environment("COLIMA_LIKE_HOME");
-  if (home.profiles.empty()) home.profiles = user_home() / ".colima-like";
+  if (home.profiles.empty()) home.profiles = required_home() / ".colima-like";
   home.cache = from_environment("COLIMA_LIKE_CACHE");
   if (!home.cache.empty()) return home;
 #ifdef __APPLE__
-  home.cache = user_home() / "Library" / "Caches" / "colima-like";
+  home.cache = required_home() / "Library" / "Caches" / "colima-like";
 #else
   const auto xdg = from_environment("XDG_CACHE_HOME");
-  home.cache = (xdg.empty() ? user_home() / ".cache" : xdg) / "colima-like";
+  home.cache = (xdg.empty() ? required_home() / ".cache" : xdg) / "colima-like";
 #endif
   return home;
 }

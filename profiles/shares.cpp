@@ -7,6 +7,7 @@
 #include <boost/json.hpp>
 
 #include "src/base/error.hpp"
+#include "src/base/path.hpp"
 
 namespace cl {
 namespace json = boost::json;
@@ -38,15 +39,8 @@ bool path_like(std::string_view text) {
   return !text.empty() && (text[0] == '/' || text == "~" || text.starts_with("~/"));
 }
 
-bool below(const fs::path& path, const fs::path& folder) {
-  return std::mismatch(folder.begin(), folder.end(), path.begin(), path.end()).first == folder.end();
-}
-
 fs::path expanded(const std::string& text, const fs::path& home) {
-  fs::path path = text;
-  if (text == "~") path = home;
-  if (text.starts_with("~/")) path = home / text.substr(2);
-  path = path.lexically_normal();
+  fs::path path = expand_home(text, home).lexically_normal();
   if (!path.has_filename()) path = path.parent_path();  // "/a/"
   return path;
 }
@@ -61,7 +55,7 @@ void check_mount_point(const Share& share) {
   const std::string remedy = "give it another mount point: " + share.written.string() + ":/mnt/NAME";
   if (share.mount_point == "/") refuse(share, "the machine has its own root", remedy);
   for (const std::string_view folder : of_the_guest)
-    if (below(share.mount_point, folder) || below(folder, share.mount_point))
+    if (is_below(share.mount_point, folder) || is_below(folder, share.mount_point))
       refuse(share, std::string(folder) + " belongs to the machine's own system", remedy);
 }
 
@@ -72,7 +66,7 @@ bool covered(const Share& inner, const Share& outer) {
     if (inner.location == outer.location && same_way) return true;
     refuse(inner, outer.written.string() + " is shared there already", "remove one of the two from 'shares'");
   }
-  if (!below(inner.mount_point, outer.mount_point)) return false;
+  if (!is_below(inner.mount_point, outer.mount_point)) return false;
   // What is mounted inside another share hides what that one has there, so it must be the very same folder.
   const fs::path there = outer.location / inner.mount_point.lexically_relative(outer.mount_point);
   if (there != inner.location)
@@ -163,7 +157,7 @@ std::vector<Share> plan_shares(const Profile& profile, const fs::path& home) {
     Share& share = all[index];
     // The nearest share around it is what it would hide or repeat.
     const auto outer = std::find_if(plan.rbegin(), plan.rend(), [&share](const Share& other) {
-      return below(share.mount_point, other.mount_point);
+      return is_below(share.mount_point, other.mount_point);
     });
     if (outer == plan.rend() || !covered(share, *outer)) plan.push_back(std::move(share));
   }

@@ -1,14 +1,12 @@
 #include "provision/readiness.hpp"
 
-#include <fcntl.h>
-
 #include <algorithm>
-#include <boost/asio/local/stream_protocol.hpp>
 #include <optional>
 #include <utility>
 
 #include "src/base/file.hpp"
 #include "src/base/log.hpp"
+#include "src/base/net/unix_socket.hpp"
 #include "src/base/platform.hpp"
 
 namespace cl {
@@ -18,14 +16,12 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 asio::awaitable<UniqueFd> connect_unix(std::filesystem::path path) {
-  if (path.string().size() > platform::max_socket_path())
+  UnixSocket socket(co_await asio::this_coro::executor);
+  error_code ec = co_await try_connect(socket, path);
+  if (ec == boost::system::errc::filename_too_long)
     throw Error(Errc::invalid_config, "the path " + path.string() + " is too long for a socket");
-  asio::local::stream_protocol::socket socket(co_await asio::this_coro::executor);
-  auto [ec] = co_await socket.async_connect(asio::local::stream_protocol::endpoint(path.string()), no_throw);
-  if (ec == asio::error::operation_aborted) throw boost::system::system_error(ec);
   if (ec) throw Error(Errc::io, "cannot connect to " + path.string()).because(ec.message());
   UniqueFd fd(socket.release(ec));
-  ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC);
   co_return fd;
 }
 

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <boost/json.hpp>
-#include <cstdlib>
 
 #include "provision/guest.hpp"
 #include "src/base/error.hpp"
 #include "src/base/file.hpp"
+#include "src/base/path.hpp"
 #include "src/base/shell.hpp"
 
 namespace cl {
@@ -212,9 +212,7 @@ std::string own_scripts(const std::vector<Script>& scripts) {
 std::string read_certificates(const std::vector<std::string>& files) {
   std::string all;
   for (const std::string& name : files) {
-    fs::path path = name;
-    if (name.starts_with("~/"))
-      if (const char* home = std::getenv("HOME"); home != nullptr) path = fs::path(home) / name.substr(2);
+    fs::path path = expand_home(name);
     if (name == "host")
       for (const char* store :
            {"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"})

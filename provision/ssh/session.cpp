@@ -9,6 +9,7 @@
 #include "provision/ssh/channel.hpp"
 #include "provision/ssh/pump.hpp"
 #include "src/base/file.hpp"
+#include "src/base/text.hpp"
 
 namespace cl {
 namespace {
@@ -34,21 +35,6 @@ constexpr struct {
     {LIBSSH2_METHOD_COMP_CS, "none"},
     {LIBSSH2_METHOD_COMP_SC, "none"},
 };
-
-std::string base64(std::string_view bytes) {
-  static constexpr char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string text;
-  std::uint32_t bits = 0;
-  int count = 0;
-  for (const char c : bytes) {
-    bits = bits << 8 | static_cast<unsigned char>(c);
-    count += 8;
-    for (; count >= 6; count -= 6) text += digits[bits >> (count - 6) & 63];
-  }
-  if (count > 0) text += digits[bits << (6 - count) & 63];
-  while (text.size() % 4 != 0) text += '=';
-  return text;
-}
 
 /// The base64 part of a public key line ("ssh-ed25519 AAAA... comment"): every key blob begins with three zero bytes.
 std::string key_blob(const std::string& line) {

@@ -2,7 +2,6 @@
 
 #include <boost/json/array.hpp>
 #include <boost/json/parse.hpp>
-#include <cstdlib>
 
 #include "profiles/image_ref.hpp"
 #include "profiles/keys.hpp"
@@ -12,6 +11,7 @@
 #include "src/base/file.hpp"
 #include "src/base/host.hpp"
 #include "src/base/log.hpp"
+#include "src/base/path.hpp"
 #include "vm/hash.hpp"
 #include "vm/image/build.hpp"
 #include "vm/image/catalog.hpp"
@@ -130,11 +130,6 @@ asio::awaitable<Image> automatic_image(ImageCache& cache, WantedImage wanted, On
   log::info("no image is built: {}", lack->what());
   say(std::string(lack->what()) + "; downloading " + downloaded);
   co_return co_await fetch_from_catalog(cache, downloaded, wanted.arch, say);
-}
-
-std::string expand_home(const std::string& path) {
-  const char* home = std::getenv("HOME");
-  return path.starts_with("~/") && home != nullptr ? home + path.substr(1) : path;
 }
 
 }  // namespace

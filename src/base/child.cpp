@@ -16,6 +16,7 @@
 
 #include "src/base/descriptor_limit.hpp"
 #include "src/base/file.hpp"
+#include "src/base/pipe.hpp"
 #include "src/base/platform.hpp"
 #include "src/base/unique_fd.hpp"
 
@@ -77,21 +78,6 @@ std::vector<std::string> merged_environment(const std::vector<std::string>& over
   std::vector<std::string> list;
   for (const auto& [name, value] : all) list.push_back(name + "=" + value);
   return list;
-}
-
-struct Pipe {
-  UniqueFd read_end, write_end;
-};
-
-Pipe make_pipe() {
-  int ends[2];
-#ifdef __linux__
-  if (::pipe2(ends, O_CLOEXEC) != 0) throw io_error("cannot create a pipe", errno);
-#else
-  if (::pipe(ends) != 0) throw io_error("cannot create a pipe", errno);
-  for (const int fd : ends) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
-#endif
-  return Pipe{UniqueFd(ends[0]), UniqueFd(ends[1])};
 }
 
 asio::awaitable<void> feed(asio::posix::stream_descriptor pipe, std::string bytes) {

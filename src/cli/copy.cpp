@@ -1,6 +1,5 @@
 #include "src/cli/copy.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -17,6 +16,7 @@
 #include "src/base/byte_size.hpp"
 #include "src/base/child.hpp"
 #include "src/base/file.hpp"
+#include "src/base/pipe.hpp"
 #include "src/base/shell.hpp"
 #include "src/base/unique_fd.hpp"
 #include "src/cli/launch.hpp"
@@ -73,17 +73,6 @@ struct Copied {
   }
 };
 
-struct Ends {
-  UniqueFd read_end, write_end;
-};
-
-Ends make_pipe() {
-  int ends[2];
-  if (::pipe(ends) != 0) throw io_error("cannot create a pipe", errno);
-  for (const int fd : ends) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
-  return {UniqueFd(ends[0]), UniqueFd(ends[1])};
-}
-
 Error tar_failed(const std::string& what, const ExitStatus& status) {
   return Error(Errc::io, what + " failed", "what tar wrote above says why").because("tar ended with " + status.str());
 }
@@ -110,7 +99,7 @@ asio::awaitable<void> finish(RemoteCommand& guest, const std::string& what) {
 
 asio::awaitable<void> send_folder(RemoteCommand& guest, fs::path folder, Copied& copied) {
   auto executor = co_await asio::this_coro::executor;
-  Ends pipe = make_pipe();
+  Pipe pipe = make_pipe();
   cl::Command tar;
   tar.argv = {"tar", "-c", "-f", "-", "-C", folder.string(), "."};
   tar.output = pipe.write_end.get();
@@ -197,7 +186,7 @@ asio::awaitable<void> to_guest(ProfilePaths paths, std::string from, std::string
 asio::awaitable<void> take_folder(RemoteCommand& guest, fs::path folder, Copied& copied) {
   auto executor = co_await asio::this_coro::executor;
   fs::create_directories(folder);
-  Ends pipe = make_pipe();
+  Pipe pipe = make_pipe();
   cl::Command tar;
   tar.argv = {"tar", "-x", "--no-same-owner", "--no-same-permissions", "-f", "-", "-C", folder.string()};
   tar.input = pipe.read_end.get();

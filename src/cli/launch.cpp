@@ -12,6 +12,7 @@
 #include "src/base/child.hpp"
 #include "src/base/file.hpp"
 #include "src/base/file_lock.hpp"
+#include "src/base/pipe.hpp"
 #include "src/base/platform.hpp"
 #include "src/base/task_group.hpp"
 #include "src/base/unique_fd.hpp"
@@ -57,10 +58,7 @@ std::string lines_since(const fs::path& log, std::uintmax_t size) {
 /// Returns false when another daemon holds the profile.
 asio::awaitable<bool> start_daemon(const ProfilePaths& paths, const Launch& launch) {
   auto executor = co_await asio::this_coro::executor;
-  int ends[2];
-  if (::pipe(ends) != 0) throw io_error("cannot create a pipe", errno);
-  UniqueFd read_end(ends[0]), write_end(ends[1]);
-  ::fcntl(read_end.get(), F_SETFD, FD_CLOEXEC);
+  auto [read_end, write_end] = make_pipe();
 
   UniqueFd log(::open(paths.daemon_log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
   if (!log) throw io_error("cannot open " + paths.daemon_log.string(), errno);

@@ -9,6 +9,7 @@
 #include "profiles/state.hpp"
 #include "src/base/child.hpp"
 #include "src/base/file.hpp"
+#include "src/base/pipe.hpp"
 #include "src/base/printable.hpp"
 #include "src/cli/command.hpp"
 #include "src/cli/launch.hpp"
@@ -40,19 +41,16 @@ int run_tail(const char* tail, char* const* arguments) {
     ::execv(tail, arguments);
     throw io_error(std::string("cannot run ") + tail, errno);
   }
-  int ends[2];
-  if (::pipe(ends) != 0) throw io_error("cannot make a pipe", errno);
+  Pipe pipe = make_pipe();
   const pid_t child = ::fork();
   if (child < 0) throw io_error("cannot start " + std::string(tail), errno);
   if (child == 0) {
-    ::dup2(ends[1], STDOUT_FILENO);
-    ::close(ends[0]);
-    ::close(ends[1]);
+    ::dup2(pipe.write_end.get(), STDOUT_FILENO);
     ::execv(tail, arguments);
     ::_exit(127);
   }
-  ::close(ends[1]);
-  print_printable(ends[0]);
+  pipe.write_end.reset();
+  print_printable(pipe.read_end.get());
   int status = 0;
   ::waitpid(child, &status, 0);
   return WIFEXITED(status) ? WEXITSTATUS(status) : 1;

@@ -1,11 +1,11 @@
 #include <algorithm>
 #include <boost/json.hpp>
-#include <cstdlib>
 #include <iostream>
 
 #include "profiles/edit.hpp"
 #include "profiles/shares.hpp"
 #include "src/base/file.hpp"
+#include "src/base/path.hpp"
 #include "src/cli/command.hpp"
 #include "src/cli/config.hpp"
 #include "src/cli/launch.hpp"
@@ -33,10 +33,7 @@ std::string absolute_item(const std::string& text) {
 fs::path location_of(const std::string& item) {
   ShareItem parts;
   if (parse_share(item, parts)) return item;
-  std::string text = parts.location;
-  const char* home = std::getenv("HOME");
-  if (home != nullptr && (text == "~" || text.starts_with("~/"))) text = home + text.substr(1);
-  fs::path path = fs::path(text).lexically_normal();
+  fs::path path = expand_home(parts.location).lexically_normal();
   return path.has_filename() ? path : path.parent_path();
 }
 
@@ -98,8 +95,7 @@ int run_share_add(const Invocation& call) {
   put(items, item);
   Profile wanted = load_layers(config.paths, {}, {}).profile;
   wanted.shares = items;
-  const char* home = std::getenv("HOME");
-  plan_shares(wanted, home != nullptr ? home : "/");  // what would be refused is, before anything is written
+  plan_shares(wanted, user_home());  // what would be refused is, before anything is written
   return install(config, items);
 }
 

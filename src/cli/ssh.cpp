@@ -12,6 +12,7 @@
 #include "src/base/platform.hpp"
 #include "src/base/shell.hpp"
 #include "src/base/task_group.hpp"
+#include "src/base/text.hpp"
 #include "src/cli/command.hpp"
 #include "src/cli/launch.hpp"
 #include "src/cli/output.hpp"

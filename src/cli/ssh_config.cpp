@@ -1,10 +1,10 @@
 #include "src/cli/ssh_config.hpp"
 
-#include <cstdlib>
 #include <iostream>
 
 #include "profiles/state.hpp"
 #include "src/base/file.hpp"
+#include "src/base/path.hpp"
 #include "src/base/platform.hpp"
 #include "src/base/shell.hpp"
 #include "src/cli/command.hpp"
@@ -32,9 +32,9 @@ std::string ssh_quoted(const fs::path& path) {
 }
 
 fs::path users_ssh_config() {
-  const char* home = std::getenv("HOME");
-  if (home == nullptr || *home == '\0') throw Error(Errc::host_requirement, "there is no home directory", "set HOME");
-  fs::path file = fs::path(home) / ".ssh" / "config";
+  const auto home = home_directory();
+  if (!home) throw Error(Errc::host_requirement, "there is no home directory", "set HOME");
+  fs::path file = *home / ".ssh" / "config";
   return is_link(file) ? real_path(file) : file;
 }
 

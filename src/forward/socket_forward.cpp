@@ -7,8 +7,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <boost/json/object.hpp>
-#include <boost/json/serialize.hpp>
 #include <cerrno>
 #include <climits>
 #include <cstring>
@@ -16,6 +14,7 @@
 
 #include "src/base/file.hpp"
 #include "src/base/log.hpp"
+#include "src/base/net/http_error.hpp"
 #include "src/base/platform.hpp"
 #include "src/base/unique_fd.hpp"
 
@@ -98,17 +97,6 @@ UniqueFd listen_on(const std::filesystem::path& path) {
   return fd;
 }
 
-/// The answer that makes the docker CLI print "Error response from daemon: <what>: <cause>. <remedy>".
-std::string unavailable(const Error& error) {
-  std::string message = one_line(error);
-  if (!error.remedy().empty()) message += ". " + error.remedy();
-  boost::json::object object;
-  object["message"] = message;
-  const std::string body = boost::json::serialize(object) + "\n";
-  return "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: " +
-         std::to_string(body.size()) + "\r\nConnection: close\r\n\r\n" + body;
-}
-
 /// Reads and drops what the client still sends until it closes. Closing with unread bytes in the socket would
 /// break the connection under a client that is still writing its request, and it might not see our answer.
 asio::awaitable<void> discard_rest(ByteStream& client) {
@@ -118,7 +106,7 @@ asio::awaitable<void> discard_rest(ByteStream& client) {
 }
 
 asio::awaitable<void> refuse(ByteStream& client, Error error) {
-  const std::string answer = unavailable(error);
+  const std::string answer = http_error("503 Service Unavailable", error);
   try {
     co_await client.write(answer);
     co_await client.shutdown_write();

@@ -1,6 +1,6 @@
 #include "src/rpc/connection.hpp"
 
-#include <fcntl.h>
+#include "src/base/net/unix_socket.hpp"
 
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/write.hpp>
@@ -93,10 +93,8 @@ asio::awaitable<void> FrameSender::send(Frame frame) {
 
 asio::awaitable<std::optional<Connection>> connect(std::filesystem::path path, std::chrono::milliseconds patience) {
   Socket socket(co_await asio::this_coro::executor);
-  const asio::local::stream_protocol::endpoint at(path.string());
-  auto [ec] = co_await socket.async_connect(at, no_throw);
+  const error_code ec = co_await try_connect(socket, path);
   if (ec) co_return std::nullopt;
-  ::fcntl(socket.native_handle(), F_SETFD, FD_CLOEXEC);
   Connection connection(std::move(socket));
   std::optional<std::string> line;
   try {

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "src/base/error.hpp"
+#include "src/base/path.hpp"
 
 namespace cl {
 namespace json = boost::json;
@@ -46,15 +47,10 @@ constexpr std::array<std::string_view, 22> of_every_engine{"/boot",
                                                            "/etc/ssl/certs",
                                                            "/usr/share/zoneinfo"};
 
-bool below(const fs::path& path, const fs::path& folder) {
-  const auto [end, unused] = std::mismatch(folder.begin(), folder.end(), path.begin(), path.end());
-  return end == folder.end() || (std::next(end) == folder.end() && end->empty());  // "/a/" ends with an empty name
-}
-
 bool of_any_engine(const fs::path& path, const BindRules& rules) {
   // Whole, for those that watch the machine; a path below them is somebody's own.
   if (path == "/" || path == "/run" || path == "/var/run" || path == rules.socket) return true;
-  return std::any_of(of_every_engine.begin(), of_every_engine.end(), [&path](auto own) { return below(path, own); });
+  return std::any_of(of_every_engine.begin(), of_every_engine.end(), [&path](auto own) { return is_below(path, own); });
 }
 
 /// Whether `path` means the guest's own system: of_any_engine(), or a path of a system that this computer does not
@@ -74,8 +70,8 @@ asio::awaitable<bool> of_the_guests_own(const fs::path& path, const BindRules& r
 const SharedFolder* around(const fs::path& path, const BindRules& rules) {
   const SharedFolder* innermost = nullptr;
   for (const SharedFolder& folder : rules.shared) {
-    const bool inside = below(path, folder.mount_point);
-    if (inside && (innermost == nullptr || below(folder.mount_point, innermost->mount_point))) innermost = &folder;
+    const bool inside = is_below(path, folder.mount_point);
+    if (inside && (innermost == nullptr || is_below(folder.mount_point, innermost->mount_point))) innermost = &folder;
   }
   return innermost;
 }
@@ -96,10 +92,10 @@ asio::awaitable<void> check_links(const fs::path& path, const SharedFolder& fold
     return end;
   };
   const std::optional<fs::path> led = co_await look_at(there, std::move(follow), limit);
-  if (!led || below(*led, folder.location)) co_return;
+  if (!led || is_below(*led, folder.location)) co_return;
   const fs::path& real = *led;
   const auto shown = std::any_of(rules.shared.begin(), rules.shared.end(), [&real](const SharedFolder& other) {
-    return below(real, other.location) && other.problem.empty() && other.mount_point == other.location;
+    return is_below(real, other.location) && other.problem.empty() && other.mount_point == other.location;
   });
   if (shown || co_await of_the_guests_own(real, rules, limit)) co_return;
   refuse(path.string() + " is a link to " + real.string() + ", which is not shared with the machine",

@@ -1,6 +1,5 @@
 #include "vm/image/build.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
 #include <unistd.h>
@@ -12,6 +11,7 @@
 #include "src/base/child.hpp"
 #include "src/base/file.hpp"
 #include "src/base/log.hpp"
+#include "src/base/pipe.hpp"
 #include "src/base/unique_fd.hpp"
 
 namespace cl {
@@ -30,17 +30,6 @@ wait $job; rc=$?
 kill $watcher 2>/dev/null
 exit $rc
 )";
-
-struct Pipe {
-  UniqueFd read_end, write_end;
-};
-
-Pipe make_pipe() {
-  int ends[2];
-  if (::pipe(ends) != 0) throw io_error("cannot create a pipe", errno);
-  for (const int fd : ends) ::fcntl(fd, F_SETFD, FD_CLOEXEC);
-  return Pipe{UniqueFd(ends[0]), UniqueFd(ends[1])};
-}
 
 /// Passes on "@phase TEXT" lines until the recipe closes its end.
 asio::awaitable<void> forward_phases(asio::posix::stream_descriptor pipe, OnPhase on_phase) {

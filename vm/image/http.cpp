@@ -8,10 +8,10 @@
 #include <boost/asio/ssl.hpp>
 #include <boost/asio/ssl/impl/src.hpp>  // see src/base/asio.cpp
 #include <boost/asio/write.hpp>
-#include <charconv>
 #include <tuple>
 
 #include "src/base/log.hpp"
+#include "src/base/text.hpp"
 #include "vm/http_response.hpp"
 
 namespace cl {
@@ -42,13 +42,6 @@ asio::awaitable<T> within(std::chrono::milliseconds limit, std::string what, asi
     if (error.code() != Errc::io && error.code() != Errc::protocol) throw;
     throw Error(error.code(), what).because(error.cause());
   }
-}
-
-std::optional<std::uint64_t> number(std::string_view text) {
-  std::uint64_t value = 0;
-  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (text.empty() || failure != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  return value;
 }
 
 std::string message_for(const HttpRequest& request, const std::optional<Url>& proxy) {
@@ -188,7 +181,8 @@ class Reply final : public HttpReply {
     answer_.length = response_.length();
     answer_.etag = response_.field("ETag");
     answer_.last_modified = response_.field("Last-Modified");
-    if (const auto wait = number(response_.field("Retry-After"))) answer_.retry_after = std::chrono::seconds(*wait);
+    if (const auto wait = whole_number<std::uint64_t>(response_.field("Retry-After")))
+      answer_.retry_after = std::chrono::seconds(*wait);
     if (answer_.status == 206 && !parse_content_range(response_.field("Content-Range"), answer_))
       throw Error(Errc::protocol, "the answer cannot be used")
           .because("it sends a part of the file and does not say which");
@@ -247,10 +241,11 @@ bool parse_content_range(std::string_view text, HttpAnswer& into) {
   text.remove_prefix(unit.size());
   const auto dash = text.find('-'), slash = text.find('/');
   if (dash == std::string_view::npos || slash == std::string_view::npos || dash > slash) return false;
-  const auto first = number(text.substr(0, dash)), last = number(text.substr(dash + 1, slash - dash - 1));
+  const auto first = whole_number<std::uint64_t>(text.substr(0, dash)),
+             last = whole_number<std::uint64_t>(text.substr(dash + 1, slash - dash - 1));
   if (!first || !last || *last < *first) return false;
   into.first = first;
-  into.total = number(text.substr(slash + 1));
+  into.total = whole_number<std::uint64_t>(text.substr(slash + 1));
   if (text.substr(slash + 1) == "*") return true;
   return into.total && *into.total > *last;
 }

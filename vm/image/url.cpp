@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cctype>
-#include <charconv>
 #include <cstdlib>
 
 #include "src/base/error.hpp"
+#include "src/base/text.hpp"
 
 namespace cl {
 namespace {
@@ -20,9 +20,8 @@ std::string lower(std::string_view text) {
 std::string_view default_port(std::string_view scheme) { return scheme == "https" ? "443" : "80"; }
 
 bool is_port(std::string_view text) {
-  unsigned number = 0;
-  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), number);
-  return failure == std::errc{} && end == text.data() + text.size() && number >= 1 && number <= 65535;
+  const auto number = whole_number<unsigned>(text);
+  return number && *number >= 1 && *number <= 65535;
 }
 
 std::string bracketed(const std::string& host) { return host.find(':') == std::string::npos ? host : "[" + host + "]"; }
@@ -150,18 +149,6 @@ std::optional<Url> proxy_for(const ProxySettings& settings, const Url& url) {
     throw Error(Errc::invalid_config, "the environment's " + url.scheme + "_proxy is no proxy that can be used",
                 "set it to http://HOST:PORT");
   return proxy;
-}
-
-std::string base64(std::string_view bytes) {
-  constexpr std::string_view digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string text;
-  for (std::size_t i = 0; i < bytes.size(); i += 3) {
-    unsigned value = 0;
-    const std::size_t have = std::min<std::size_t>(3, bytes.size() - i);
-    for (std::size_t k = 0; k < 3; ++k) value = value << 8 | (k < have ? static_cast<unsigned char>(bytes[i + k]) : 0U);
-    for (std::size_t k = 0; k < 4; ++k) text += k <= have ? digits[value >> (18 - 6 * k) & 63] : '=';
-  }
-  return text;
 }
 
 }  // namespace cl

@@ -41,7 +41,4 @@ ProxySettings proxies_of_environment();
 /// Throws Error{invalid_config} when the variable holds no http URL.
 std::optional<Url> proxy_for(const ProxySettings& settings, const Url& url);
 
-/// Base64, for Basic authorization.
-std::string base64(std::string_view bytes);
-
 }  // namespace cl

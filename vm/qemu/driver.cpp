@@ -1,6 +1,5 @@
 #include "vm/qemu/driver.hpp"
 
-#include <fcntl.h>
 #include <signal.h>
 
 #include <fmt/format.h>
@@ -12,6 +11,7 @@
 #include "src/base/platform.hpp"
 #include "src/base/unique_fd.hpp"
 #include "vm/hash.hpp"
+#include "vm/hypervisor.hpp"
 #include "vm/qemu/binary.hpp"
 #include "vm/qemu/command_line.hpp"
 #include "vm/qemu/firmware.hpp"
@@ -25,12 +25,6 @@ namespace json = boost::json;
 namespace {
 
 using Control = std::unique_ptr<QmpClient>;
-
-UniqueFd open_log(const fs::path& path) {
-  UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
-  if (!fd) throw file_error("open", path, errno);
-  return fd;
-}
 
 /// What was appended to the log since it had `size` bytes.
 std::string log_since(const fs::path& path, std::uintmax_t size) {
@@ -157,7 +151,7 @@ asio::awaitable<std::unique_ptr<Machine>> QemuDriver::boot(BootPlan plan) {
   command.small_pages = plan.accel == Accel::tcg;
   if (plan.lock_fd >= 0) command.keep.push_back(plan.lock_fd);
   if (memory) command.keep.push_back(memory.get());
-  const UniqueFd log_file = open_log(plan.driver_log);
+  const UniqueFd log_file = open_driver_log(plan.driver_log);
   command.output = command.errors = log_file.get();
   std::error_code ec;
   const std::uintmax_t log_size = fs::file_size(plan.driver_log, ec);

@@ -11,6 +11,7 @@
 #include "src/base/json.hpp"
 #include "src/base/log.hpp"
 #include "src/base/platform.hpp"
+#include "vm/hypervisor.hpp"
 #include "vm/qemu/command_line.hpp"
 #include "vm/qemu/driver.hpp"
 #include "vm/qemu/memory_file.hpp"
@@ -154,22 +155,7 @@ QemuMachine::QemuMachine(const asio::any_io_executor& executor, std::filesystem:
   state_->child = std::move(child);
   state_->control = std::move(control);
   state_->news = std::move(news);
-  // Not a TaskGroup: its owner must await its end, and a machine is dropped without ado when a daemon goes.
-  auto on_end = [state = state_](std::exception_ptr failure) {
-    if (!failure || state->gone.is_set()) return;
-    try {
-      std::rethrow_exception(failure);
-    } catch (const boost::system::system_error& error) {
-      if (error.code() == asio::error::operation_aborted) return;
-      state->reason.text = std::string("QEMU can no longer be watched: ") + error.what();
-    } catch (const std::exception& error) {
-      state->reason.text = std::string("QEMU can no longer be watched: ") + error.what();
-    }
-    log::error("{}", state->reason.text);
-    state->gone.set();
-  };
-  asio::co_spawn(executor, watch(state_),
-                 asio::bind_cancellation_slot(state_->stop_watching.slot(), std::move(on_end)));
+  spawn_watch(executor, state_, "QEMU", watch(state_));
   for (ShareServer& server : servers) state_->servers.emplace_back().of = std::move(server);
   for (State::Server& server : state_->servers) {
     if (!server.of.child && server.of.pid == 0) {

@@ -1,15 +1,13 @@
 #include "vm/qemu/qmp_client.hpp"
 
-#include <fcntl.h>
-
 #include <array>
-#include <boost/asio/local/stream_protocol.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/json/serialize.hpp>
 #include <map>
 #include <optional>
 
 #include "src/base/log.hpp"
+#include "src/base/net/unix_socket.hpp"
 #include "src/base/platform.hpp"
 #include "src/base/task_group.hpp"
 #include "vm/qemu/qmp_codec.hpp"
@@ -27,7 +25,7 @@ struct QmpClient::Core {
   explicit Core(const asio::any_io_executor& executor)
       : socket(executor), to_write(executor), greeted(executor), gone(executor), tasks(executor) {}
 
-  asio::local::stream_protocol::socket socket;
+  UnixSocket socket;
   QmpDecoder decoder;
   OnEvent on_event;
   std::map<std::int64_t, std::shared_ptr<Reply>> waiting;
@@ -129,18 +127,15 @@ asio::awaitable<std::unique_ptr<QmpClient>> QmpClient::connect(std::filesystem::
   auto executor = co_await asio::this_coro::executor;
   auto core = std::make_shared<Core>(executor);
   core->on_event = std::move(on_event);
-  if (path.native().size() > platform::max_socket_path())
+  const error_code ec = co_await try_connect(core->socket, path);
+  if (ec == boost::system::errc::filename_too_long)
     throw Error(Errc::invalid_config, "the path of QEMU's control socket is too long: " + path.string(),
                 "use a shorter profile name or a shorter COLIMA_LIKE_HOME");
-  const asio::local::stream_protocol::endpoint endpoint(path.string());
-  auto [ec] = co_await core->socket.async_connect(endpoint, no_throw);
   if (ec == boost::system::errc::no_such_file_or_directory || ec == asio::error::connection_refused)
     throw Error(Errc::not_found, "no QEMU listens at " + path.string());
-  if (ec == asio::error::operation_aborted) throw boost::system::system_error(ec);
   if (ec == asio::error::try_again || ec == asio::error::would_block)  // its short queue of callers is full
     throw busy(path).because("others are waiting for it already");
   if (ec) throw io_error("cannot connect to QEMU's control socket " + path.string(), ec.value());
-  ::fcntl(core->socket.native_handle(), F_SETFD, FD_CLOEXEC);
 
   std::unique_ptr<QmpClient> client(new QmpClient(core));
   core->tasks.spawn("reading QEMU's control socket", read_messages(core));

@@ -20,7 +20,9 @@
 #include "src/base/file.hpp"
 #include "src/base/file_lock.hpp"
 #include "src/base/log.hpp"
+#include "src/base/net/unix_socket.hpp"
 #include "src/base/platform.hpp"
+#include "src/base/text.hpp"
 #include "vm/qemu/command_line.hpp"
 
 namespace cl {
@@ -36,13 +38,6 @@ bool numbers_of(std::string_view version, int& major, int& minor) {
   const auto [dot, failure] = std::from_chars(version.data(), end, major);
   if (failure != std::errc{} || dot == end || *dot != '.') return false;
   return std::from_chars(dot + 1, end, minor).ec == std::errc{};
-}
-
-std::optional<std::uint32_t> number(std::string_view text) {
-  std::uint32_t value = 0;
-  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (failure != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  return value;
 }
 
 /// A listening unix socket. The server inherits it, so QEMU can connect before the server runs.
@@ -81,8 +76,8 @@ Child start_server(const asio::any_io_executor& executor, std::vector<std::strin
 asio::awaitable<bool> answers(fs::path socket) {
   const std::array<std::uint32_t, 3> get_features{1, 1, 0};
   std::array<char, sizeof get_features + 8> reply{};
-  asio::local::stream_protocol::socket connection(co_await asio::this_coro::executor);
-  auto [refused] = co_await connection.async_connect(asio::local::stream_protocol::endpoint(socket.native()), no_throw);
+  UnixSocket connection(co_await asio::this_coro::executor);
+  const error_code refused = co_await try_connect(connection, std::move(socket));
   if (refused) co_return false;
   auto [broken, sent] = co_await asio::async_write(connection, asio::buffer(get_features), no_throw);
   if (broken) co_return false;
@@ -164,7 +159,8 @@ std::optional<std::pair<std::uint32_t, std::uint32_t>> subordinate_ids(std::stri
     if (second == std::string_view::npos) continue;
     const std::string_view owner = line.substr(0, first);
     if (owner != name && owner != as_number) continue;
-    const auto from = number(line.substr(first + 1, second - first - 1)), count = number(line.substr(second + 1));
+    const auto from = whole_number<std::uint32_t>(line.substr(first + 1, second - first - 1)),
+               count = whole_number<std::uint32_t>(line.substr(second + 1));
     if (from && count && *count >= least_ids) return std::pair(*from, *count);
   }
   return std::nullopt;

@@ -1,18 +1,18 @@
 #include "vm/vz/driver.hpp"
 
-#include <fcntl.h>
 #include <signal.h>
 
 #include <algorithm>
-#include <boost/asio/local/stream_protocol.hpp>
 #include <boost/json/array.hpp>
 #include <optional>
 
 #include "src/base/file.hpp"
 #include "src/base/host.hpp"
 #include "src/base/log.hpp"
+#include "src/base/net/unix_socket.hpp"
 #include "src/base/platform.hpp"
 #include "src/base/unique_fd.hpp"
+#include "vm/hypervisor.hpp"
 #include "vm/vz/binary.hpp"
 #include "vm/vz/command_line.hpp"
 #include "vm/vz/cpio.hpp"
@@ -35,12 +35,6 @@ namespace {
 
 using std::chrono::milliseconds;
 
-UniqueFd open_log(const fs::path& path) {
-  UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
-  if (!fd) throw file_error("open", path, errno);
-  return fd;
-}
-
 /// Sockets of an earlier machine: vfkit ends when its own is in the way, and with the other it only warns. The caller
 /// holds the profile's lock, so nobody listens on them.
 void remove_stale_sockets(const fs::path& run_directory) {
@@ -59,9 +53,8 @@ void write_initrd(const BootPlan& plan) {
 }
 
 asio::awaitable<bool> accepts(fs::path path) {
-  asio::local::stream_protocol::socket socket(co_await asio::this_coro::executor);
-  auto [ec] = co_await socket.async_connect(asio::local::stream_protocol::endpoint(path.string()), no_throw);
-  if (ec == asio::error::operation_aborted) throw boost::system::system_error(ec);
+  UnixSocket socket(co_await asio::this_coro::executor);
+  const error_code ec = co_await try_connect(socket, std::move(path));
   co_return !ec;
 }
 
@@ -131,7 +124,7 @@ asio::awaitable<VzDriver::Attempt> VzDriver::start(const BootPlan& plan, fs::pat
   command.argv = vfkit_command_line(plan, host);
   command.new_session = true;
   if (plan.lock_fd >= 0) command.keep.push_back(plan.lock_fd);
-  const UniqueFd log_file = open_log(plan.driver_log);
+  const UniqueFd log_file = open_driver_log(plan.driver_log);
   command.output = command.errors = log_file.get();
   std::error_code ec;
   const std::uintmax_t log_size = fs::file_size(plan.driver_log, ec);

@@ -9,6 +9,7 @@
 #include "src/base/file.hpp"
 #include "src/base/log.hpp"
 #include "src/base/platform.hpp"
+#include "vm/hypervisor.hpp"
 #include "vm/vz/command_line.hpp"
 #include "vm/vz/rest.hpp"
 
@@ -62,22 +63,7 @@ VzMachine::VzMachine(const asio::any_io_executor& executor, VzFacts facts, pid_t
     : state_(std::make_shared<State>(executor, pid)) {
   state_->facts = std::move(facts);
   state_->child = std::move(child);
-  // Not a TaskGroup: its owner must await its end, and a machine is dropped without ado when a daemon goes.
-  auto on_end = [state = state_](std::exception_ptr failure) {
-    if (!failure || state->gone.is_set()) return;
-    try {
-      std::rethrow_exception(failure);
-    } catch (const boost::system::system_error& error) {
-      if (error.code() == asio::error::operation_aborted) return;
-      state->reason.text = std::string("vfkit can no longer be watched: ") + error.what();
-    } catch (const std::exception& error) {
-      state->reason.text = std::string("vfkit can no longer be watched: ") + error.what();
-    }
-    log::error("{}", state->reason.text);
-    state->gone.set();
-  };
-  asio::co_spawn(executor, watch(state_),
-                 asio::bind_cancellation_slot(state_->stop_watching.slot(), std::move(on_end)));
+  spawn_watch(executor, state_, "vfkit", watch(state_));
 }
 
 VzMachine::~VzMachine() { state_->stop_watching.emit(asio::cancellation_type::terminal); }

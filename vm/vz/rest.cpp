@@ -2,12 +2,12 @@
 
 #include <fmt/format.h>
 
-#include <boost/asio/local/stream_protocol.hpp>
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 #include <string_view>
 
 #include "src/base/net/socket_stream.hpp"
+#include "src/base/net/unix_socket.hpp"
 #include "src/base/platform.hpp"
 #include "vm/http_response.hpp"
 
@@ -15,7 +15,6 @@ namespace cl::vfkit {
 namespace {
 
 namespace json = boost::json;
-using Socket = asio::local::stream_protocol::socket;
 
 constexpr std::size_t body_limit = 1024 * 1024;
 constexpr std::size_t json_depth = 16;
@@ -30,21 +29,20 @@ Error nonsense(const std::string& request, std::string_view cause) {
   return Error(Errc::protocol, "the answer to vfkit's " + request + " makes no sense").because(cause);
 }
 
-asio::awaitable<Socket> connect(std::filesystem::path path) {
-  if (path.native().size() > platform::max_socket_path())
+asio::awaitable<UnixSocket> connect(std::filesystem::path path) {
+  UnixSocket socket(co_await asio::this_coro::executor);
+  const error_code ec = co_await try_connect(socket, path);
+  if (ec == boost::system::errc::filename_too_long)
     throw Error(Errc::invalid_config, "the path of vfkit's control socket is too long: " + path.string(),
                 "use a shorter profile name or a shorter COLIMA_LIKE_HOME");
-  Socket socket(co_await asio::this_coro::executor);
-  auto [ec] = co_await socket.async_connect(asio::local::stream_protocol::endpoint(path.string()), no_throw);
   if (ec == boost::system::errc::no_such_file_or_directory || ec == asio::error::connection_refused)
     throw Error(Errc::not_found, "no vfkit listens at " + path.string());
-  if (ec == asio::error::operation_aborted) throw boost::system::system_error(ec);
   if (ec) throw io_error("cannot connect to vfkit's control socket " + path.string(), ec.value());
   co_return socket;
 }
 
 asio::awaitable<Answer> exchange(std::filesystem::path path, std::string method, std::string target, std::string body) {
-  Socket socket = co_await connect(path);
+  UnixSocket socket = co_await connect(path);
   Answer answer;
   answer.pid = platform::peer_pid(socket.native_handle());
   SocketStream vfkit(std::move(socket));

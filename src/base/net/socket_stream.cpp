@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 
+#include "src/base/net/unix_socket.hpp"
 #include "src/base/platform.hpp"
 
 namespace cl {
@@ -66,12 +67,8 @@ void SocketStream::close() noexcept {
 asio::awaitable<void> SocketStream::hung_up() { return cl::hung_up(socket_); }
 
 asio::awaitable<std::unique_ptr<ByteStream>> connect_unix(std::filesystem::path path) {
-  if (path.native().size() > platform::max_socket_path())
-    throw Error(Errc::io, "cannot connect to " + path.string()).because("the path is too long for a unix socket");
-  asio::local::stream_protocol::socket socket(co_await asio::this_coro::executor);
-  const asio::local::stream_protocol::endpoint endpoint(path.string());
-  auto [ec] = co_await socket.async_connect(endpoint, no_throw);
-  if (ec == asio::error::operation_aborted) throw boost::system::system_error(ec);
+  UnixSocket socket(co_await asio::this_coro::executor);
+  const error_code ec = co_await try_connect(socket, path);
   if (ec) throw Error(Errc::io, "cannot connect to " + path.string()).because(ec.message());
   co_return std::make_unique<SocketStream>(std::move(socket));
 }

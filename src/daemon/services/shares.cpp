@@ -1,13 +1,13 @@
 #include "src/daemon/services/shares.hpp"
 
 #include <algorithm>
-#include <cstdlib>
 #include <utility>
 
 #include "profiles/runtime.hpp"
 #include "src/base/failure.hpp"
 #include "src/base/file.hpp"
 #include "src/base/log.hpp"
+#include "src/base/path.hpp"
 #include "src/base/shell.hpp"
 #include "src/daemon/core.hpp"
 #include "src/daemon/preparation.hpp"
@@ -15,11 +15,6 @@
 
 namespace cl {
 namespace {
-
-fs::path user_home() {
-  const char* home = std::getenv("HOME");
-  return home != nullptr && *home == '/' ? home : "/";
-}
 
 /// Containers that come back by themselves start only now (vm/guest_image: colima-like-shares.service). The engine's
 /// socket is put where clients know it when that is inside a share, whose own socket there leads nowhere in the guest.

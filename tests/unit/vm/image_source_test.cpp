@@ -83,13 +83,6 @@ TEST(Proxies, SmallVariablesGoBeforeCapitalOnes) {
   EXPECT_EQ(one.http, "http://all");
 }
 
-TEST(Base64, IsTheStandards) {  // RFC 4648, 10
-  EXPECT_EQ(base64(""), "");
-  EXPECT_EQ(base64("f"), "Zg==");
-  EXPECT_EQ(base64("fo"), "Zm8=");
-  EXPECT_EQ(base64("foobar"), "Zm9vYmFy");
-}
-
 TEST(ContentRange, IsReadStrictly) {
   HttpAnswer answer;
   ASSERT_TRUE(parse_content_range("bytes 5-9/10", answer));
