@@ -9,7 +9,9 @@
 #include <numeric>
 
 #include "profiles/image_ref.hpp"
+#include "profiles/runtime.hpp"
 #include "profiles/shares.hpp"
+#include "src/base/text.hpp"
 
 namespace cl {
 namespace json = boost::json;
@@ -27,11 +29,9 @@ using Wrong = std::optional<std::string>;
 std::string quoted(std::string_view text) { return "'" + std::string(text) + "'"; }
 
 Wrong set_cpus(Profile& profile, std::string_view text) {
-  int number = 0;
-  const auto [stop, failure] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (failure != std::errc{} || stop != text.data() + text.size() || number < 1)
-    return "must be a whole number from 1, not " + quoted(text);
-  profile.cpus = number;
+  const auto number = whole_number<int>(text);
+  if (!number || *number < 1) return "must be a whole number from 1, not " + quoted(text);
+  profile.cpus = *number;
   return std::nullopt;
 }
 
@@ -51,18 +51,22 @@ std::string exact(ByteSize size) {
   return std::to_string(size.count()) + "B";
 }
 
-template <std::size_t N>
-Wrong set_choice(std::string& target, std::string_view text, const std::array<std::string_view, N>& choices) {
-  if (std::find(choices.begin(), choices.end(), text) != choices.end()) {
-    target = text;
-    return std::nullopt;
-  }
-  std::string list;
-  for (const std::string_view choice : choices) {
-    if (!list.empty()) list += choice == choices.back() ? " or " : ", ";
-    list += choice;
-  }
-  return "must be " + list + ", not " + quoted(text);
+Wrong wrong_word(std::span<const std::string_view> names, std::string_view text) {
+  return "must be " + or_list(names) + ", not " + quoted(text);
+}
+
+Wrong set_word(std::string& target, std::string_view text, std::span<const std::string_view> names) {
+  if (std::find(names.begin(), names.end(), text) == names.end()) return wrong_word(names, text);
+  target = text;
+  return std::nullopt;
+}
+
+template <class E>
+Wrong set_word(E& target, std::string_view text) {
+  const auto value = from_word<E>(text);
+  if (!value) return wrong_word(names_of(words_of(E{})), text);
+  target = *value;
+  return std::nullopt;
 }
 
 Wrong set_boolean(bool& target, std::string_view text) {
@@ -73,10 +77,9 @@ Wrong set_boolean(bool& target, std::string_view text) {
 
 /// It was true or false once, and is so in Colima's files.
 Wrong set_rosetta(Profile& profile, std::string_view text) {
-  constexpr std::array<std::string_view, 3> wishes{"auto", "on", "off"};
   if (text == "true") text = "on";
   if (text == "false") text = "off";
-  return set_choice(profile.rosetta, text, wishes);
+  return set_word(profile.rosetta, text);
 }
 
 Wrong set_idle(std::chrono::seconds& target, std::string_view text) {
@@ -171,8 +174,6 @@ std::string map_text(const std::map<std::string, std::string>& entries) {
 }
 
 constexpr std::array<std::string_view, 3> fields{"script", "mode", "when"};
-constexpr std::array<std::string_view, 2> modes{"system", "user"};
-constexpr std::array<std::string_view, 2> moments{"after-boot", "ready"};
 
 Wrong set_scripts(Profile& profile, std::string_view text) {
   boost::system::error_code ec;
@@ -190,8 +191,8 @@ Wrong set_scripts(Profile& profile, std::string_view text) {
       if (!value.is_string()) return "must have a single value for " + std::string(name);
       if (name == "script") script.text = value.get_string();
       Wrong wrong;
-      if (name == "mode") wrong = set_choice(script.mode, value.get_string(), modes);
-      if (name == "when") wrong = set_choice(script.when, value.get_string(), moments);
+      if (name == "mode") wrong = set_word(script.mode, value.get_string(), script_modes);
+      if (name == "when") wrong = set_word(script.when, value.get_string(), script_moments);
       if (wrong) return "has a " + std::string(name) + " that " + *wrong;
     }
     if (script.text.empty()) return "must have a script";
@@ -266,12 +267,11 @@ std::string list_text(const std::vector<std::string>& items) {
   return json::serialize(json::array(items.begin(), items.end()));
 }
 
-constexpr std::array<std::string_view, 3> archs{"host", "x86_64", "aarch64"};
-constexpr std::array<std::string_view, 3> drivers{"auto", "qemu", "vz"};
-constexpr std::array<std::string_view, 4> accels{"auto", "kvm", "hvf", "tcg"};
-constexpr std::array<std::string_view, 4> runtime_names{"docker", "podman", "containerd", "none"};
-constexpr std::array<std::string_view, 4> share_types{"auto", "virtiofs", "sshfs", "9p"};
-constexpr std::array<std::string_view, 3> forwards{"published", "all", "none"};
+constexpr auto accel_names = names_of(accel_words);
+constexpr auto driver_names = names_of(driver_words);
+constexpr auto rosetta_names = names_of(rosetta_words);
+constexpr auto forward_names = names_of(forward_words);
+constexpr auto runtime_names = names_of(runtimes);
 
 constexpr std::string_view size_schema =
     R"({"type": ["string", "number"], "exclusiveMinimum": 0, "pattern": "^([0-9]+\\.?[0-9]*|\\.[0-9]+) *([Bb]|[KMGTkmgt]([Ii]?[Bb])?)?$"})";
@@ -294,11 +294,10 @@ constexpr std::array table{
         Change::restart, "the containers' data", size_schema,
         [](Profile& p, std::string_view text) { return set_size(p.disk, text, least_disk, most_disk); },
         [](const Profile& p) { return exact(p.disk); }},
-    Key{"arch", "arch", "the machine's architecture: host, x86_64 or aarch64", Kind::scalar, Change::recreate,
-        "the machine's root disk with all that was installed in it, and containers built for the old architecture",
-        R"({"enum": ["host", "x86_64", "aarch64"]})",
-        [](Profile& p, std::string_view text) { return set_choice(p.arch, text, archs); },
-        [](const Profile& p) { return p.arch; }},
+    Key{"arch", "arch", "the machine's architecture", Kind::scalar, Change::recreate,
+        "the machine's root disk with all that was installed in it, and containers built for the old architecture", "",
+        [](Profile& p, std::string_view text) { return set_word(p.arch, text, arch_names); },
+        [](const Profile& p) { return p.arch; }, arch_names},
     Key{"image", "image",
         "the guest's image: auto, docker, plain, debian-13, ubuntu-24.04, or a URL or path with #sha512:HEX",
         Kind::scalar, Change::recreate, "the machine's root disk with all that was installed in it",
@@ -314,10 +313,9 @@ constexpr std::array table{
         R"s({"type": "string", "pattern": "^(off|0*[1-9][0-9]*[smh])$"})s",
         [](Profile& p, std::string_view text) { return set_idle(p.idle, text); },
         [](const Profile& p) { return duration_text(p.idle); }},
-    Key{"runtime", "runtime", "what runs containers: docker, podman, containerd or none; each keeps its own data",
-        Kind::scalar, Change::restart, "", R"({"enum": ["docker", "podman", "containerd", "none"]})",
-        [](Profile& p, std::string_view text) { return set_choice(p.runtime, text, runtime_names); },
-        [](const Profile& p) { return p.runtime; }},
+    Key{"runtime", "runtime", "what runs containers, each with its own data", Kind::scalar, Change::restart, "", "",
+        [](Profile& p, std::string_view text) { return set_word(p.runtime, text, runtime_names); },
+        [](const Profile& p) { return p.runtime; }, runtime_names},
     Key{"env", "", "environment variables of shells and commands in the machine", Kind::map, Change::live, "",
         any_scalar_schema, [](Profile& p, std::string_view text) { return set_map(p.env, text, &wrong_variable); },
         [](const Profile& p) { return map_text(p.env); }},
@@ -354,10 +352,9 @@ constexpr std::array table{
         "", R"s({"type": "string", "pattern": "^(/|~$|~/|~:)"})s",
         [](Profile& p, std::string_view text) { return set_list(p.shares, text, &wrong_share); },
         [](const Profile& p) { return list_text(p.shares); }},
-    Key{"share_type", "", "how shares get into the machine: auto (the best that works), virtiofs, sshfs or 9p",
-        Kind::scalar, Change::live, "", R"({"enum": ["auto", "virtiofs", "sshfs", "9p"]})",
-        [](Profile& p, std::string_view text) { return set_choice(p.share_type, text, share_types); },
-        [](const Profile& p) { return p.share_type; }},
+    Key{"share_type", "", "how shares get into the machine; auto is the best that works", Kind::scalar, Change::live,
+        "", "", [](Profile& p, std::string_view text) { return set_word(p.share_type, text, share_type_names); },
+        [](const Profile& p) { return p.share_type; }, share_type_names},
     Key{"file_events", "", "whether changes of shared folders reach programs in containers that watch files there",
         Kind::scalar, Change::live, "", boolean_schema,
         [](Profile& p, std::string_view text) { return set_boolean(p.file_events, text); },
@@ -372,17 +369,16 @@ constexpr std::array table{
         [](const Profile& p) { return std::string(p.check_ports ? "true" : "false"); }},
     Key{"provision", "", "scripts that run in the machine once in each boot, when: after-boot or ready", Kind::groups,
         Change::live, "", scripts_schema, &set_scripts, &scripts_text},
-    Key{"vm.driver", "", "what boots the machine: auto, qemu or vz", Kind::scalar, Change::recreate,
-        "the machine's root disk with all that was installed in it", R"({"enum": ["auto", "qemu", "vz"]})",
-        [](Profile& p, std::string_view text) { return set_choice(p.driver, text, drivers); },
-        [](const Profile& p) { return p.driver; }},
-    Key{"vm.accel", "accel", "what runs the guest's instructions: auto, kvm, hvf or tcg", Kind::scalar, Change::restart,
-        "", R"({"enum": ["auto", "kvm", "hvf", "tcg"]})",
-        [](Profile& p, std::string_view text) { return set_choice(p.accel, text, accels); },
-        [](const Profile& p) { return p.accel; }},
-    Key{"vm.rosetta", "", "amd64 containers by Rosetta, on Apple silicon: auto, on or off", Kind::scalar,
-        Change::restart, "", R"({"enum": ["auto", "on", "off", true, false, "true", "false"]})", &set_rosetta,
-        [](const Profile& p) { return p.rosetta; }},
+    Key{"vm.driver", "", "what boots the machine", Kind::scalar, Change::recreate,
+        "the machine's root disk with all that was installed in it", "",
+        [](Profile& p, std::string_view text) { return set_word(p.driver, text); },
+        [](const Profile& p) { return std::string(to_string(p.driver)); }, driver_names},
+    Key{"vm.accel", "accel", "what runs the guest's instructions", Kind::scalar, Change::restart, "", "",
+        [](Profile& p, std::string_view text) { return set_word(p.accel, text); },
+        [](const Profile& p) { return std::string(to_string(p.accel)); }, accel_names},
+    Key{"vm.rosetta", "", "amd64 containers by Rosetta, on Apple silicon", Kind::scalar, Change::restart, "",
+        boolean_schema, &set_rosetta, [](const Profile& p) { return std::string(to_string(p.rosetta)); },
+        rosetta_names},
     Key{"vm.nested", "", "machines within the machine: its CPUs have virtualization", Kind::scalar, Change::restart, "",
         boolean_schema, [](Profile& p, std::string_view text) { return set_boolean(p.nested, text); },
         [](const Profile& p) { return std::string(p.nested ? "true" : "false"); }},
@@ -401,11 +397,10 @@ constexpr std::array table{
           return wrong;
         },
         [](const Profile& p) { return p.network_address; }},
-    Key{"network.forward", "",
-        "which of the machine's ports appear on the host: those that containers publish (published), all, or none",
-        Kind::scalar, Change::live, "", R"({"enum": ["published", "all", "none"]})",
-        [](Profile& p, std::string_view text) { return set_choice(p.network_forward, text, forwards); },
-        [](const Profile& p) { return p.network_forward; }},
+    Key{"network.forward", "", "which of the machine's ports appear on the host; published are those of containers",
+        Kind::scalar, Change::live, "", "",
+        [](Profile& p, std::string_view text) { return set_word(p.network_forward, text); },
+        [](const Profile& p) { return std::string(to_string(p.network_forward)); }, forward_names},
     Key{"ssh.agent", "", "this host's SSH agent in 'colima-like ssh' and for whoever uses ssh-config", Kind::scalar,
         Change::live, "", boolean_schema,
         [](Profile& p, std::string_view text) { return set_boolean(p.ssh_agent, text); },
@@ -424,8 +419,9 @@ Wrong no_vz(const Profile& profile, const HostFacts& host) {
            " ones: use vm.driver qemu, which emulates them, or a machine of this host's own architecture (arch: host), "
            "in which 'docker run --platform linux/" +
            (arch == "x86_64" ? "amd64' works by Rosetta" : "arm64' works by qemu-user");
-  if (profile.accel == "tcg" || profile.accel == "kvm")
-    return "vz always uses the CPU's own virtualization; vm.accel " + profile.accel + " takes vm.driver qemu";
+  if (profile.accel == AccelWish::tcg || profile.accel == AccelWish::kvm)
+    return "vz always uses the CPU's own virtualization; vm.accel " + std::string(to_string(profile.accel)) +
+           " takes vm.driver qemu";
   return std::nullopt;
 }
 
@@ -459,6 +455,10 @@ std::string duration_text(std::chrono::seconds duration) {
 
 std::span<const Key> keys() { return table; }
 
+std::string meaning_of(const Key& key) {
+  return std::string(key.meaning) + (key.words.empty() ? "" : ": " + or_list(key.words));
+}
+
 const Key* find_key(std::string_view name) {
   for (const Key& key : table)
     if (key.name == name) return &key;
@@ -483,7 +483,11 @@ std::string json_schema() {
   json::object properties;
   for (const Key& key : table) {
     json::object rule;
-    const json::value one = json::parse(key.schema);
+    json::value one = json::parse(key.schema.empty() ? R"({"enum": []})" : key.schema);
+    if (!key.words.empty()) {
+      json::array& listed = one.as_object()["enum"].as_array();
+      listed.insert(listed.begin(), key.words.begin(), key.words.end());
+    }
     switch (key.kind) {
       case Kind::scalar:
       case Kind::json: rule = one.as_object(); break;
@@ -491,7 +495,7 @@ std::string json_schema() {
       case Kind::list: rule = json::object{{"type", "array"}, {"items", one}}; break;
       case Kind::map: rule = json::object{{"type", "object"}, {"additionalProperties", one}}; break;
     }
-    rule["description"] = std::string(key.meaning) + " (change: " + std::string(to_string(key.change)) + ")";
+    rule["description"] = meaning_of(key) + " (change: " + std::string(to_string(key.change)) + ")";
     const std::string value = key.get(defaults);
     rule["default"] = key.kind == Kind::scalar ? json::value(value) : json::parse(value);
     const auto dot = key.name.find('.');
@@ -531,8 +535,9 @@ std::string resolved_arch(const Profile& profile, const HostFacts& host) {
 }
 
 std::string resolved_driver(const Profile& profile, const HostFacts& host) {
-  if (profile.driver != "auto") return profile.driver;
-  return host.os == "macos" && profile.accel == "auto" && !no_vz(profile, host) ? "vz" : "qemu";
+  if (profile.driver != DriverWish::automatic) return std::string(to_string(profile.driver));
+  const bool vz = host.os == "macos" && profile.accel == AccelWish::automatic && !no_vz(profile, host);
+  return std::string(to_string(vz ? DriverWish::vz : DriverWish::qemu));
 }
 
 std::vector<Problem> check(const Profile& profile, const HostFacts& host) {
@@ -541,16 +546,18 @@ std::vector<Problem> check(const Profile& profile, const HostFacts& host) {
     found.push_back({"cpus", "this host has " + std::to_string(host.cpus) + ", not " + std::to_string(profile.cpus)});
   if (profile.memory > host.memory)
     found.push_back({"memory", "this host has " + host.memory.str() + ", not " + profile.memory.str()});
-  if (profile.driver == "vz")
+  if (profile.driver == DriverWish::vz)
     if (auto why = no_vz(profile, host)) found.push_back({"vm.driver", std::move(*why)});
-  if (profile.rosetta == "on" && host.os != "macos")
+  if (profile.rosetta == RosettaWish::on && host.os != "macos")
     found.push_back({"vm.rosetta", "Rosetta is Apple's, for Macs with Apple silicon; use auto or off"});
   if (profile.nested && host.os != "linux") found.push_back({"vm.nested", "only on Linux hosts"});
-  if (profile.accel == "kvm" && host.os != "linux") found.push_back({"vm.accel", "kvm is only on Linux hosts"});
-  if (profile.accel == "hvf" && host.os != "macos") found.push_back({"vm.accel", "hvf is only on macOS hosts"});
-  if ((profile.accel == "kvm" || profile.accel == "hvf") && resolved_arch(profile, host) != host.arch)
-    found.push_back({"vm.accel", profile.accel + " runs only " + host.arch + " machines here; use auto or tcg for " +
-                                     resolved_arch(profile, host)});
+  if (profile.accel == AccelWish::kvm && host.os != "linux")
+    found.push_back({"vm.accel", "kvm is only on Linux hosts"});
+  if (profile.accel == AccelWish::hvf && host.os != "macos")
+    found.push_back({"vm.accel", "hvf is only on macOS hosts"});
+  if ((profile.accel == AccelWish::kvm || profile.accel == AccelWish::hvf) && resolved_arch(profile, host) != host.arch)
+    found.push_back({"vm.accel", std::string(to_string(profile.accel)) + " runs only " + host.arch +
+                                     " machines here; use auto or tcg for " + resolved_arch(profile, host)});
   return found;
 }
 

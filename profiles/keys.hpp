@@ -33,16 +33,19 @@ std::string_view to_string(Change change);
 struct Key {
   std::string_view name;     ///< in the file ("vm.accel" is accel: under vm:) and in messages
   std::string_view flag;     ///< of `start`, without dashes; empty: only --set KEY=VALUE
-  std::string_view meaning;  ///< one line for help and docs
+  std::string_view meaning;  ///< one line for help and docs, without the words
   Kind kind;
   Change change;
   std::string_view loses;   ///< with Change::recreate: what would be lost
-  std::string_view schema;  ///< of one scalar (of an item, in a list or map), as JSON Schema
+  std::string_view schema;  ///< of one scalar (of an item, in a list or map), as JSON Schema; beside `words` an enum
   /// Reads `text` into the profile. Says what is wrong with the text, or nothing. Knows no host.
   std::optional<std::string> (*set)(Profile&, std::string_view text);
   /// The value as text; set() takes it back to exactly the same value.
   std::string (*get)(const Profile&);
+  std::span<const std::string_view> words{};  ///< what it may be; empty: not one of a few words
 };
+/// The meaning with what it may be: "what boots the machine: auto, qemu or vz".
+std::string meaning_of(const Key& key);
 
 /// All keys, in the order of the file.
 std::span<const Key> keys();

@@ -381,8 +381,8 @@ std::string default_profile_yaml() {
       indent = "  ";
     }
     const std::string value = key.get(defaults);
-    text += "\n" + indent + "# " + std::string(key.meaning) + " (" + std::string(to_string(key.change)) + ")\n" +
-            indent + "# " + std::string(name) + ": " + (value.empty() ? "\"\"" : value) + "\n";
+    text += "\n" + indent + "# " + meaning_of(key) + " (" + std::string(to_string(key.change)) + ")\n" + indent + "# " +
+            std::string(name) + ": " + (value.empty() ? "\"\"" : value) + "\n";
   }
   return text;
 }

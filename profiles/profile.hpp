@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "profiles/words.hpp"
 #include "src/base/byte_size.hpp"
 
 namespace cl {
@@ -23,27 +24,27 @@ struct Profile {
   int cpus = 2;
   ByteSize memory = ByteSize::gib(2);
   ByteSize disk = ByteSize::gib(60);      ///< the containers' data disk; a sparse file
-  std::string arch = "host";              ///< "host", "x86_64" or "aarch64"
+  std::string arch = "host";              ///< of arch_names
   std::string image = "auto";             ///< profiles/image_ref.hpp
-  std::string runtime = "docker";         ///< "docker", "podman", "containerd" or "none"
+  std::string runtime = "docker";         ///< profiles/runtime.hpp
   std::string docker = "{}";              ///< for dockerd's daemon.json: a JSON object
   std::vector<std::string> mirrors;       ///< registry mirrors, URLs
   std::vector<std::string> insecure;      ///< registries without TLS, "host[:port]" or a network
   std::vector<std::string> certificates;  ///< PEM files of the host that the guest trusts; "host" is the host's store
   std::vector<std::string> dns;
-  std::map<std::string, std::string> hosts;              ///< IP addresses by name
-  std::string proxy_http, proxy_https;                   ///< URLs; empty = none
-  std::string proxy_none;                                ///< "a,.b": what is reached directly
-  std::map<std::string, std::string> env;                ///< of shells and commands in the guest
-  std::string driver = "auto";                           ///< "auto", "qemu" or "vz"
-  std::string accel = "auto";                            ///< "auto", "kvm", "hvf" or "tcg"
-  std::string rosetta = "auto";                          ///< "auto", "on" (or it is an error) or "off"
+  std::map<std::string, std::string> hosts;  ///< IP addresses by name
+  std::string proxy_http, proxy_https;       ///< URLs; empty = none
+  std::string proxy_none;                    ///< "a,.b": what is reached directly
+  std::map<std::string, std::string> env;    ///< of shells and commands in the guest
+  DriverWish driver = DriverWish::automatic;
+  AccelWish accel = AccelWish::automatic;
+  RosettaWish rosetta = RosettaWish::automatic;
   bool nested = false;                                   ///< machines within the machine
   std::chrono::seconds idle = std::chrono::minutes(15);  ///< asleep after so long without use; 0 = never
   std::string network_address = "0.0.0.0";               ///< of ports that were published without one
-  std::string network_forward = "published";             ///< "published", "all" or "none"
-  std::vector<std::string> shares{"~"};                  ///< "location[:mount point][:ro][:type]"
-  std::string share_type = "auto";                       ///< "auto", "virtiofs", "sshfs" or "9p"
+  ForwardWish network_forward = ForwardWish::published;
+  std::vector<std::string> shares{"~"};  ///< "location[:mount point][:ro][:type]"
+  std::string share_type = "auto";       ///< of share_type_names
   std::vector<Script> provision;
   bool ssh_agent = false;   ///< the host's SSH agent is at hand in sessions
   bool file_events = true;  ///< changes of shared folders reach those who watch files in containers

@@ -1,7 +1,7 @@
 #pragma once
 
+#include <array>
 #include <filesystem>
-#include <span>
 #include <string_view>
 
 #include "profiles/paths.hpp"
@@ -17,7 +17,13 @@ struct Runtime {
   std::string_view host_socket;   ///< the file in the profile's directory that leads there
   bool speaks_docker;             ///< Docker's API: docker CLI and contexts work with it
 };
-std::span<const Runtime> runtimes();
+inline constexpr std::array runtimes{
+    Runtime{"docker", "Docker", "/var/run/docker.sock", "docker.sock", true},
+    // Podman's socket at the place where every docker client looks for one.
+    Runtime{"podman", "Podman", "/run/podman/podman.sock", "docker.sock", true},
+    Runtime{"containerd", "containerd", "/run/containerd/containerd.sock", "containerd.sock", false},
+    Runtime{"none", "", "", "", false},
+};
 
 /// That of a profile, whose value was checked.
 const Runtime& runtime_of(const Profile& profile);

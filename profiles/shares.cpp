@@ -14,8 +14,6 @@ namespace json = boost::json;
 namespace fs = std::filesystem;
 namespace {
 
-constexpr std::array<std::string_view, 4> types{"auto", "virtiofs", "sshfs", "9p"};
-
 /// Where the guest keeps its own system: a folder mounted there, or above, would take it away.
 constexpr std::array<std::string_view, 17> of_the_guest{"/bin",
                                                         "/boot",
@@ -77,7 +75,9 @@ bool covered(const Share& inner, const Share& outer) {
 
 }  // namespace
 
-bool is_share_type(std::string_view text) { return std::find(types.begin(), types.end(), text) != types.end(); }
+bool is_share_type(std::string_view text) {
+  return std::find(share_type_names.begin(), share_type_names.end(), text) != share_type_names.end();
+}
 
 std::optional<std::string> parse_share(std::string_view text, ShareItem& into) {
   const auto wrong = [text] {
@@ -106,9 +106,8 @@ std::optional<std::string> parse_share(std::string_view text, ShareItem& into) {
     } else if (is_share_type(part) && into.type.empty()) {
       into.type = part;
     } else {
-      return "has '" + std::string(part) +
-             "', which is no mount point, ro, rw, auto, virtiofs, sshfs or 9p (a path cannot have a colon): '" +
-             std::string(text) + "'";
+      return "has '" + std::string(part) + "', which is no mount point, ro, rw, " + or_list(share_type_names) +
+             " (a path cannot have a colon): '" + std::string(text) + "'";
     }
   }
   return std::nullopt;

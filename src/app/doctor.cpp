@@ -77,7 +77,7 @@ Finding check_program(std::string_view name, Verdict when_missing, std::string_v
 
 Finding check_accelerator(const Profile& profile, const std::string& arch, const HostFacts& host) {
   Finding finding{"accelerator", Verdict::ok, "", ""};
-  if (profile.accel == "tcg") {
+  if (profile.accel == AccelWish::tcg) {
     finding.text = "tcg, as asked for: machines are emulated";
   } else if (arch != host.arch) {
     finding.text = fmt::format("{} machines are emulated on this {} host, several times slower", arch, host.arch);

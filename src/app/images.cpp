@@ -176,7 +176,7 @@ bool tried_in_vain(const fs::path& verdicts) {
 }
 
 bool is_emulated(const Home& home, const Profile& profile, const std::string& arch, const HostFacts& host) {
-  if (profile.accel == "tcg" || arch != host.arch) return true;
+  if (profile.accel == AccelWish::tcg || arch != host.arch) return true;
   return host.os == "linux" && (!kvm_problem("/dev/kvm").empty() || tried_in_vain(home.cache / "accel.json"));
 }
 

@@ -51,10 +51,12 @@ complete -c colima-like -f -a '(__colima_like_complete)'
 
 bool is_hidden(const CLI::App& app) { return app.get_group().empty(); }
 
-/// The choices that a key's schema lists, all of them or as examples; none for others.
+/// What a key may be, or what its schema has as examples; none for others.
 std::vector<std::string> choices(const Key* key) {
   std::vector<std::string> found;
   if (key == nullptr) return found;
+  found.assign(key->words.begin(), key->words.end());
+  if (!found.empty()) return found;
   const boost::json::value schema = boost::json::parse(key->schema);
   for (const char* word : {"enum", "examples"})
     if (const auto* listed = schema.as_object().if_contains(word))
@@ -251,8 +253,8 @@ std::string manual_page() {
       "recreate (another machine). The environment sets them too, as COLIMA_LIKE_KEY.\n";
   const Profile defaults;
   for (const Key& key : keys())
-    page += ".TP\n.B " + escaped(key.name) + "\n" + escaped(key.meaning) + " (" + std::string(to_string(key.change)) +
-            "; default: " + escaped(key.get(defaults)) + ")\n";
+    page += ".TP\n.B " + escaped(key.name) + "\n" + escaped(meaning_of(key)) + " (" +
+            std::string(to_string(key.change)) + "; default: " + escaped(key.get(defaults)) + ")\n";
   page += ".SH EXIT STATUS\n";
   for (const ExitMeaning& one : exit_meanings())
     page += ".TP\n.B " + std::to_string(one.code) + "\n" + escaped(one.meaning) + "\n";

@@ -139,7 +139,7 @@ void define(CLI::App& app, const Verb& command, Invocation& into) {
                [&into, name = std::string(key.name)](const std::string& text) {
                  into.settings[name] = value_as_ours(name, text);
                },
-               std::string(key.meaning) + " (for this run)")
+               meaning_of(key) + " (for this run)")
             ->type_name("VALUE");
   if ((options & settings_options) != 0)
     app.add_option_function<std::vector<std::string>>(
@@ -192,12 +192,12 @@ void define(CLI::App& app, const Verb& command, Invocation& into) {
       app.add_option_function<std::string>(
              "--" + std::string(name),
              [&into, name](const std::string& text) { into.settings[name] = value_as_ours(name, text); },
-             std::string(find_key(name)->meaning))
+             meaning_of(*find_key(name)))
           ->type_name("VALUE");
   if ((options & arch_option) != 0)
     app.add_option_function<std::string>(
            "--arch", [&into](const std::string& text) { into.settings["arch"] = value_as_ours("arch", text); },
-           std::string(find_key("arch")->meaning))
+           meaning_of(*find_key("arch")))
         ->type_name("VALUE");
   for (std::string_view rest = command.arguments; !rest.empty();) {
     const auto space = std::min(rest.find(' '), rest.size());

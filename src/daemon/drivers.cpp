@@ -2,6 +2,7 @@
 
 #include <array>
 
+#include "profiles/words.hpp"
 #include "vm/qemu/driver.hpp"
 #include "vm/vz/driver.hpp"
 
@@ -23,7 +24,8 @@ constexpr std::array table{
 std::unique_ptr<Driver> make_driver(std::string_view name) {
   for (const Row& row : table)
     if (row.name == name) return row.make();
-  throw Error(Errc::invalid_config, "there is no driver '" + std::string(name) + "'", "use qemu or vz");
+  throw Error(Errc::invalid_config, "there is no driver '" + std::string(name) + "'",
+              "use " + or_list(names_of(table)));
 }
 
 }  // namespace cl

@@ -6,7 +6,6 @@
 #include "provision/ssh/session.hpp"
 #include "src/daemon/job.hpp"
 #include "vm/driver.hpp"
-#include "vm/vz/rosetta.hpp"
 
 namespace cl {
 
@@ -32,9 +31,6 @@ asio::awaitable<BootPlan> prepare_boot(const Home& home, const ProfilePaths& pat
 
 /// Throws Error{not_found} when the profile had a data disk and it is gone, unless the options allow an empty one.
 /// Blocks for as long as the disk's own file system does.
-void require_data(const ProfilePaths& paths, const State& state, BootOptions options);
-
-/// What the profile says of Rosetta.
-RosettaWish rosetta_wish(const Profile& profile);
+void require_data(const ProfilePaths& paths, bool had_data, BootOptions options);
 
 }  // namespace cl

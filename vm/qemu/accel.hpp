@@ -6,14 +6,12 @@
 #include <string>
 #include <string_view>
 
+#include "profiles/words.hpp"
 #include "src/base/async.hpp"
 #include "src/base/host.hpp"
 #include "vm/driver.hpp"
 
 namespace cl {
-
-/// What the user asked for with --accel.
-enum class AccelWish { automatic, tcg, kvm, hvf };
 
 struct AccelRequest {
   AccelWish wish = AccelWish::automatic;

@@ -3,11 +3,11 @@
 #include <string>
 #include <string_view>
 
+#include "profiles/words.hpp"
+
 /// Whether a machine gets Rosetta, Apple's translator of x86-64 programs, and why not. What the guest does with it is
 /// the guest's side.
 namespace cl {
-
-enum class RosettaWish { automatic, on, off };
 
 /// What the choice depends on; a plain value, so that tests make their own.
 struct RosettaFacts {

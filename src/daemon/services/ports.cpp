@@ -12,8 +12,8 @@ namespace {
 PortRules port_rules(const Profile& profile) {
   PortRules rules;
   rules.default_address = asio::ip::make_address(profile.network_address);
-  if (profile.network_forward == "none") rules.forwarded = Forwarded::none;
-  if (profile.network_forward == "all") rules.forwarded = Forwarded::all;
+  if (profile.network_forward == ForwardWish::none) rules.forwarded = Forwarded::none;
+  if (profile.network_forward == ForwardWish::all) rules.forwarded = Forwarded::all;
   return rules;
 }
 

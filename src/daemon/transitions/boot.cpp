@@ -16,7 +16,7 @@ namespace {
 void check_rosetta(Core& core, Machine& machine) {
   const std::string why = machine.rosetta_refused();
   if (why.empty()) return;
-  if (rosetta_wish(core.state().profile) == RosettaWish::on)
+  if (core.state().profile.rosetta == RosettaWish::on)
     throw Error(Errc::host_requirement, "Rosetta cannot be used",
                 "softwareupdate --install-rosetta --agree-to-license, or set vm.rosetta to auto")
         .because(why);

@@ -62,7 +62,7 @@ asio::awaitable<void> give_up_suspended(Core& core) {
 /// What is saved stays when the data disk is gone: it may be on a disk that is not mounted.
 asio::awaitable<void> require_data(const Core& core, StartOrder order) {
   const BootOptions options{.allow_new_data = order.new_data};
-  auto look = [paths = core.paths, state = core.state(), options] { cl::require_data(paths, state, options); };
+  auto look = [paths = core.paths, had = core.state().data_ready, options] { cl::require_data(paths, had, options); };
   co_await blocking(std::move(look));
 }
 
@@ -174,8 +174,8 @@ asio::awaitable<boost::json::object> start(Core& core, Job& job, StartOrder orde
   co_await end_hypervisor(core);
   co_await tear_down(core, why);
   // Interrupted before it ever ran: as if it had not been asked for. After a failure the logs are wanted.
-  std::error_code ignored;
-  if (order.is_new && job.cancelled()) fs::remove_all(core.paths.directory, ignored);
+  auto remove = [directory = core.paths.directory] { remove_tree(directory); };
+  if (order.is_new && job.cancelled()) co_await attempt("removing the new profile", blocking(std::move(remove)));
   throw error;
 }
 

@@ -119,15 +119,16 @@ asio::awaitable<boost::json::object> remove(Core& core, Job& job, bool data) {
   co_await core.store.try_flush(std::chrono::seconds(5));
   co_await core.store.stop();
   const ProfilePaths& paths = core.paths;
-  const std::uint64_t kept = allocated_bytes(paths.data_disk);
+  auto measure = [disk = paths.data_disk] { return allocated_bytes(disk); };
+  const std::uint64_t kept = co_await blocking(std::move(measure));
   const bool keep = !data && kept > 0;
   auto remove_files = [paths, keep] {
-    for (const auto& entry : fs::directory_iterator(paths.directory)) {
+    for (const fs::path& path : list_folder(paths.directory)) {
       // The lock goes last and the data only when asked for; the log is this daemon's own.
-      if (entry.path() == paths.lock || (keep && entry.path() == paths.data_disk)) continue;
-      fs::remove_all(entry.path());
+      if (path == paths.lock || (keep && path == paths.data_disk)) continue;
+      remove_tree(path);
     }
-    if (!keep) fs::remove_all(paths.directory);
+    if (!keep) remove_tree(paths.directory);
   };
   co_await blocking(std::move(remove_files));
   boost::json::object result;

@@ -113,8 +113,8 @@ TEST_F(ProvideImage, AMachineThatBootsSlowlyIsToldBefore) {
   host.os = "linux";
   host.arch = "x86_64";
   Profile profile;
-  profile.driver = "qemu";
-  profile.accel = "tcg";
+  profile.driver = DriverWish::qemu;
+  profile.accel = AccelWish::tcg;
   auto said = [&](const std::string& image) {
     profile.image = image;
     return slow_image(home_, profile, host);
@@ -126,7 +126,7 @@ TEST_F(ProvideImage, AMachineThatBootsSlowlyIsToldBefore) {
   EXPECT_NE(said("auto").find("debian-13"), std::string::npos) << "it cannot be built here, and so is downloaded";
   built();
   EXPECT_EQ(said("auto"), "") << "there is one that was built";
-  profile.driver = "vz";
+  profile.driver = DriverWish::vz;
   EXPECT_EQ(said("debian-13"), "");
 }
 
@@ -134,7 +134,7 @@ TEST_F(ProvideImage, WhetherHardwareRunsItIsWhatEarlierStartsFoundOut) {
   if (!fs::exists("/dev/kvm")) GTEST_SKIP() << "no /dev/kvm here";
   HostFacts host = host_facts();
   Profile profile;
-  profile.driver = "qemu";
+  profile.driver = DriverWish::qemu;
   profile.image = "debian-13";
   const fs::path verdicts = home_.cache / "accel.json";
   write_atomically(verdicts, R"({"a": {"usable": false, "why": "no"}, "b": {"usable": true}})");

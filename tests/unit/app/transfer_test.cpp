@@ -105,7 +105,7 @@ TEST_F(Transfer, WhatAFileAsksOfThisHostIsToldAndNotTakenOver) {
   EXPECT_TRUE(taken.shares.empty());
   EXPECT_TRUE(taken.provision.empty());
   EXPECT_FALSE(taken.ssh_agent);
-  EXPECT_EQ(taken.network_forward, "published");
+  EXPECT_EQ(taken.network_forward, ForwardWish::published);
 }
 
 TEST_F(Transfer, SettingsThatAreNotValidAreRefusedUnlessTrusted) {

@@ -227,7 +227,8 @@ TEST_F(Config, ColimasSettingsAreTakenOverAndEachIsAccountedFor) {
   EXPECT_EQ(parsed.profile.memory, ByteSize::mib(1536));
   EXPECT_EQ(parsed.profile.disk, ByteSize::gib(100));
   EXPECT_EQ(parsed.profile.shares, (std::vector<std::string>{"~/src", "/data:/d:ro"}));
-  EXPECT_EQ(parsed.profile.rosetta, host_facts().os == "macos" ? "on" : "auto") << "it must be possible here";
+  EXPECT_EQ(to_string(parsed.profile.rosetta), host_facts().os == "macos" ? "on" : "auto")
+      << "it must be possible here";
   EXPECT_TRUE(parsed.profile.ssh_agent);
   EXPECT_EQ(parsed.profile.runtime, "docker");
   EXPECT_EQ(parsed.profile.docker, R"({"debug":true,"log-opts":{"max-size":"1m"}})");

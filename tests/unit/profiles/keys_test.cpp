@@ -47,10 +47,10 @@ TEST(Keys, ChoicesNameThemselvesInTheirError) {
 
 TEST(Keys, RosettaWasABooleanOnce) {
   Profile profile;
-  EXPECT_EQ(profile.rosetta, "auto");
+  EXPECT_EQ(to_string(profile.rosetta), "auto");
   for (const auto& [text, value] : {std::pair{"true", "on"}, {"false", "off"}, {"auto", "auto"}, {"on", "on"}}) {
     EXPECT_EQ(set(profile, "vm.rosetta", text), "");
-    EXPECT_EQ(profile.rosetta, value);
+    EXPECT_EQ(to_string(profile.rosetta), value);
   }
   EXPECT_EQ(set(profile, "vm.rosetta", "yes"), "must be auto, on or off, not 'yes'");
 }
@@ -58,7 +58,7 @@ TEST(Keys, RosettaWasABooleanOnce) {
 TEST(Check, RosettaIsApplesAlone) {
   Profile profile;
   EXPECT_TRUE(check(profile, host).empty()) << "auto asks for nothing";
-  profile.rosetta = "on";
+  profile.rosetta = RosettaWish::on;
   const auto problems = check(profile, host);
   ASSERT_EQ(problems.size(), 1U);
   EXPECT_EQ(problems[0].where, "vm.rosetta");
@@ -68,7 +68,7 @@ TEST(Check, VzRunsNoOtherArchitectureAndTheWaysOutAreTold) {
   HostFacts mac{8, ByteSize::gib(16), "macos", "aarch64"};
   mac.macos_version = "15.6";
   Profile profile;
-  profile.driver = "vz";
+  profile.driver = DriverWish::vz;
   profile.arch = "x86_64";
   std::string told;
   for (const Problem& problem : check(profile, mac))
@@ -82,7 +82,7 @@ TEST(Check, FindsEveryProblemAtOnce) {
   Profile profile;
   profile.cpus = 5;
   profile.memory = ByteSize::gib(9);
-  profile.accel = "hvf";
+  profile.accel = AccelWish::hvf;
   const auto problems = check(profile, host);
   ASSERT_EQ(problems.size(), 3U);
   EXPECT_EQ(problems[0].where, "cpus");
@@ -93,9 +93,9 @@ TEST(Check, FindsEveryProblemAtOnce) {
 TEST(Check, AnAcceleratorRunsOnlyTheHostsArchitecture) {
   Profile profile;
   profile.arch = "aarch64";
-  profile.accel = "kvm";
+  profile.accel = AccelWish::kvm;
   EXPECT_EQ(check(profile, host).size(), 1U);
-  profile.accel = "auto";
+  profile.accel = AccelWish::automatic;
   EXPECT_TRUE(check(profile, host).empty());
 }
 
@@ -190,16 +190,16 @@ TEST(Driver, IsAppleFrameworkOnMacosThatHasItAndQemuElsewhere) {
   profile.arch = "x86_64";
   EXPECT_EQ(resolved_driver(profile, mac("15.6")), "qemu") << "which can emulate it";
   profile.arch = "host";
-  profile.accel = "hvf";
+  profile.accel = AccelWish::hvf;
   EXPECT_EQ(resolved_driver(profile, mac("15.6")), "qemu") << "whose setting that is";
-  profile.accel = "auto";
-  profile.driver = "qemu";
+  profile.accel = AccelWish::automatic;
+  profile.driver = DriverWish::qemu;
   EXPECT_EQ(resolved_driver(profile, mac("15.6")), "qemu");
 }
 
 TEST(Driver, VzIsRefusedWithTheReasonAndTheWaysOut) {
   Profile profile;
-  profile.driver = "vz";
+  profile.driver = DriverWish::vz;
   EXPECT_EQ(driver_problem(profile, mac("15.6")), "");
   EXPECT_EQ(driver_problem(profile, mac("12.7.6")), "vz needs macOS 13 or newer, and this is macOS 12.7.6; use qemu");
   profile.arch = "x86_64";
@@ -208,7 +208,7 @@ TEST(Driver, VzIsRefusedWithTheReasonAndTheWaysOut) {
        {"only aarch64 machines", "vm.driver qemu", "arch: host", "--platform linux/amd64", "Rosetta"})
     EXPECT_NE(foreign.find(part), std::string::npos) << part << " is not in: " << foreign;
   profile.arch = "host";
-  profile.accel = "tcg";
+  profile.accel = AccelWish::tcg;
   EXPECT_NE(driver_problem(profile, mac("15.6")).find("takes vm.driver qemu"), std::string::npos);
 }
 
@@ -217,7 +217,7 @@ TEST(Driver, AStandInForVfkitRunsOnAnySystem) {
   facts.vfkit_stand_in = "/tests/vfkit";
   Profile profile;
   EXPECT_EQ(resolved_driver(profile, facts), "qemu") << "it has to be asked for";
-  profile.driver = "vz";
+  profile.driver = DriverWish::vz;
   EXPECT_EQ(driver_problem(profile, facts), "");
   profile.arch = "aarch64";
   EXPECT_NE(driver_problem(profile, facts).find("only x86_64 machines"), std::string::npos);
@@ -225,11 +225,11 @@ TEST(Driver, AStandInForVfkitRunsOnAnySystem) {
 
 TEST(Check, WhatThisHostsDriverCannotGive) {
   Profile profile;
-  profile.driver = "vz";
+  profile.driver = DriverWish::vz;
   auto problems = check(profile, host);
   ASSERT_EQ(problems.size(), 1U);
   EXPECT_EQ(problems[0].message, "vz is Apple's Virtualization framework, only on macOS hosts");
-  profile.driver = "qemu";
+  profile.driver = DriverWish::qemu;
   profile.nested = true;
   EXPECT_TRUE(check(profile, host).empty());
   EXPECT_EQ(check(profile, {4, ByteSize::gib(8), "macos", "aarch64"}).size(), 1U);

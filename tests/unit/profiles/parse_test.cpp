@@ -41,7 +41,7 @@ TEST(Parse, ReadsValuesAndGroups) {
   EXPECT_TRUE(parsed.problems.empty());
   EXPECT_EQ(parsed.profile.cpus, 4);
   EXPECT_EQ(parsed.profile.memory, ByteSize::gib(3));
-  EXPECT_EQ(parsed.profile.accel, "tcg");
+  EXPECT_EQ(parsed.profile.accel, AccelWish::tcg);
 }
 
 TEST(Parse, AnEmptyFileIsFine) {

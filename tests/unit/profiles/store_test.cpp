@@ -61,7 +61,7 @@ TEST_F(Layers, LaterLayersGoOverEarlierOnesAndSayWhereAValueComesFrom) {
   EXPECT_EQ(layered.source("idle"), Source::flag);
   EXPECT_EQ(layered.profile.cpus, 1);
   EXPECT_EQ(layered.profile.memory, ByteSize::mib(900));
-  EXPECT_EQ(layered.profile.accel, "auto");
+  EXPECT_EQ(layered.profile.accel, AccelWish::automatic);
   EXPECT_EQ(layered.profile.idle, std::chrono::minutes(8));
 }
 
