@@ -1,10 +1,7 @@
-#include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <linux/magic.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -22,16 +19,16 @@
 #include "src/base/blocking.hpp"
 #include "src/base/file.hpp"
 #include "src/base/file_watch.hpp"
+#include "src/base/folder_look_linux.hpp"
 #include "src/base/log.hpp"
 #include "src/base/task_group.hpp"
 #include "src/base/unique_fd.hpp"
 
-// inotify, one watch for each folder. Not fanotify: what it has for whole file systems needs root, and wakes us for
-// every write to the file system, those to a machine's own disks among them; inotify is silent about all that nobody
-// watches.
+// inotify, with one watch for each folder. fanotify could watch a whole file system, but that needs root, and would
+// wake us for every write to it, to a machine's own disks too.
 //
-// It is one long file since its parts (scanning in a thread, the folders that are watched, moves, what a gap has
-// hidden) share the maps of State, and a header between them would only repeat those.
+// This source keeps the tree of watched folders and turns events into changes. What one folder has in it is looked at
+// on another thread: folder_look_linux.cpp.
 
 namespace cl {
 namespace {
@@ -39,29 +36,20 @@ namespace {
 using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 using Kind = FileChange::Kind;
-using Time = FileWatch::WallClock::time_point;
+using Time = FolderLook::Time;
 
-constexpr std::uint32_t interest = IN_CREATE | IN_DELETE | IN_MODIFY | IN_ATTRIB | IN_MOVED_FROM | IN_MOVED_TO |
-                                   IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR | IN_DONT_FOLLOW | IN_EXCL_UNLINK;
 constexpr std::size_t read_size = 64 * 1024;
-constexpr int reads_at_once = 64;  // then what was read is told
+constexpr int reads_at_once = 64;  // then what was read is reported
 constexpr auto slice = 5ms;        // of looking through folders, before others have a turn
 constexpr auto pace = 5ms;         // between reads while much happens: the kernel merges what repeats
 constexpr auto much = 50ms;        // reads that follow each other within that
 constexpr auto second_half = 1ms;  // until the other event of a move is there, if it comes at all
 constexpr auto granularity = 1s;   // of the times of files, generously
-constexpr long unknown_file_systems[] = {PROC_SUPER_MAGIC, SYSFS_MAGIC,     CGROUP2_SUPER_MAGIC, TRACEFS_MAGIC,
-                                         DEBUGFS_MAGIC,    NFS_SUPER_MAGIC, CIFS_SUPER_MAGIC,    SMB2_SUPER_MAGIC,
-                                         FUSE_SUPER_MAGIC, V9FS_MAGIC,      AFS_SUPER_MAGIC,     BPF_FS_MAGIC};
-
 std::string below(const std::string& folder, std::string_view name) {
   std::string path = folder;
   if (path.back() != '/') path += '/';
   return path.append(name);
 }
-
-/// What is said of what looking through a folder finds.
-enum class Tell { nothing, everything, newer };
 
 struct Folder {
   bool root = true;              ///< of a tree: has no parent
@@ -73,7 +61,7 @@ struct Folder {
   bool file = false;      ///< a tree's root that is none
   bool replaces = false;  ///< a tree's root whose file went: editors put another one in its place
   bool gone = false;
-  std::optional<Tell> missed;  ///< it was not where it should be looked through: it, or one above, is being moved
+  std::optional<Report> missed;  ///< it was not where it should be looked through: it, or one above, is being moved
 
   /// Nothing when a folder above is gone: then this one is somewhere else, and nothing is to be said of it.
   std::optional<std::string> path() const {
@@ -91,115 +79,19 @@ bool is_below(const std::string& path, const std::string& folder) {
          (folder.back() == '/' || path[folder.size()] == '/');
 }
 
-Time to_time(const struct statx_timestamp& time) {
-  return Time(std::chrono::duration_cast<Time::duration>(std::chrono::seconds(time.tv_sec) +
-                                                         std::chrono::nanoseconds(time.tv_nsec)));
-}
-
 /// A folder to look through.
 struct Visit {
   FolderPtr folder;
-  Tell tell = Tell::nothing;
+  Report report = Report::nothing;
   Time since = {};
 };
-
-/// A look at one folder on a thread for files (see blocking.hpp): what it needs, without anything of the watch's own.
-struct FolderLook {
-  std::shared_ptr<const UniqueFd> inotify;  ///< a look that hangs may outlive the watch
-  std::string path;
-  bool add_watch = false;
-  bool may_be_file = false;
-  Tell tell = Tell::nothing;
-  Time since = {};
-  std::optional<dev_t> parent_device;
-  std::shared_ptr<Look> begun;  ///< ends when the look has returned
-};
-
-/// What it has found.
-struct FolderFacts {
-  int watch = -1;
-  int failure = 0;  ///< why there is no watch
-  bool file = false;
-  bool missing = false;  ///< it was not there to be listed
-  bool listed = false;
-  bool newer = false;  ///< names were added or removed since
-  dev_t device = 0;
-  struct Entry {
-    std::string name;
-    bool directory = false;
-    bool born = false;  ///< made since
-  };
-  std::vector<Entry> entries;  ///< all folders, and the files of which something is to be told
-};
-
-void add_watch(const FolderLook& look, FolderFacts& facts) {
-  facts.watch = ::inotify_add_watch(look.inotify->get(), look.path.c_str(), interest);
-  facts.failure = errno;
-  if (facts.watch >= 0 || facts.failure != ENOTDIR || !look.may_be_file) return;
-  facts.file = true;
-  facts.watch =
-      ::inotify_add_watch(look.inotify->get(), look.path.c_str(), interest & ~static_cast<unsigned>(IN_ONLYDIR));
-  facts.failure = errno;
-}
-
-/// Whether inotify tells of changes in the file system of an open folder that is mounted below its parent.
-bool tells_changes(int folder) {
-  struct statfs system{};
-  return ::fstatfs(folder, &system) == 0 &&
-         std::find(std::begin(unknown_file_systems), std::end(unknown_file_systems),
-                   static_cast<long>(system.f_type)) == std::end(unknown_file_systems);
-}
-
-void note_file(const FolderLook& look, int folder, const char* name, FolderFacts& facts) {
-  if (look.tell == Tell::everything) facts.entries.push_back({name, false, true});
-  struct statx info{};
-  if (look.tell != Tell::newer || ::statx(folder, name, AT_SYMLINK_NOFOLLOW, STATX_CTIME | STATX_BTIME, &info) != 0 ||
-      to_time(info.stx_ctime) < look.since)
-    return;
-  facts.entries.push_back({name, false, (info.stx_mask & STATX_BTIME) != 0 && to_time(info.stx_btime) >= look.since});
-}
-
-void list(const FolderLook& look, FolderFacts& facts) {
-  UniqueFd fd(::open(look.path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
-  facts.missing = !fd && errno == ENOENT;
-  struct stat info{};
-  if (!fd || ::fstat(fd.get(), &info) != 0) return;
-  facts.device = info.st_dev;
-  if (look.parent_device && *look.parent_device != info.st_dev && !tells_changes(fd.get())) return;
-  const auto changed = std::chrono::seconds(info.st_mtim.tv_sec) + std::chrono::nanoseconds(info.st_mtim.tv_nsec);
-  facts.newer = look.tell == Tell::newer && Time(std::chrono::duration_cast<Time::duration>(changed)) >= look.since;
-  const std::unique_ptr<DIR, int (*)(DIR*)> stream(::fdopendir(fd.get()), ::closedir);
-  if (!stream) return;
-  const int in = fd.release();  // the stream's now
-  facts.listed = true;
-  while (const dirent* entry = ::readdir(stream.get())) {
-    const std::string_view name(entry->d_name);
-    if (name == "." || name == "..") continue;
-    struct stat kind{};
-    const bool directory = entry->d_type == DT_DIR ||
-                           (entry->d_type == DT_UNKNOWN &&
-                            ::fstatat(in, entry->d_name, &kind, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(kind.st_mode));
-    if (directory)
-      facts.entries.push_back({entry->d_name, true, false});
-    else
-      note_file(look, in, entry->d_name, facts);
-  }
-}
-
-/// First the watch, then the list: what comes later is an event.
-FolderFacts look_through_folder(const FolderLook& look) {
-  FolderFacts facts;
-  if (look.add_watch) add_watch(look, facts);
-  if (!look.add_watch || facts.watch >= 0) list(look, facts);
-  return facts;
-}
 
 /// Looks that a thread does one after the other, for as long as others can wait.
 struct LookBatch {
   std::vector<Visit> visits;
   std::vector<FolderLook> looks;
   std::vector<FolderFacts> facts;
-  std::atomic<std::size_t> done = 0;  ///< that many of the facts are told
+  std::atomic<std::size_t> done = 0;  ///< that many looks have ended
 
   void run() {
     const auto until = Clock::now() + slice;
@@ -242,14 +134,14 @@ struct FileWatch::State : std::enable_shared_from_this<FileWatch::State> {
   bool looking = false;  ///< events are read before or after a look, so that they follow what it found
   bool full = false;
   std::string problem, remedy;
-  Status told;
+  Status reported;
   Notifier more, done, looked;
-  Time complete = WallClock::now();  ///< all that happened before it was told
+  Time complete = WallClock::now();  ///< all that happened before it is reported
   TaskGroup tasks;
 
   void begin();
   Status status() const;
-  void tell_status();
+  void report_status();
   void set_trees(const std::vector<fs::path>& trees);
   void look_through(Visit visit);
   void look_through_missed(const FolderPtr& folder);
@@ -262,7 +154,7 @@ struct FileWatch::State : std::enable_shared_from_this<FileWatch::State> {
   void take(const inotify_event& event, Batch& batch);
   void take_move(const FolderPtr& folder, std::string path, const inotify_event& event, Batch& batch);
   void root_is_gone(const FolderPtr& folder, Batch& batch);
-  void tell_gone(const Folder& root, std::vector<FileChange>& changes);
+  void report_gone(const Folder& root, std::vector<FileChange>& changes);
   void deliver(std::vector<FileChange> changes);
 
   asio::awaitable<void> not_looking();
@@ -293,9 +185,9 @@ void FileWatch::State::begin() {
 
 FileWatch::Status FileWatch::State::status() const { return Status{roots.size(), watched.size(), problem, remedy}; }
 
-void FileWatch::State::tell_status() {
-  if (Status now = status(); now != told) {
-    told = std::move(now);
+void FileWatch::State::report_status() {
+  if (Status now = status(); now != reported) {
+    reported = std::move(now);
     if (config.on_status) config.on_status();
   }
 }
@@ -307,7 +199,7 @@ void FileWatch::State::look_through(Visit visit) {
 
 /// In a folder that has come to its new place.
 void FileWatch::State::look_through_missed(const FolderPtr& folder) {
-  if (const auto tell = std::exchange(folder->missed, {})) return look_through({folder, *tell});
+  if (const auto report = std::exchange(folder->missed, {})) return look_through({folder, *report});
   for (const auto& [name, child] : folder->children) look_through_missed(child);
 }
 
@@ -403,10 +295,10 @@ asio::awaitable<void> FileWatch::State::read_events() {
     if (batch.overflow) {
       log::warn("the system has dropped file events: looking for what has changed");
       for (const auto& [path, folder] : roots)
-        if (!folder->gone) look_through({folder, Tell::newer, complete - granularity});
+        if (!folder->gone) look_through({folder, Report::newer, complete - granularity});
     }
     complete = begun;
-    tell_status();
+    report_status();
     if (Clock::now() - last < much) co_await sleep_for(pace);
     last = Clock::now();
   }
@@ -438,7 +330,7 @@ void FileWatch::State::take(const inotify_event& event, Batch& batch) {
     folder->watch = -1;
     return;
   }
-  if (event.len == 0) {  // of the folder itself: its parent tells it with its name
+  if (event.len == 0) {  // of the folder itself; the event of its parent has the name
     if (!folder->root) return;
     if ((event.mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT)) != 0) return root_is_gone(folder, batch);
     const Kind self = (event.mask & IN_MODIFY) != 0 ? Kind::modified : Kind::attributes;
@@ -457,7 +349,7 @@ void FileWatch::State::take(const inotify_event& event, Batch& batch) {
       forget(child->second);
       folder->children.erase(child);
     }
-  if (directory && (event.mask & IN_CREATE) != 0) look_through({add_child(folder, name), Tell::everything});
+  if (directory && (event.mask & IN_CREATE) != 0) look_through({add_child(folder, name), Report::everything});
   const Kind kind = (event.mask & IN_CREATE) != 0   ? Kind::created
                     : (event.mask & IN_DELETE) != 0 ? Kind::removed
                     : (event.mask & IN_MODIFY) != 0 ? Kind::modified
@@ -496,7 +388,7 @@ void FileWatch::State::take_move(const FolderPtr& folder, std::string path, cons
     folder->children[name] = moved;
     look_through_missed(moved);
   } else if (directory) {
-    look_through({add_child(folder, name), Tell::everything});
+    look_through({add_child(folder, name), Report::everything});
   }
   batch.changes.push_back(std::move(change));
 }
@@ -504,7 +396,7 @@ void FileWatch::State::take_move(const FolderPtr& folder, std::string path, cons
 void FileWatch::State::root_is_gone(const FolderPtr& folder, Batch& batch) {
   const std::string path = folder->name;
   forget(folder);
-  if (!folder->file) return tell_gone(*folder, batch.changes);
+  if (!folder->file) return report_gone(*folder, batch.changes);
   auto another = std::make_shared<Folder>();
   another->name = path;
   another->file = another->replaces = true;
@@ -512,7 +404,7 @@ void FileWatch::State::root_is_gone(const FolderPtr& folder, Batch& batch) {
   look_through({another});
 }
 
-void FileWatch::State::tell_gone(const Folder& root, std::vector<FileChange>& changes) {
+void FileWatch::State::report_gone(const Folder& root, std::vector<FileChange>& changes) {
   changes.push_back({Kind::removed, root.name, {}, !root.file});
   problem = root.name + " is gone";
   remedy = "start the containers that use it anew once it is back";
@@ -523,8 +415,7 @@ void FileWatch::State::deliver(std::vector<FileChange> changes) {
   if (!changes.empty()) config.on_changes(std::move(changes));
 }
 
-// ---- looking through folders
-// ------------------------------------------------------------------------------------------
+// ---- looking through folders ----------------------------------------------------------------------------------------
 
 asio::awaitable<void> FileWatch::State::not_looking() {
   while (looking) co_await looked.wait();
@@ -536,7 +427,7 @@ asio::awaitable<void> FileWatch::State::visit_all() {
       for (const auto& [path, folder] : std::exchange(orphans, {}))
         if (folder->root) forget(folder);
       visiting = false;
-      tell_status();
+      report_status();
       done.notify_all();
       co_await more.wait();
     }
@@ -563,11 +454,12 @@ asio::awaitable<void> FileWatch::State::visit_some(std::vector<FileChange>& foun
     if (error.code() != Errc::timed_out) throw;
     late = true;
   }
-  const std::size_t told_of = batch->done.load(std::memory_order_acquire);
-  for (std::size_t i = 0; i < told_of; ++i) take_facts(batch->visits[i], batch->looks[i].path, batch->facts[i], found);
-  const std::size_t left = late ? told_of + 1 : told_of;
-  if (late && told_of < batch->looks.size())
-    does_not_answer(batch->visits[told_of], batch->looks[told_of].begun->give_up(look_limit));
+  const std::size_t looked_at = batch->done.load(std::memory_order_acquire);
+  for (std::size_t i = 0; i < looked_at; ++i)
+    take_facts(batch->visits[i], batch->looks[i].path, batch->facts[i], found);
+  const std::size_t left = late ? looked_at + 1 : looked_at;
+  if (late && looked_at < batch->looks.size())
+    does_not_answer(batch->visits[looked_at], batch->looks[looked_at].begun->give_up(look_limit));
   for (std::size_t i = batch->visits.size(); i > left; --i) visits.push_front(std::move(batch->visits[i - 1]));
 }
 
@@ -596,7 +488,7 @@ std::optional<FolderLook> FileWatch::State::look_for(const Visit& task) {
   const std::optional<std::string> path = folder->gone ? std::nullopt : folder->path();
   if (!path) return std::nullopt;
   folder->missed.reset();
-  FolderLook look{inotify_for_looks, *path, folder->watch < 0, folder->root, task.tell, task.since, {}, {}};
+  FolderLook look{inotify_for_looks, *path, folder->watch < 0, folder->root, task.report, task.since, {}, {}};
   if (const FolderPtr parent = folder->root ? nullptr : folder->parent.lock()) look.parent_device = parent->device;
   if (!look.add_watch) return look;
   if (full) return std::nullopt;
@@ -627,12 +519,12 @@ void FileWatch::State::take_facts(const Visit& task, const std::string& path, co
     if (facts.watch < 0 || !facts.file) {
       if (facts.watch >= 0) ::inotify_rm_watch(inotify.native_handle(), facts.watch);
       folder->gone = true;
-      return tell_gone(*folder, found);
+      return report_gone(*folder, found);
     }
     found.push_back({Kind::created, path, {}, false, true});
   }
   if (folder->watch < 0 && !take_watch(task, path, facts)) return;
-  if (facts.missing) folder->missed = task.tell;
+  if (facts.missing) folder->missed = task.report;
   folder->device = facts.device;
   if (facts.newer) found.push_back({Kind::listing, path, {}, true});
   if (!facts.listed) return;
@@ -647,7 +539,7 @@ void FileWatch::State::take_facts(const Visit& task, const std::string& path, co
       found.push_back({entry.born ? Kind::created : Kind::modified, std::move(full_path), {}, false, entry.born});
     }
   }
-  if (task.tell != Tell::newer) return;
+  if (task.report != Report::newer) return;
   for (const std::string& name : missing) {
     found.push_back({Kind::removed, below(path, name), {}, true});
     forget(folder->children.at(name));
@@ -675,7 +567,7 @@ bool FileWatch::State::take_watch(const Visit& task, const std::string& path, co
     remedy = "start the containers that use it anew once that is mended";
     folder->gone = true;
   } else {
-    if (facts.failure == ENOENT) folder->missed = task.tell;
+    if (facts.failure == ENOENT) folder->missed = task.report;
     log::debug("not watched: {}: {}", path, std::strerror(facts.failure));
   }
   return false;
@@ -694,13 +586,12 @@ void FileWatch::State::take_folder(const Visit& task, const std::string& name, s
     return;
   }
   const bool known = child != folder->children.end();
-  const auto tell = known || task.tell == Tell::nothing ? task.tell : Tell::everything;
-  visits.push_back({known ? child->second : add_child(folder, name), tell, task.since});
-  if (!known && tell == Tell::everything) found.push_back({Kind::created, std::move(path), {}, true});
+  const auto report = known || task.report == Report::nothing ? task.report : Report::everything;
+  visits.push_back({known ? child->second : add_child(folder, name), report, task.since});
+  if (!known && report == Report::everything) found.push_back({Kind::created, std::move(path), {}, true});
 }
 
-// ---- the class
-// --------------------------------------------------------------------------------------------------------
+// ---- the class ------------------------------------------------------------------------------------------------------
 
 FileWatch::FileWatch(asio::any_io_executor executor, Config config)
     : state_(std::make_shared<State>(executor, std::move(config))) {
@@ -720,7 +611,7 @@ asio::awaitable<void> FileWatch::settled() {
 
 void FileWatch::look_for_changes_since(WallClock::time_point since) {
   for (const auto& [path, folder] : state_->roots)
-    if (!folder->gone) state_->look_through({folder, Tell::newer, since - granularity});
+    if (!folder->gone) state_->look_through({folder, Report::newer, since - granularity});
 }
 
 asio::awaitable<void> FileWatch::stop() { co_await state_->tasks.stop(); }
