@@ -73,7 +73,7 @@ Container listening_container(const Listener& listener, const json::array& conta
 std::optional<asio::ip::address> host_address(const std::string& said, const PortRules& rules) {
   error_code ec;
   // An engine without IPv6 leaves the field out.
-  const asio::ip::address address = asio::ip::make_address(said.empty() ? "0.0.0.0" : said, ec);
+  asio::ip::address address = asio::ip::make_address(said.empty() ? "0.0.0.0" : said, ec);
   if (ec) return std::nullopt;
   const asio::ip::address& instead = rules.default_address;
   if (!address.is_unspecified() || instead.is_unspecified()) return address;

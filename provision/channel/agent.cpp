@@ -466,9 +466,9 @@ void Agent::take_in() {
 }
 
 void Agent::on_hello(std::string_view payload) {
-  agent::Hello hello = *agent::read_hello(payload);
-  if (hello.nonce != ours_.nonce) return decoder_.seek();  // of an earlier session
-  hello_ = std::move(hello);
+  auto hello = agent::read_hello(payload);
+  if (!hello || hello->nonce != ours_.nonce) return decoder_.seek();  // of an earlier session
+  hello_ = std::move(*hello);
   if (hello_.protocol != agent::protocol) return stop("it speaks protocol " + std::to_string(hello_.protocol));
   up_ = true;
   answered_.set();

@@ -222,7 +222,8 @@ void Pump::stop() noexcept {
   if (ended_) return;
   if (own_channel_ != nullptr) {
     // The server then ends at once instead of finding out; it may sit on the far end of a port that is never "closed".
-    libssh2_session_disconnect_ex(session_, SSH_DISCONNECT_BY_APPLICATION, "", "");
+    [[maybe_unused]] const int sent =  // it ends here in any case
+        libssh2_session_disconnect_ex(session_, SSH_DISCONNECT_BY_APPLICATION, "", "");
     wire_.flush();
   }
   end("it was closed on our side");

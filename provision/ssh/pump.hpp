@@ -1,5 +1,7 @@
 #pragma once
 
+#include <libssh2.h>
+
 #include <boost/asio/any_completion_handler.hpp>
 #include <cstddef>
 #include <functional>
@@ -14,13 +16,10 @@
 #include "provision/ssh/banner.hpp"
 #include "src/base/async.hpp"
 
-struct _LIBSSH2_SESSION;
-struct _LIBSSH2_CHANNEL;
-
 namespace cl::ssh {
 
-using Session = _LIBSSH2_SESSION;
-using Handle = _LIBSSH2_CHANNEL;  ///< an open channel
+using Session = LIBSSH2_SESSION;
+using Handle = LIBSSH2_CHANNEL;  ///< an open channel
 
 /// One libssh2 session over one transport, and the only code that calls the library for it.
 ///

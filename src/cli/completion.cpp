@@ -118,7 +118,7 @@ std::vector<std::string> running_containers(const Home& home, const std::string&
       for (std::string name; std::getline(lines, name);) names.push_back(name);
     }
   } catch (const std::exception&) {
-    // Nobody reads an error here, and nothing is what there is to complete.
+    names.clear();  // nobody would read an error here
   }
   return names;
 }

@@ -271,6 +271,29 @@ asio::awaitable<void> from_guest(ProfilePaths paths, std::string from, std::stri
     throw Error(Errc::guest_failed, what, "try again").because("the file changed meanwhile, or the connection broke");
 }
 
+struct CopyOrder {
+  ProfilePaths paths;
+  CopyEnd from, to;
+  std::string from_text, to_text;  ///< both as they were written
+};
+
+asio::awaitable<boost::json::object> carry_out(const CopyOrder& order, Copied& copied, OnImageProgress show) {
+  copied.tell = std::move(show);
+  const std::string& from = order.from.path;
+  const std::string& to = order.to.path;
+  if (order.from.in_guest) {
+    co_await from_guest(order.paths, from, to, copied);
+  } else {
+    co_await to_guest(order.paths, from, to, copied);
+  }
+  boost::json::object result;
+  result["profile"] = order.paths.name;
+  result["from"] = order.from_text;
+  result["to"] = order.to_text;
+  result["bytes"] = copied.bytes;
+  co_return result;
+}
+
 asio::awaitable<int> copy(const Invocation& call) {
   const CopyEnd from = parse_copy_end(call.word("SOURCE")), to = parse_copy_end(call.word("DESTINATION"));
   if (from.in_guest == to.in_guest)
@@ -281,18 +304,8 @@ asio::awaitable<int> copy(const Invocation& call) {
   const CopyEnd& remote = from.in_guest ? from : to;
   const ProfilePaths paths = reachable(call.home, remote.profile.empty() ? call.profile : remote.profile);
   Copied copied;
-  auto work = [&](OnImageProgress tell) -> asio::awaitable<boost::json::object> {
-    copied.tell = std::move(tell);
-    if (from.in_guest) {
-      co_await from_guest(paths, from.path, to.path, copied);
-    } else {
-      co_await to_guest(paths, from.path, to.path, copied);
-    }
-    co_return boost::json::object{{"profile", paths.name},
-                                  {"from", call.word("SOURCE")},
-                                  {"to", call.word("DESTINATION")},
-                                  {"bytes", copied.bytes}};
-  };
+  const CopyOrder order{paths, from, to, call.word("SOURCE"), call.word("DESTINATION")};
+  auto work = [&](OnImageProgress show) { return carry_out(order, copied, std::move(show)); };
   const boost::json::object result = co_await show_while(work);
   if (call.json) {
     print_json(result);

@@ -32,7 +32,7 @@ asio::awaitable<int> remove_profile(const Invocation& call) {
   rpc::Connection daemon = co_await reach_daemon(paths, false);
   rpc::Delete request;
   request.data = call.data;
-  const rpc::Told told = co_await call_with_progress(daemon, std::move(request));
+  const rpc::Told told = co_await call_with_progress(daemon, request);
   forget_current(call.home, paths.name);
   take_link_away(call.home, paths);
   print_told(told);

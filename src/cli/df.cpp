@@ -67,38 +67,44 @@ void print(const std::vector<DiskUse>& uses, const std::vector<Disk>& disks) {
   if (reclaimable > 0) print_note("'docker system prune' frees what no container uses; volumes take --volumes");
 }
 
+struct Use {
+  std::vector<Disk> disks;
+  std::vector<DiskUse> engine;
+};
+
+asio::awaitable<json::object> ask(ProfilePaths paths, const Runtime& runtime, Use& use, OnImageProgress show) {
+  rpc::Progress progress{"df", "asking the machine", false, {}};
+  show(progress);
+  const std::string lines = co_await capture(paths, ask_guest, "the machine does not tell how full its disks are");
+  use.disks = disks_of(lines, paths);
+  if (runtime.speaks_docker) {
+    progress.text = "asking the engine, which adds up its files";
+    show(progress);
+    use.engine = co_await engine_disk_use(host_socket(runtime, paths));
+  }
+  json::object result{{"profile", paths.name}};
+  json::array engine, machine;
+  for (const DiskUse& one : use.engine)
+    engine.push_back(json::object{
+        {"what", one.what}, {"count", one.count}, {"bytes", one.bytes}, {"reclaimable_bytes", one.reclaimable}});
+  for (const Disk& disk : use.disks)
+    machine.push_back(json::object{
+        {"disk", disk.name}, {"used_bytes", disk.used}, {"size_bytes", disk.size}, {"host_bytes", disk.on_host}});
+  result["engine"] = std::move(engine);
+  result["disks"] = std::move(machine);
+  co_return result;
+}
+
 asio::awaitable<int> df(const Invocation& call) {
   const ProfilePaths paths = reachable(call.home, call.profile);
   const Runtime& runtime = runtime_of(observe(paths).state.profile);
-  std::vector<Disk> disks;
-  std::vector<DiskUse> uses;
-  auto ask = [&](OnImageProgress tell) -> asio::awaitable<json::object> {
-    rpc::Progress progress{"df", "asking the machine", false, {}};
-    tell(progress);
-    const std::string lines = co_await capture(paths, ask_guest, "the machine does not tell how full its disks are");
-    disks = disks_of(lines, paths);
-    if (runtime.speaks_docker) {
-      progress.text = "asking the engine, which adds up its files";
-      tell(progress);
-      uses = co_await engine_disk_use(host_socket(runtime, paths));
-    }
-    json::object result{{"profile", paths.name}};
-    json::array engine, machine;
-    for (const DiskUse& use : uses)
-      engine.push_back(json::object{
-          {"what", use.what}, {"count", use.count}, {"bytes", use.bytes}, {"reclaimable_bytes", use.reclaimable}});
-    for (const Disk& disk : disks)
-      machine.push_back(json::object{
-          {"disk", disk.name}, {"used_bytes", disk.used}, {"size_bytes", disk.size}, {"host_bytes", disk.on_host}});
-    result["engine"] = std::move(engine);
-    result["disks"] = std::move(machine);
-    co_return result;
-  };
-  const json::object result = co_await show_while(ask);
+  Use use;
+  auto work = [&](OnImageProgress show) { return ask(paths, runtime, use, std::move(show)); };
+  const json::object result = co_await show_while(work);
   if (call.json) {
     print_json(result);
   } else {
-    print(uses, disks);
+    print(use.engine, use.disks);
   }
   co_return 0;
 }

@@ -8,8 +8,10 @@
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <iostream>
+#include <optional>
 
 #include "src/base/child.hpp"
+#include "src/base/failure.hpp"
 #include "src/base/file.hpp"
 #include "src/base/file_lock.hpp"
 #include "src/base/pipe.hpp"
@@ -38,10 +40,9 @@ asio::awaitable<std::string> read_ready_line(asio::posix::stream_descriptor& pip
 /// How a daemon that does not listen has ended. It must not stay and hold the profile's lock, and nobody depends on it:
 /// it is killed after `patience`.
 asio::awaitable<ExitStatus> end_of(Child& child, std::chrono::milliseconds patience) {
-  try {
-    co_return co_await with_timeout(patience, "its end", child.wait());
-  } catch (const Error&) {
-  }
+  std::optional<ExitStatus> ended;
+  const auto late = co_await failure_of(with_timeout(patience, "its end", store(child.wait(), ended)));
+  if (!late && ended) co_return *ended;
   child.kill(SIGKILL);
   co_return co_await child.wait();
 }

@@ -29,7 +29,7 @@ asio::awaitable<int> ports(const Invocation& call) {
     throw Error(Errc::not_running, "profile '" + paths.name + "' is not running", "colima-like start");
   rpc::Connection daemon = co_await reach_daemon(paths, false);
   rpc::Ports request;
-  const rpc::PublishedPorts result = co_await call_with_progress(daemon, std::move(request));
+  const rpc::PublishedPorts result = co_await call_with_progress(daemon, request);
   if (call.json) {
     print_json(rpc::write(result.ports));
   } else if (result.ports.empty()) {

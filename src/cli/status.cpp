@@ -42,7 +42,7 @@ asio::awaitable<int> ask_daemon(const ProfilePaths& paths, State& state, std::st
   auto ask = [](const ProfilePaths& of) -> asio::awaitable<rpc::Known> {
     rpc::Connection daemon = co_await reach_daemon(of, false);
     rpc::Describe request;
-    co_return co_await call_with_progress(daemon, std::move(request));
+    co_return co_await call_with_progress(daemon, request);
   };
   try {
     const rpc::Known known = co_await with_timeout(patience, "the daemon's answer", ask(paths));

@@ -24,10 +24,10 @@ asio::awaitable<void> SshLink::keep_connected(std::shared_ptr<SshLink> self) {
       self->guest_ = co_await wait_for_ssh(unix_dial(self->config_.to_guest, self->config_.from_guest),
                                            self->config_.login, timings);
     } catch (const Error& error) {
+      log::warn("guest link: {}", one_line(error));
       self->last_failure_ = error;
     }
     if (!self->guest_) {
-      log::warn("guest link: {}", one_line(*self->last_failure_));
       self->changed_.notify_all();
       co_await sleep_for(std::chrono::seconds(1));  // wait_for_ssh has waited long; this only bounds a fast failure
       continue;

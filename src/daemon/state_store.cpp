@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "src/base/blocking.hpp"
+#include "src/base/failure.hpp"
 #include "src/base/log.hpp"
 
 namespace cl {
@@ -101,16 +102,13 @@ asio::awaitable<void> StateStore::flush() {
   asked_for_ = wanted;
   retry_.cancel();
   while (written_ < wanted && !(tries_ > before && tried_ >= wanted && failure_)) co_await tried_once_.wait();
-  if (written_ < wanted) throw *failure_;
+  if (written_ < wanted && failure_) throw *failure_;
 }
 
 asio::awaitable<void> StateStore::try_flush(std::chrono::milliseconds limit) {
   if (written_ == edits_ || stopped_) co_return;
-  try {
-    co_await with_timeout(limit, "writing the state", flush());
-  } catch (const Error&) {
-    // Whoever asks is shown it: unsaved().
-  }
+  const auto failure = co_await failure_of(with_timeout(limit, "writing the state", flush()));
+  if (failure) log::debug("{}", one_line(*failure));  // unsaved() says it to whoever asks
 }
 
 asio::awaitable<void> StateStore::stop() {

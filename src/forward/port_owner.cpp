@@ -98,7 +98,8 @@ std::map<HostPort, std::string> port_owners(const std::vector<HostPort>& ports) 
         if (holder == wanted.end()) continue;
         for (const Held& held : holder->second) (held.sure ? owners : perhaps).emplace(held.port, describe(pid));
       }
-    } catch (const fs::filesystem_error&) {  // it ended while we looked
+    } catch (const fs::filesystem_error&) {
+      continue;  // it has ended meanwhile
     }
   }
   owners.merge(perhaps);

@@ -99,6 +99,7 @@ asio::awaitable<Provisioned> provision(Core& core, Job& job, std::shared_ptr<Gue
   auto [order, failure, hang] = co_await both.async_wait(asio::experimental::wait_for_one(), asio::use_awaitable);
   if (order[0] == 1 && hang) std::rethrow_exception(hang);
   if (failure) std::rethrow_exception(failure);
+  if (!done) throw Error(Errc::internal, "the guest's set-up has ended without a result");
   co_return std::move(*done);
 }
 
