@@ -12,6 +12,8 @@
 #include <optional>
 #include <string_view>
 
+#include "src/base/json.hpp"
+
 namespace cl::docker {
 namespace {
 
@@ -317,16 +319,12 @@ asio::awaitable<std::optional<Event>> EventStream::next() {
     error_code ec;
     const json::value value = parse_json(line, ec);
     if (ec || !value.is_object()) throw nonsense("GET /events", "a line is no JSON object");
-    auto word = [](const json::object& object, std::string_view key) {
-      const json::value* found = object.if_contains(key);
-      return found != nullptr && found->is_string() ? std::string(found->get_string()) : std::string();
-    };
     const json::object& object = value.get_object();
-    Event event{word(object, "Type"), word(object, "Action"), {}, {}};
+    Event event{std::string(text_at(object, "Type")), std::string(text_at(object, "Action")), {}, {}};
     if (const json::value* time = object.if_contains("timeNano"); time != nullptr && time->is_int64())
       event.time = std::chrono::nanoseconds(time->get_int64());
     if (const json::value* actor = object.if_contains("Actor"); actor != nullptr && actor->is_object())
-      event.id = word(actor->get_object(), "ID");
+      event.id = text_at(actor->get_object(), "ID");
     co_return event;
   }
 }

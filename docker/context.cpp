@@ -5,6 +5,7 @@
 
 #include "src/base/child.hpp"
 #include "src/base/file.hpp"
+#include "src/base/json.hpp"
 
 namespace cl::docker {
 namespace {
@@ -68,11 +69,6 @@ asio::awaitable<void> must_call(const Cli& cli, std::vector<std::string> argumen
   if (!finished.status.ok()) throw cli_failed(shown, finished);
 }
 
-std::string text(const json::object& object, std::string_view key) {
-  const json::value* value = object.if_contains(key);
-  return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
-}
-
 /// One JSON object per line: Name, Description, DockerEndpoint, Current, and since docker 23 Error.
 Contexts parse_list(std::string_view output) {
   Contexts contexts;
@@ -85,10 +81,11 @@ Contexts parse_list(std::string_view output) {
     const json::value value = json::parse(line, ec);
     if (ec || !value.is_object()) throw Error(Errc::protocol, "'docker context ls' printed no JSON").because(line);
     const json::object& object = value.get_object();
-    Context context{text(object, "Name"), text(object, "Description"), text(object, "DockerEndpoint")};
+    Context context{std::string(text_at(object, "Name")), std::string(text_at(object, "Description")),
+                    std::string(text_at(object, "DockerEndpoint"))};
     const json::value* current = object.if_contains("Current");
     context.current = current != nullptr && current->is_bool() && current->get_bool();
-    context.usable = text(object, "Error").empty();
+    context.usable = text_at(object, "Error").empty();
     contexts.all.push_back(std::move(context));
   }
   return contexts;

@@ -8,17 +8,14 @@
 #include <optional>
 #include <sstream>
 
+#include "src/base/json.hpp"
+
 namespace cl {
 namespace json = boost::json;
 namespace {
 
 const json::value* find(const json::value& in, std::string_view key) {
   return in.is_object() ? in.get_object().if_contains(key) : nullptr;
-}
-
-std::string text(const json::value& in, std::string_view key) {
-  const json::value* value = find(in, key);
-  return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
 }
 
 std::uint16_t port(const json::value& in, std::string_view key) {
@@ -29,7 +26,7 @@ std::uint16_t port(const json::value& in, std::string_view key) {
 
 Container read_container(const json::value& from) {
   Container container;
-  container.id = text(from, "Id");
+  container.id = text_at(from, "Id");
   // "/name", and "/other/alias" for links.
   if (const json::value* names = find(from, "Names"); names != nullptr && names->is_array())
     for (const json::value& name : names->get_array())
@@ -38,10 +35,11 @@ Container read_container(const json::value& from) {
   const json::value* settings = find(from, "NetworkSettings");
   const json::value* networks = settings != nullptr ? find(*settings, "Networks") : nullptr;
   if (networks == nullptr || !networks->is_object()) return container;
-  for (const auto& [name, network] : networks->get_object()) container.run += text(network, "EndpointID") + " ";
+  for (const auto& [name, network] : networks->get_object())
+    container.run.append(text_at(network, "EndpointID")) += ' ';
   for (const char* family : {"IPAddress", "GlobalIPv6Address"})
     for (const auto& [name, network] : networks->get_object())
-      if (std::string address = text(network, family); !address.empty())
+      if (std::string address(text_at(network, family)); !address.empty())
         container.addresses.push_back(std::move(address));
   return container;
 }
@@ -63,7 +61,7 @@ Container listening_container(const Listener& listener, const json::array& conta
   found.name = "the machine";
   if (const std::string id = container_of(listener.control_group); !id.empty())
     for (const json::value& one : containers)
-      if (text(one, "Id") == id) found = read_container(one);
+      if (text_at(one, "Id") == id) found = read_container(one);
   found.addresses = {"127.0.0.1"};
   if (listener.address.is_v6()) found.addresses = {"::1"};
   return found;
@@ -107,10 +105,10 @@ WantedPorts wanted_ports(const json::array& containers, const PortRules& rules) 
       PublishedPort published;
       published.at.port = port(entry, "PublicPort");
       published.private_port = port(entry, "PrivatePort");
-      const std::string type = text(entry, "Type");
+      const std::string type(text_at(entry, "Type"));
       if (published.at.port == 0 || published.private_port == 0 || (type != "tcp" && type != "udp")) continue;
       published.at.protocol = type == "udp" ? Protocol::udp : Protocol::tcp;
-      const auto address = host_address(text(entry, "IP"), rules);
+      const auto address = host_address(std::string(text_at(entry, "IP")), rules);
       if (!address) continue;
       published.at.address = *address;
       if (!container) container = std::make_shared<const Container>(read_container(one));
@@ -133,12 +131,12 @@ void add_services(WantedPorts& wanted, const json::array& services, const PortRu
     const json::value* ports = given != nullptr ? find(*given, "Ports") : nullptr;
     if (ports == nullptr || !ports->is_array()) continue;
     const auto service = std::make_shared<Container>();
-    service->id = text(one, "ID");
+    service->id = text_at(one, "ID");
     service->addresses = {"127.0.0.1"};  // the engine carries IPv4 only to a service
-    service->name = "the service " + (spec != nullptr ? text(*spec, "Name") : service->id);
+    service->name = "the service " + (spec != nullptr ? std::string(text_at(*spec, "Name")) : service->id);
     for (const json::value& entry : ports->get_array()) {
-      const std::string protocol = text(entry, "Protocol");
-      if (text(entry, "PublishMode") == "host" || (protocol != "tcp" && protocol != "udp")) continue;
+      const std::string protocol(text_at(entry, "Protocol"));
+      if (text_at(entry, "PublishMode") == "host" || (protocol != "tcp" && protocol != "udp")) continue;
       PublishedPort published;
       published.at.protocol = protocol == "udp" ? Protocol::udp : Protocol::tcp;
       published.at.port = published.private_port = port(entry, "PublishedPort");

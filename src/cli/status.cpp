@@ -4,6 +4,7 @@
 #include "profiles/runtime.hpp"
 #include "profiles/shares.hpp"
 #include "profiles/state.hpp"
+#include "src/base/json.hpp"
 #include "src/cli/command.hpp"
 #include "src/cli/launch.hpp"
 #include "src/cli/output.hpp"
@@ -143,10 +144,7 @@ int run_status(const Invocation& call) {
     print_json(status);
   } else {
     auto line = [](std::string_view name, std::string_view value) { print_line(std::string(name).append(value)); };
-    auto text = [&](const json::object& from, std::string_view key) {
-      const json::value* value = from.if_contains(key);
-      return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
-    };
+    auto text = [](const json::object& from, std::string_view key) { return std::string(text_at(from, key)); };
     const json::value* since = status.if_contains("since");
     const bool dated = since != nullptr && since->is_int64();
     line("profile  ", text(status, "name"));

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "src/base/blocking.hpp"
+#include "src/base/json.hpp"
 #include "src/base/log.hpp"
 
 namespace cl {
@@ -45,11 +46,6 @@ asio::awaitable<std::optional<fs::path>> without_links(fs::path path) {
   co_return co_await look_at(path, std::move(follow));
 }
 
-std::string_view text(const json::object& object, std::string_view key) {
-  const json::value* value = object.if_contains(key);
-  return value != nullptr && value->is_string() ? std::string_view(value->get_string()) : std::string_view();
-}
-
 }  // namespace
 
 std::vector<std::string> bound_paths(const json::array& containers) {
@@ -58,8 +54,8 @@ std::vector<std::string> bound_paths(const json::array& containers) {
     const json::value* mounts = container.is_object() ? container.get_object().if_contains("Mounts") : nullptr;
     if (mounts == nullptr || !mounts->is_array()) continue;
     for (const json::value& mount : mounts->get_array()) {
-      if (!mount.is_object() || text(mount.get_object(), "Type") != "bind") continue;
-      if (const std::string_view source = text(mount.get_object(), "Source"); source.starts_with('/'))
+      if (!mount.is_object() || text_at(mount.get_object(), "Type") != "bind") continue;
+      if (const std::string_view source = text_at(mount.get_object(), "Source"); source.starts_with('/'))
         found.insert(plain(fs::path(source)));
     }
   }

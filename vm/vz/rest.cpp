@@ -6,6 +6,7 @@
 #include <boost/json/serialize.hpp>
 #include <string_view>
 
+#include "src/base/json.hpp"
 #include "src/base/net/socket_stream.hpp"
 #include "src/base/net/unix_socket.hpp"
 #include "src/base/platform.hpp"
@@ -85,11 +86,6 @@ asio::awaitable<Answer> ask(std::filesystem::path path, std::string method, std:
       .because("no answer came in " + std::to_string(limit.count()) + " ms");
 }
 
-std::string text_at(const json::value& object, std::string_view key) {
-  const json::value* value = object.is_object() ? object.get_object().if_contains(key) : nullptr;
-  return value != nullptr && value->is_string() ? std::string(value->get_string()) : std::string();
-}
-
 bool flag_at(const json::value& object, std::string_view key) {
   const json::value* value = object.is_object() ? object.get_object().if_contains(key) : nullptr;
   return value != nullptr && value->is_bool() && value->get_bool();
@@ -116,7 +112,7 @@ asio::awaitable<void> change(std::filesystem::path socket, std::string to, std::
   const std::string body = json::serialize(json::object{{"state", to}});
   const Answer answer = co_await ask(std::move(socket), "POST", "/vm/state", body, limit);
   if (answer.status / 100 == 2) co_return;
-  const std::string why = text_at(answer.body, "error");
+  const std::string why(text_at(answer.body, "error"));
   throw Error(Errc::io, "vfkit refuses '" + to + "'")
       .because(why.empty() ? "status " + std::to_string(answer.status) : why);
 }
