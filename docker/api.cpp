@@ -55,14 +55,14 @@ std::string message_of(const std::string& body) {
   return line;
 }
 
-/// The parser wants a whole header before it judges: a peer that greets and waits would not be noticed.
+/// The parser needs a whole header before it reports an error, so a peer that only sends a greeting is detected here.
 bool may_become_http(std::string_view begin) {
   constexpr std::string_view word = "HTTP/1.";
   const auto count = std::min(begin.size(), word.size());
   return begin.substr(0, count) == word.substr(0, count);
 }
 
-/// Reads one response. Bytes past its end would be a second answer that nobody asked for.
+/// Reads one response. Bytes after its end are an error: nobody has asked for a second answer.
 asio::awaitable<void> read_response(ByteStream& engine, Parser& parser, std::string_view request,
                                     std::size_t at_once = read_size) {
   boost::beast::flat_buffer buffer(header_limit + at_once);

@@ -15,7 +15,7 @@
 /// answers with an error, and Error{protocol} when the answer is no such HTTP answer or is too large.
 namespace cl::docker {
 
-/// GET /_ping: returns when the engine has said OK. The engine may take its time: put a limit around it.
+/// GET /_ping: returns when the engine has answered OK. It has no limit of its own: put one around it.
 asio::awaitable<void> ping(ByteStream& engine);
 
 struct Version {
@@ -38,7 +38,7 @@ asio::awaitable<std::optional<boost::json::array>> services(ByteStream& engine);
 /// when it has ended. One that is not there, or does not run, is fine.
 asio::awaitable<void> stop_container(ByteStream& engine, std::string container);
 
-/// GET /system/df: what takes how much of the engine's disk, as the engine describes it. It may take minutes.
+/// GET /system/df: what uses how much of the engine's disk, as the engine describes it. It may take minutes.
 asio::awaitable<boost::json::object> disk_usage(ByteStream& engine);
 
 /// GET /containers/NAME/json: a container by its name or id; nothing when there is none.

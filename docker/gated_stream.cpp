@@ -12,8 +12,7 @@ namespace {
 
 constexpr std::size_t body_limit = 4 * 1024 * 1024;  // a larger create call is the engine's own matter
 
-/// Calls after which published ports may be others: a container's start and its move from one network to another, and a
-/// service's making and change.
+/// Calls that may change published ports: a container's start, its move between networks, a new or changed service.
 bool changes_ports(std::string_view method, std::string_view target) {
   if (method != "POST") return false;
   if (target.starts_with("/services/")) return target.ends_with("/create") || target.ends_with("/update");
@@ -46,7 +45,7 @@ void GatedStream::look_at_head() {
   holding_ = gates_->check && may_mount(watch_.method(), watch_.target()) && watch_.has_body();
 }
 
-/// False when the call was refused: the engine, which waits for the body, then never gets one.
+/// False when the call was refused: the engine then never gets the body that it waits for.
 asio::awaitable<bool> GatedStream::check_body() {
   try {
     std::string body = held_.starts_with('{') ? held_ : unchunked(held_);
@@ -67,7 +66,7 @@ void GatedStream::answer_instead(std::string answer) {
 
 asio::awaitable<void> GatedStream::write(std::span<const char> bytes) {
   std::string_view rest(bytes.data(), bytes.size());
-  std::string_view passed = rest.substr(0, 0);  // looked at and not yet sent: one write when nothing is held
+  std::string_view passed = rest.substr(0, 0);  // parsed and not yet sent: one write when nothing is held back
   while (!rest.empty() && !refused_) {
     const RequestWatch::Piece piece = watch_.next(rest);
     if (holding_ && piece.kind == RequestWatch::Piece::Kind::body) {

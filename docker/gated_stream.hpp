@@ -8,20 +8,19 @@
 
 namespace cl {
 
-/// A client's stream to the engine on which two kinds of calls, and only those, are more than bytes:
-/// * the answer to a call that may change published ports (a container's start, its move to another network, a
-/// service's
-///   making) is handed on only when `settled` has returned, so that a client who has it finds the published ports open;
-///   when `taken` says that one cannot be, that is the client's answer instead (status 500, as an engine says it), and
-///   the connection ends;
-/// * the body of a call that creates a container, a service or a volume is shown to `check` before the engine gets it;
-///   what that throws is the client's answer instead (status 400), and the connection ends.
+/// A client's stream to the engine. It passes bytes on, and understands two kinds of calls:
+///
+/// * A call that may change published ports (a container's start, its move to another network, a new service): its
+///   answer waits until `settled` has returned, so the client then finds the ports open. When `taken` says that a port
+///   cannot be opened, the client gets that as an error (status 500, in the engine's words), and the connection ends.
+/// * A call that creates a container, a service or a volume: its body is given to `check` before the engine gets it.
+///   What `check` throws is the client's answer (status 400), and the connection ends.
 class GatedStream final : public ByteStream {
  public:
   struct Gates {
     std::function<asio::awaitable<void>()> settled;  ///< throws nothing but cancellation; empty = no such gate
-    /// Ends a container that was started and whose port another program of this host has, and says so; empty when it
-    /// may go on. The argument is what the client named it by. Throws nothing but cancellation; empty = no such gate.
+    /// Ends a started container whose port another program of this host has, and returns the error text; empty when the
+    /// container may run. The argument is the client's name for it. Throws only a cancellation; empty = no such gate.
     std::function<asio::awaitable<std::string>(std::string container)> taken;
     std::function<asio::awaitable<void>(std::string body)> check;  ///< throws Error; empty = no such gate
   };
@@ -42,11 +41,11 @@ class GatedStream final : public ByteStream {
   std::unique_ptr<ByteStream> engine_;
   std::shared_ptr<const Gates> gates_;
   RequestWatch watch_;
-  bool start_asked_ = false;  // the next bytes from the engine answer a call after which ports may be others
+  bool start_asked_ = false;  // the next bytes from the engine answer a call that may change ports
   std::string started_;       // the container that it starts; empty for a move to another network
   bool holding_ = false;      // a create call's body is being collected
   std::string held_;
-  std::string refusal_;  // what the client still has to be told
+  std::string refusal_;  // what the client still has to receive
   bool refused_ = false;
 };
 

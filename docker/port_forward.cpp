@@ -26,8 +26,8 @@ constexpr auto accept_pause = 200ms;       // when descriptors have run out
 constexpr auto longest_reconnect = 2s;
 constexpr auto first_try_again = 10ms, longest_try_again = 100ms;  // of a container that does not listen yet
 
-/// An engine lists a container as running for a moment after it told its end: what it told that long before we listen
-/// is wanted, too.
+/// The engine lists a container as running for a moment after the event of its end. So events from that long before we
+/// listen are wanted, too.
 constexpr auto end_takes = 10s;
 
 /// What changes published ports. Not exec and health checks, which an engine reports by the dozen.
@@ -42,7 +42,7 @@ int first_free_port() {
   return first;
 }
 
-/// This host has no such kind of address at all: then nobody can miss the port there.
+/// This host has no address of that kind, so nobody can miss the port there.
 bool means_no_ipv6(const HostPort& at, const error_code& ec) {
   if (!at.address.is_v6()) return false;
   if (ec == asio::error::address_family_not_supported) return true;
@@ -62,8 +62,8 @@ struct PortForward::Entry {
   error_code failure;
   std::string owner;
   bool removed = false;
-  bool answered = false;  // somebody was there since it was opened or its container started
-  bool asking = false;    // one connection finds out for all
+  bool answered = false;  // the program has accepted a connection since the port was opened or its container started
+  bool asking = false;    // one connection tries for all
   Notifier asked;
   Clock::time_point opened = Clock::now();
   std::int64_t since = std::time(nullptr);
@@ -145,7 +145,7 @@ asio::awaitable<void> PortForward::set_rules(PortRules rules) {
 
 asio::awaitable<void> PortForward::watch() {
   std::chrono::milliseconds pause = config_.timings.reconnect;
-  std::string said;  // the same is not told again and again while an engine is being installed
+  std::string said;  // the last problem, which is logged once while an engine is being installed
   for (;;) {
     const auto begun = Clock::now();
     std::string why = "the engine's events ended";
@@ -167,11 +167,11 @@ asio::awaitable<void> PortForward::watch() {
 asio::awaitable<void> PortForward::follow_events(Guest& guest) {
   using namespace std::chrono;
   auto stream = co_await guest.open_unix(config_.engine);
-  // By the engine's own clock as soon as it was heard; the guest's is near ours.
+  // By the engine's clock as soon as an event has come; before, by ours, which the guest's is close to.
   if (last_event_ == 0ns) last_event_ = duration_cast<nanoseconds>(system_clock::now().time_since_epoch());
   auto events = co_await docker::EventStream::open(std::move(stream), event_filters, last_event_ - end_takes);
   engine_answers_ = true;
-  // Only now: what changes after the list is an event.
+  // After the events are subscribed: what changes after the list is an event.
   dead_.clear();
   ended_.clear();
   swarm_ = true;
@@ -195,8 +195,8 @@ asio::awaitable<void> PortForward::follow_events(Guest& guest) {
   }
 }
 
-/// An event may come before the list has what it tells: a network's `connect` 5 to 190 ms before (Docker 26). So it is
-/// a reason to look until the list has had the time to follow, not a proof that one look is enough.
+/// An event may come before the list shows it: a network's `connect` 5 to 190 ms before (Docker 26). So the list is
+/// looked at several times after an event.
 asio::awaitable<void> PortForward::look_again() {
   for (std::uint64_t seen = 0;;) {
     while (seen == events_) co_await event_.wait();
@@ -291,7 +291,7 @@ asio::awaitable<void> PortForward::apply(WantedPorts wanted) {
     const auto next = std::next(entry);
     const auto found = wanted.find(entry->first);
     const PublishedPort& now = entry->second->port;
-    // Each TCP connection asks where to; the datagrams of an open port all go where its flows were begun.
+    // Each TCP connection looks up its target; the datagrams of an open port all go to the target of its flows.
     const bool elsewhere = now.at.protocol == Protocol::udp && found != wanted.end() &&
                            found->second.targets().front() != now.targets().front();
     if (found == wanted.end() || found->second.container->id != now.container->id ||
@@ -336,7 +336,7 @@ void PortForward::remove(Entries::iterator position) {
   if (entry->failure) --failures_;
 }
 
-/// At once, without asking the engine what is left.
+/// Closes them at once, without asking the engine for its list.
 void PortForward::remove_container(const std::string& id) {
   std::string& run = dead_[id];
   for (auto entry = entries_.begin(); entry != entries_.end();) {
@@ -381,7 +381,7 @@ bool PortForward::open_tcp(Entry& entry, error_code& ec) {
   Tcp::acceptor& tcp = entry.tcp;
   if (tcp.open(endpoint.protocol(), ec); ec) return false;
   ::fcntl(tcp.native_handle(), F_SETFD, FD_CLOEXEC);
-  // Connections of a predecessor that linger in the kernel do not keep the port taken.
+  // Old connections in TIME_WAIT do not block the port.
   if (tcp.set_option(asio::socket_base::reuse_address(true), ec); ec) return false;
   if (endpoint.protocol() == Tcp::v6())
     if (tcp.set_option(asio::ip::v6_only(true), ec); ec) return false;
@@ -439,7 +439,7 @@ void PortForward::tell() {
 
 void PortForward::accept(const std::shared_ptr<Entry>& entry) {
   entry->tcp.async_accept([this, entry](error_code ec, Tcp::socket socket) {
-    if (!entry->tcp.is_open()) return;  // then `this` may be gone, too
+    if (!entry->tcp.is_open()) return;  // `this` may be gone, too
     if (ec && ec != asio::error::connection_aborted) {
       log::warn("cannot accept a connection on {}: {}; trying again", entry->port.at.str(), ec.message());
       auto later = [](PortForward& self, std::shared_ptr<Entry> paused) -> asio::awaitable<void> {
@@ -472,16 +472,16 @@ asio::awaitable<void> PortForward::serve(std::shared_ptr<Entry> entry, Tcp::sock
     log::info("a connection to {} was refused: {}", entry->port.at.str(), one_line(error));
   }
   if (!target) {
-    client.close();  // a reset, which is as near to a refusal as an accepted connection can come
+    client.close();  // a reset: the closest that an accepted connection can come to a refusal
     co_return;
   }
   const RelayCount count = co_await relay(client, *target, entry->traffic.get());
   if (!count.broken.empty()) log::debug("a connection to {} broke: {}", entry->port.at.str(), count.broken);
 }
 
-/// A container's start is answered before its program listens. Somebody who comes in between waits for it a moment,
-/// instead of finding an open port behind which nobody is. Until the program answers one connection asks for all: each
-/// question is a channel to be opened, and a session opens one at a time.
+/// The engine answers a container's start before its program listens. A client that connects in between waits for it a
+/// moment. Until the program accepts, one connection tries for all of them: each try opens a channel, and a session
+/// opens one at a time.
 asio::awaitable<std::unique_ptr<ByteStream>> PortForward::reach(std::shared_ptr<Entry> entry) {
   struct Asking {
     Entry* entry = nullptr;

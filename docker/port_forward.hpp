@@ -33,39 +33,40 @@ struct PortStatus {
   std::int64_t since = 0;                              ///< when it was opened, or first failed; seconds since 1970
 };
 
-/// What all ports carry together, for who asks whether the machine is in use.
+/// The sum over all ports, which shows whether the machine is in use.
 struct PortCounters {
   std::size_t connections = 0;                            ///< open now (TCP)
-  std::chrono::steady_clock::time_point last_activity{};  ///< when a byte or a datagram was last carried
+  std::chrono::steady_clock::time_point last_activity{};  ///< of the last byte or datagram
 };
 
-/// Keeps the ports that the containers of a guest publish open on this host, on exactly the addresses asked for; with
-/// Forwarded::all those of programs in the guest, too. It listens to the engine's events and compares with the engine's
-/// list after each and after every gap; nothing is polled, but ports that are taken on this host, which are tried again
-/// until they are free. Owner's rule: await stop() before destruction.
+/// Opens on this host the ports that containers in a guest publish, on exactly the addresses asked for; with
+/// Forwarded::all those of programs in the guest, too. After each of the engine's events, and after each gap in them,
+/// open ports are compared with the engine's list. Nothing is polled, except ports that another program of this host
+/// has: these are tried again until they are free. Owner's rule: await stop() before destruction.
 ///
-/// It is large because containers, programs in the guest and ports that are taken here all compete for the same ports
-/// of this host, and the one list of what is open decides.
+/// It is large because containers, programs in the guest and other programs of this host compete for the same ports,
+/// and one list of open ports decides.
 class PortForward {
  public:
   struct Timings {
     std::chrono::milliseconds retry{std::chrono::seconds(1)};     ///< of ports that could not be opened
     std::chrono::milliseconds reconnect{100};                     ///< after the engine or guest was lost; grows to 2 s
-    std::chrono::milliseconds young{std::chrono::seconds(10)};    ///< so long a new container may not listen yet ...
+    std::chrono::milliseconds young{std::chrono::seconds(10)};    ///< a new container may take so long to listen ...
     std::chrono::milliseconds patience{std::chrono::seconds(3)};  ///< ... and a connection to it waits for that
     std::chrono::milliseconds settle{std::chrono::seconds(5)};    ///< limit of settled()
-    /// Pauses after an event before the engine's list is looked at once more, each time.
+    /// Pauses after an event, each before one more look at the engine's list.
     std::array<std::chrono::milliseconds, 2> again{std::chrono::milliseconds(200), std::chrono::milliseconds(800)};
     UdpForward::Timings udp;
   };
   struct Config {
     UdpForward::ReachGuest guest;    ///< the guest, once it is reached, for events and lists
-    UdpForward::ReachGuest carrier;  ///< the same for what comes in on the ports: may be another session, so that a
-                                     ///< flood there delays nothing else; empty = `guest`
+    UdpForward::ReachGuest carrier;  ///< the same for the ports' data: another session, so that a flood of it delays
+                                     ///< nothing else; empty = `guest`
     std::string engine;              ///< the engine's socket in the guest
     PortRules rules;
-    std::function<void()> on_change;                                    ///< told when a port fails, or no longer does
-    std::function<void(const boost::json::array&)> on_containers = {};  ///< told the running ones, after each event
+    std::function<void()> on_change;  ///< called when a port fails, or no longer does
+    std::function<void(const boost::json::array&)> on_containers =
+        {};  ///< called with the running ones after each event
     Timings timings = {};
   };
 
@@ -74,14 +75,15 @@ class PortForward {
   PortForward& operator=(const PortForward&) = delete;
   ~PortForward();
 
-  /// From now on these rules; returns as settled() does. Ports that both rules want stay open, with their connections.
+  /// Uses these rules from now on; returns as settled() does. Ports that both rules want stay open, with their
+  /// connections.
   asio::awaitable<void> set_rules(PortRules rules);
 
-  /// Returns when the ports of all containers that run at this moment are open, or known to fail. Gives up silently
-  /// when the engine does not say in time.
+  /// Returns when the ports of all containers that run now are open, or have failed. Returns, too, when the engine does
+  /// not answer in time.
   asio::awaitable<void> settled();
 
-  /// Whether the engine's event stream stands, which it cannot without the engine.
+  /// Whether the engine's event stream is open, which shows that the engine works.
   bool engine_answers() const noexcept { return engine_answers_; }
 
   std::vector<PortStatus> ports() const;
@@ -126,7 +128,7 @@ class PortForward {
   Config config_;
   Entries entries_;
   std::unique_ptr<ListenerWatch> listeners_;  // with Forwarded::all
-  std::vector<std::string> told_;             // the problems that on_change was told of
+  std::vector<std::string> told_;             // the problems at the last on_change
   std::shared_ptr<ByteStream> list_stream_;
   std::uint64_t asked_ = 0, done_ = 0;  // comparisons
   Notifier ask_, settled_;
@@ -135,8 +137,8 @@ class PortForward {
   Notifier failed_;
   std::size_t failures_ = 0;
   std::chrono::steady_clock::time_point last_activity_{};  ///< of connections that have ended
-  /// Containers whose end was told, by id, with the run that ended (empty when we never saw it). The engine goes on
-  /// listing a container as running for a moment after that, and no later event tells when it stops to.
+  /// Containers that have ended, by id, with the run that ended (empty when we never saw it). The engine lists a
+  /// container as running for a moment after the event of its end, and no later event says when that stops.
   std::map<std::string, std::string> dead_;
   std::set<std::string> ended_;            ///< likewise for on_containers, with or without ports
   std::chrono::nanoseconds last_event_{};  ///< its time; zero before the first connection

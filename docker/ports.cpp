@@ -55,7 +55,7 @@ std::string container_of(const std::string& control_group) {
   return {};
 }
 
-/// Who listens there: a container in the guest's own network, or a program of the guest.
+/// Who listens there: a container in the guest's network, or a program of the guest.
 Container listening_container(const Listener& listener, const json::array& containers) {
   Container found;
   found.name = "the machine";
@@ -123,7 +123,7 @@ WantedPorts wanted_ports(const json::array& containers, const PortRules& rules) 
 void add_services(WantedPorts& wanted, const json::array& services, const PortRules& rules) {
   if (rules.forwarded == Forwarded::none) return;
   for (const json::value& one : services) {
-    // What it was given, or, until that is so, what it asked for.
+    // The port that it was given, or the one that it asked for as long as it has none.
     const json::value* spec = find(one, "Spec");
     const json::value* given = find(one, "Endpoint");
     if (given == nullptr || find(*given, "Ports") == nullptr)
@@ -132,7 +132,7 @@ void add_services(WantedPorts& wanted, const json::array& services, const PortRu
     if (ports == nullptr || !ports->is_array()) continue;
     const auto service = std::make_shared<Container>();
     service->id = text_at(one, "ID");
-    service->addresses = {"127.0.0.1"};  // the engine carries IPv4 only to a service
+    service->addresses = {"127.0.0.1"};  // the engine forwards IPv4 only to a service
     service->name = "the service " + (spec != nullptr ? std::string(text_at(*spec, "Name")) : service->id);
     for (const json::value& entry : ports->get_array()) {
       const std::string protocol(text_at(entry, "Protocol"));
@@ -158,7 +158,7 @@ void add_listeners(WantedPorts& wanted, const std::vector<Listener>& listeners, 
     std::vector<std::string> here;
     if (listener.address == asio::ip::address_v4::loopback() || listener.address == asio::ip::address_v6::loopback())
       here = {listener.address.to_string()};
-    // One that listens on every IPv6 address nearly always takes IPv4, too; nothing tells when it does not.
+    // A listener on every IPv6 address nearly always accepts IPv4, too; the agent cannot say when it does not.
     if (listener.address == asio::ip::address_v4::any()) here = {"0.0.0.0"};
     if (listener.address == asio::ip::address_v6::any()) here = {"0.0.0.0", "::"};
     for (const std::string& said : here) {

@@ -51,15 +51,15 @@ struct PortRules {
   bool operator==(const PortRules&) const = default;
 };
 
-/// The ports, first and last, from which the engine of a machine of this name takes those that containers publish
-/// without a number. None of `connection_ports`, which the host's own connections take (platform.hpp), so that they
-/// are free when they are wanted. The engine goes upwards: machines begin at places of their own in one range.
+/// The range, first and last port, from which the engine of a machine of this name takes ports that containers publish
+/// without a number. It has none of `connection_ports`, which the host uses for its own connections (platform.hpp). The
+/// engine counts upwards, so each machine begins at another place of one range.
 std::pair<std::uint16_t, std::uint16_t> ephemeral_ports(std::string_view machine,
                                                         std::pair<std::uint16_t, std::uint16_t> connection_ports);
 
 using WantedPorts = std::map<HostPort, PublishedPort>;
 
-/// From the engine's list of running containers. What is not understood in it is left out.
+/// The ports of the engine's list of running containers. Entries that are not understood are left out.
 WantedPorts wanted_ports(const boost::json::array& containers, const PortRules& rules);
 
 /// Adds the ports that the services of a swarm publish on each of its nodes (publish mode ingress). Those of mode host

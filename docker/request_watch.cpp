@@ -38,7 +38,7 @@ std::string_view plain_target(std::string_view target) {
   return target;
 }
 
-/// Calls after which the connection carries a stream of its own, with or without an Upgrade header.
+/// Calls after which the connection is a raw stream, with or without an Upgrade header.
 bool takes_over(std::string_view target) {
   return target.ends_with("/attach") || target.ends_with("/attach/ws") || target == "/session" || target == "/grpc";
 }

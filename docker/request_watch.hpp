@@ -9,9 +9,9 @@ namespace cl {
 /// The data of a whole chunked body, as it came (RFC 9112, 7.1), without its trailers.
 std::string unchunked(std::string_view body);
 
-/// Follows the requests of one client of a Docker engine just closely enough to see where each begins and what it
-/// asks for. Reads along and changes nothing. From the first thing on that is no plain HTTP/1.1 request (an upgrade, a
-/// hijacked stream such as attach, nonsense, endless headers) everything is opaque, for good.
+/// Follows the requests of one client of a Docker engine: where each begins, and what it asks for. It changes nothing.
+/// After anything that is no plain HTTP/1.1 request (an upgrade, a hijacked stream such as attach, nonsense, endless
+/// headers) all further bytes are opaque.
 class RequestWatch {
  public:
   struct Piece {

@@ -547,7 +547,7 @@ void Agent::on_data(const StreamPtr& stream, std::string_view bytes) {
 
 // ---- another transport ------------------------------------------------------------------------------------------
 
-asio::awaitable<void> Agent::park() {
+asio::awaitable<void> Agent::quiesce() {
   auto self = shared_from_this();
   if (!usable()) throw Error(Errc::io, "the session with the guest's agent does not stand");
   tell(Kind::pause, 0);
@@ -561,14 +561,14 @@ asio::awaitable<void> Agent::unplugged() {
   while (plugged_in_ && !ended_) co_await changed_.wait();
 }
 
-void Agent::plug(Transport transport) {
+void Agent::reattach(Transport transport) {
   if (ended_) return;
   wire_.replace(std::move(transport));
   plugged_in_ = true;
   receive();
 }
 
-void Agent::unpark() {
+void Agent::resume() {
   if (ended_ || !pausing_) return;
   if (!plugged_in_ || !parked_) return stop("the machine went on without it");
   pausing_ = parked_ = false;

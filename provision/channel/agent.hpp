@@ -69,13 +69,13 @@ class Agent : public std::enable_shared_from_this<Agent> {
   // Streams outlive the transport when both ends do: the guest's memory is saved and loaded, ours stays.
   /// Stops sending, both ways; returns once all that was sent has been received. From then on the transport's end is
   /// not the session's: callers wait. Throws Error{io} when it ends before. Cut short, it can only be stopped.
-  asio::awaitable<void> park();
-  /// After park(): returns when the transport has ended.
+  asio::awaitable<void> quiesce();
+  /// After quiesce(): returns when the transport has ended.
   asio::awaitable<void> unplugged();
-  /// Then: goes on over another transport to the same agent, with unpark().
-  void plug(Transport transport);
+  /// Then: goes on over another transport to the same agent, with resume().
+  void reattach(Transport transport);
   /// Sends again.
-  void unpark();
+  void resume();
 
  private:
   friend class AgentStream;
@@ -120,7 +120,7 @@ class Agent : public std::enable_shared_from_this<Agent> {
   std::deque<StreamPtr> senders_;  ///< with bytes and credit, in the order of their turns
   std::string held_;               ///< frames of the time after a pause
   bool up_ = false, ended_ = false, scheduled_ = false, waiting_writable_ = false;
-  bool pausing_ = false;    ///< from park() to unpark()
+  bool pausing_ = false;    ///< from quiesce() to resume()
   bool parked_ = false;     ///< the agent is silent, too
   bool plugged_in_ = true;  ///< the transport stands
   std::string reason_;

@@ -29,7 +29,7 @@ using Clock = std::chrono::steady_clock;
 constexpr auto longest_pause = 2min;  // where there can be none: no such ports, nothing for this CPU
 constexpr auto stood_long = 10s;      // an agent that ends sooner is not greeted again at once
 constexpr auto redial_pause = 300ms;  // so that an agent sees the end of the connection before
-constexpr auto park_patience = 1s;
+constexpr auto quiesce_patience = 1s;
 constexpr std::size_t longest_line = 16 * 1024;
 /// Where our images' agent is, too: vm/guest_image/rootfs/usr/lib/systemd/system/colima-like-agent.service.
 constexpr const char* port_names = "colima-like.data.in colima-like.data.out";
@@ -323,13 +323,13 @@ asio::awaitable<void> AgentGuest::check(std::chrono::milliseconds limit) {
   if (!trouble.empty() && asked->usable()) asked->stop(trouble);
 }
 
-asio::awaitable<void> AgentGuest::park() {
+asio::awaitable<void> AgentGuest::quiesce() {
   parked_ = true;
   const auto agent = agent_;
   if (!agent || !config_.ports) co_return;
   std::string trouble;
   try {
-    co_await with_timeout(park_patience, "silence of the guest's agent", agent->park());
+    co_await with_timeout(quiesce_patience, "silence of the guest's agent", agent->quiesce());
   } catch (const Error& error) {
     trouble = one_line(error);
   }
@@ -341,20 +341,20 @@ asio::awaitable<void> AgentGuest::unplugged() {
   if (agent && config_.ports) co_await agent->unplugged();
 }
 
-asio::awaitable<void> AgentGuest::plug() {
+asio::awaitable<void> AgentGuest::reattach() {
   const auto agent = agent_;
   if (!agent || !config_.ports || agent->ended()) co_return;
   try {
     Transport transport = co_await config_.ports();
-    agent->plug(std::move(transport));
+    agent->reattach(std::move(transport));
   } catch (const Error& error) {
     agent->stop(one_line(error));
   }
 }
 
-void AgentGuest::unpark() {
+void AgentGuest::resume() {
   parked_ = false;
-  if (agent_ && config_.ports) agent_->unpark();
+  if (agent_ && config_.ports) agent_->resume();
   changed_.notify_all();
 }
 

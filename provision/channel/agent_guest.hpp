@@ -49,10 +49,10 @@ class AgentGuest : public Guest {
 
   // What Agent has for a machine that is saved and loaded; a session that cannot follow is given up, and nobody waits
   // for it. See there. Over SSH it rests as SSH does.
-  asio::awaitable<void> park();
+  asio::awaitable<void> quiesce();
   asio::awaitable<void> unplugged();
-  asio::awaitable<void> plug();
-  void unpark();
+  asio::awaitable<void> reattach();
+  void resume();
 
   /// Ends the session and what keeps it up. May be called again.
   asio::awaitable<void> stop();

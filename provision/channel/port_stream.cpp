@@ -64,7 +64,7 @@ void PortStream::close() noexcept {
   changed_.notify_all();
 }
 
-asio::awaitable<void> PortStream::park() {
+asio::awaitable<void> PortStream::quiesce() {
   const auto self = shared_from_this();
   parked_ = true;
   // Nobody tells when the other side has read; it is a matter of microseconds.
@@ -86,14 +86,14 @@ asio::awaitable<void> PortStream::unplugged() {
   }
 }
 
-void PortStream::plug(Transport transport) {
+void PortStream::reattach(Transport transport) {
   if (ended_ || closed_ || plugged_in_) return;
   wire_.replace(std::move(transport));
   plugged_in_ = true;
   changed_.notify_all();
 }
 
-void PortStream::unpark() {
+void PortStream::resume() {
   parked_ = false;
   if (!plugged_in_) ended_ = true;
   changed_.notify_all();

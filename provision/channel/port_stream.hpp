@@ -26,13 +26,13 @@ class PortStream : public ByteStream, public std::enable_shared_from_this<PortSt
   // The stream outlives its transport when both ends do: the guest's memory is saved and loaded, ours stays.
   /// Stops sending; returns once the guest's side has taken in all that was sent. From then on the transport's end is
   /// not the stream's. A side that does not read for some seconds closes it.
-  asio::awaitable<void> park();
-  /// After park(): returns when the transport has ended, and all that came over it is received.
+  asio::awaitable<void> quiesce();
+  /// After quiesce(): returns when the transport has ended, and all that came over it is received.
   asio::awaitable<void> unplugged();
-  /// Then: goes on over another transport to the same program, with unpark().
-  void plug(Transport transport);
+  /// Then: goes on over another transport to the same program, with resume().
+  void reattach(Transport transport);
   /// Sends again.
-  void unpark();
+  void resume();
 
  private:
   void receive();

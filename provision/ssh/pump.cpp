@@ -236,7 +236,7 @@ asio::awaitable<void> Pump::lost() {
 
 // ---- another transport ------------------------------------------------------------------------------------------
 
-asio::awaitable<void> Pump::park() {
+asio::awaitable<void> Pump::quiesce() {
   auto self = shared_from_this();
   if (ended_) throw lost_error("the connection to the guest is lost");
   parked_ = true;
@@ -248,7 +248,7 @@ asio::awaitable<void> Pump::park() {
     if (std::chrono::steady_clock::now() > deadline) break;
     co_await sleep_for(std::chrono::milliseconds(1));
   }
-  unpark();
+  resume();
   throw Error(Errc::timed_out, "the guest's side of the connection does not read");
 }
 
@@ -257,14 +257,14 @@ asio::awaitable<void> Pump::unplugged() {
   while (plugged_in_ && !ended_) co_await unplugged_.wait();
 }
 
-void Pump::plug(Transport transport) {
+void Pump::reattach(Transport transport) {
   if (ended_) return;
   wire_.replace(std::move(transport));
   plugged_in_ = true;
   receive();
 }
 
-void Pump::unpark() {
+void Pump::resume() {
   parked_ = false;
   if (!plugged_in_) return end("the guest closed it");
   turn();

@@ -96,13 +96,13 @@ class Pump : public std::enable_shared_from_this<Pump> {
   /// Stops sending; returns once the peer has taken in everything sent so far. From then on the transport's end is not
   /// the session's: callers wait. Throws Error{io} when the transport ends before, Error{timed_out} when the peer
   /// does not read for a second.
-  asio::awaitable<void> park();
-  /// After park(): returns when the transport has ended, and all that the peer sent over it is received.
+  asio::awaitable<void> quiesce();
+  /// After quiesce(): returns when the transport has ended, and all that the peer sent over it is received.
   asio::awaitable<void> unplugged();
   /// Then: receives over another transport to the same peer.
-  void plug(Transport transport);
+  void reattach(Transport transport);
   /// Sends again.
-  void unpark();
+  void resume();
 
   Session* session() noexcept { return session_; }
   int fd() { return wire_.fd(); }

@@ -74,12 +74,12 @@ asio::awaitable<bool> SshLink::quiesce() {
   const auto guest = guest_;
   const auto front = front_;
   if (!guest) co_return false;
-  co_await front->park();
+  co_await front->quiesce();
   try {
-    co_await guest->pump()->park();
+    co_await guest->pump()->quiesce();
   } catch (const Error& error) {
     log::warn("guest link: {}", one_line(error));
-    front->unpark();
+    front->resume();
     co_return false;
   }
   parked_ = true;
@@ -97,15 +97,15 @@ asio::awaitable<void> SshLink::reattach() {
   const auto guest = guest_;
   if (!guest) throw Error(Errc::io, "the connection to the guest was lost");
   Transport transport = co_await unix_dial(config_.to_guest, config_.from_guest)();
-  guest->pump()->plug(std::move(transport));
+  guest->pump()->reattach(std::move(transport));
   const auto front = front_;
-  if (front) co_await front->plug();
+  if (front) co_await front->reattach();
 }
 
 void SshLink::resume() {
   parked_ = false;
-  if (guest_) guest_->pump()->unpark();
-  if (front_) front_->unpark();
+  if (guest_) guest_->pump()->resume();
+  if (front_) front_->resume();
   changed_.notify_all();
 }
 

@@ -11,7 +11,7 @@ namespace cl {
 namespace {
 
 constexpr auto again = std::chrono::seconds(1);  // after the agent or the guest was lost
-constexpr std::size_t most_listeners = 10'000;   // that the agent tells
+constexpr std::size_t most_listeners = 10'000;   // that the agent reports
 
 }  // namespace
 

@@ -24,16 +24,16 @@ struct Listener {
 /// One line of the agent's service `listeners` (docs/agent.md); nothing when it is none.
 std::optional<Listener> read_listener(std::string_view line);
 
-/// Knows on which ports of the guest programs listen, by the agent there, which is told by the guest's kernel. Owner's
-/// rule: await stop() before destruction.
+/// Knows on which ports of the guest programs listen. The agent there learns it from the guest's kernel. Owner's rule:
+/// await stop() before destruction.
 class ListenerWatch {
  public:
   using ReachGuest = std::function<asio::awaitable<std::shared_ptr<Guest>>()>;
 
-  /// `on_change` is told when now() has changed.
+  /// `on_change` is called when now() has changed.
   ListenerWatch(asio::any_io_executor executor, ReachGuest guest, std::function<void()> on_change);
 
-  /// As last told; empty while the guest is away.
+  /// As last reported; empty while the guest is away.
   const std::vector<Listener>& now() const noexcept { return now_; }
 
   asio::awaitable<void> stop() { return tasks_.stop(); }

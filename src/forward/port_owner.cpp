@@ -88,7 +88,7 @@ std::map<HostPort, std::string> port_owners(const std::vector<HostPort>& ports) 
   std::error_code ignored;
   for (const auto& process : fs::directory_iterator("/proc", ignored)) {
     const std::string pid = process.path().filename();
-    // What we hold ourselves is the same port of the other family.
+    // Our own sockets have the same port in the other family.
     if (pid.find_first_not_of("0123456789") != std::string::npos || pid == ourselves) continue;
     try {
       for (const auto& descriptor : fs::directory_iterator(process.path() / "fd", ignored)) {

@@ -116,7 +116,7 @@ asio::awaitable<void> refuse(ByteStream& client, Error error) {
   }
 }
 
-/// What open() brought: a stream, or why there is none, or neither when the client went away.
+/// The result of open(): a stream, or why there is none; neither when the client has disconnected.
 struct Opened {
   std::unique_ptr<ByteStream> stream;
   std::optional<Error> failure;
@@ -135,7 +135,7 @@ asio::awaitable<Opened> try_open(asio::awaitable<std::unique_ptr<ByteStream>> op
   co_return opened;
 }
 
-/// Opens, unless the client hangs up first: nobody would wait for the answer then.
+/// Opens a stream, unless the client disconnects first.
 asio::awaitable<Opened> open_for(SocketStream& client, asio::awaitable<std::unique_ptr<ByteStream>> opening) {
   auto executor = co_await asio::this_coro::executor;
   auto race =
@@ -199,7 +199,7 @@ asio::awaitable<void> SocketForward::accept() {
       continue;
     }
     ++counters_.accept_errors;
-    if (ec == asio::error::connection_aborted) continue;  // that client has left
+    if (ec == asio::error::connection_aborted) continue;
     // Out of descriptors or memory. The client waits in the queue, and accept() would fail again at once.
     log::warn("cannot accept a connection on {}: {}; trying again", path_.string(), ec.message());
     co_await sleep_for(accept_pause);

@@ -13,7 +13,7 @@
 
 namespace cl {
 
-/// What a forward has carried so far. The times are what idle detection needs.
+/// Counters of a forward. The times are for idle detection.
 struct ForwardCounters {
   std::size_t connections = 0;  ///< open now, those still being opened included
   std::uint64_t accepted = 0;   ///< since the start
@@ -21,16 +21,16 @@ struct ForwardCounters {
   std::uint64_t accept_errors = 0;
   std::uint64_t from_clients = 0, to_clients = 0;         ///< bytes
   std::chrono::steady_clock::time_point since{};          ///< when listening began
-  std::chrono::steady_clock::time_point last_activity{};  ///< last connection begun or ended, or byte carried
+  std::chrono::steady_clock::time_point last_activity{};  ///< of the last byte, or of a connection's begin or end
 };
 
-/// Offers a Docker engine on a unix socket of this host: every connection is carried, unread, to a stream of
-/// its own that the owner opens. Owner's rule: await stop() before destruction.
+/// Offers a Docker engine on a unix socket of this host. For each connection the owner opens a stream to the engine,
+/// and bytes are copied between both. Owner's rule: await stop() before destruction.
 class SocketForward {
  public:
-  /// Opens one stream to the engine; called once per connection, any number at a time. It may take as long as it
-  /// needs (to wake or reconnect something): the client's bytes wait. Cancelled when the client goes away.
-  /// What it throws becomes the client's error text.
+  /// Opens one stream to the engine. Called once for each connection, any number at a time. It may take long (to wake
+  /// or reconnect something): the client's bytes wait. It is cancelled when the client disconnects. What it throws is
+  /// the client's error text.
   using Open = std::function<asio::awaitable<std::unique_ptr<ByteStream>>()>;
 
   /// Listens at once. The socket gets mode 0600. A socket of ours that nobody listens on is replaced.

@@ -35,8 +35,8 @@ struct Peer {
   }
 };
 
-/// The address of ours that a datagram was sent to, so that the answer comes from there. A port on every address could
-/// otherwise answer from one that the peer has never heard of.
+/// The address of ours that a datagram was sent to. The answer has to come from it: a port on every address could
+/// otherwise answer from one that the peer does not know.
 struct Arrival {
   int family = AF_UNSPEC;
   in_addr v4{};
@@ -134,13 +134,13 @@ class UdpForward::Port {
 
 struct UdpForward::State {
   struct Flow {
-    Port* port = nullptr;  // which erases its flows before it goes
+    Port* port = nullptr;  // erases its flows before it is destroyed
     Peer peer;
     Arrival arrival;
     Clock::time_point last;
     std::unique_ptr<DatagramFlow> way;  // none until the guest is reached
     std::vector<std::string> waiting;   // for that
-    bool wanted = false;                // in to_open
+    bool wanted = false;                // is in to_open
   };
 
   State(const asio::any_io_executor& executor, ReachGuest reach, Timings times)

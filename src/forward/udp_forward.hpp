@@ -16,11 +16,12 @@
 
 namespace cl {
 
-/// Carries datagrams between UDP ports of this host and addresses in the guest, whose agent has a socket for each flow.
+/// Forwards datagrams between UDP ports of this host and addresses in the guest, whose agent has a socket for each
+/// flow.
 ///
-/// A flow is one peer of one port: it keeps its socket in the guest, so that the far end sees one sender, and its
-/// answers leave from the address that the peer had sent to. It ends after `idle` without a datagram, and outlives the
-/// agent: the next datagram opens another socket. As UDP may, datagrams are dropped when too many wait.
+/// A flow is one peer of one port. It keeps its socket in the guest, so the far end sees one sender. Answers leave from
+/// the address that the peer has sent to. A flow ends after `idle` without a datagram. When the agent is lost, the next
+/// datagram opens another socket. Datagrams are dropped when too many wait.
 class UdpForward {
  public:
   using Target = std::pair<std::string, std::uint16_t>;

@@ -18,12 +18,12 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t json_depth = 64;
 
-/// Folders of a Linux system. The guest has its own of them, in which paths may be that this computer does not have.
+/// Folders of a Linux system. The guest has its own, with paths that this computer may not have.
 constexpr std::array<std::string_view, 15> of_systems{"bin",  "boot", "dev",  "etc", "lib", "lib32", "lib64", "libx32",
                                                       "proc", "run",  "sbin", "sys", "usr", "var",   "cgroup"};
 
-/// What a container wants of the engine's own system, whether or not this computer has the like: its kernel and
-/// devices, the engine's files, and what every Linux system has with much the same content.
+/// Paths that always mean the engine's own system, even if this computer has them, too: the kernel's and its devices,
+/// the engine's files, and files with much the same content on every Linux system.
 constexpr std::array<std::string_view, 22> of_every_engine{"/boot",
                                                            "/cgroup",
                                                            "/dev",
@@ -48,7 +48,7 @@ constexpr std::array<std::string_view, 22> of_every_engine{"/boot",
                                                            "/usr/share/zoneinfo"};
 
 bool of_any_engine(const fs::path& path, const BindRules& rules) {
-  // Whole, for those that watch the machine; a path below them is somebody's own.
+  // Only these folders themselves, for containers that monitor the machine. A path below them may be the user's.
   if (path == "/" || path == "/run" || path == "/var/run" || path == rules.socket) return true;
   return std::any_of(of_every_engine.begin(), of_every_engine.end(), [&path](auto own) { return is_below(path, own); });
 }
@@ -81,7 +81,7 @@ const SharedFolder* around(const fs::path& path, const BindRules& rules) {
   throw Error(Errc::invalid_config, what, std::move(remedy)).because(because);
 }
 
-/// Follows the links in a path that the guest sees. Absolute ones lead to a path of the guest's.
+/// Follows the links in a path that the guest sees. In the guest an absolute link leads to a path of the guest.
 asio::awaitable<void> check_links(const fs::path& path, const SharedFolder& folder, const BindRules& rules,
                                   std::chrono::milliseconds limit) {
   const fs::path there = folder.location / path.lexically_relative(folder.mount_point);
@@ -102,7 +102,7 @@ asio::awaitable<void> check_links(const fs::path& path, const SharedFolder& fold
          "the container would find nothing there", "colima-like share add '" + real.string() + "'");
 }
 
-/// `without`: what becomes of the container or volume when the guest does not see `source`.
+/// `without` says what the container or volume would be if the guest does not see `source`.
 asio::awaitable<void> check(std::string_view source, std::string_view without, const BindRules& rules,
                             std::chrono::milliseconds limit) {
   if (!source.starts_with('/')) co_return;  // a volume's name

@@ -22,13 +22,15 @@ struct BindRules {
   std::filesystem::path socket;  ///< the engine's socket on the host; the guest has a link there
 };
 
-/// Looks at the body of a call that creates a container, a service or a volume. A host folder that the guest does not
-/// see, mounted by -v, --mount, compose or as what a volume is made of (type=none, o=bind), would be an empty folder in
-/// the container: Error{invalid_config} that names the path and the share to add. Symbolic links in the path are
-/// followed on the host, as the guest will: one that leads out of every share is refused, and so is one that does not
-/// answer within `limit`. A path of a system (/etc, /usr, /var ...) is the guest's own where this computer has none of
-/// that name; some are always (/dev, /proc, /var/run/docker.sock, /etc/localtime ...). Volumes by name are fine, and
-/// what is not understood is the engine's matter.
+/// Checks the body of a call that creates a container, a service or a volume. A host folder that the guest does not see
+/// would be an empty folder in the container, whether -v, --mount, compose or a volume (type=none, o=bind) names it:
+/// Error{invalid_config} with the path and the share to add.
+///
+/// * Symbolic links in the path are followed on the host, as the guest will do. A link out of every share is refused,
+///   and so is a path that does not answer within `limit`.
+/// * A path of a system (/etc, /usr, /var ...) is the guest's own when this computer has none of that name. Some paths
+///   always are (/dev, /proc, /var/run/docker.sock, /etc/localtime ...).
+/// * Volumes with a name are not checked. What is not understood is left to the engine.
 asio::awaitable<void> check_binds(std::string body, BindRules rules, std::chrono::milliseconds limit = look_limit);
 
 }  // namespace cl

@@ -12,23 +12,23 @@
 
 namespace cl {
 
-/// What this host has for sharing folders, and what was seen of it.
+/// What this host has for sharing folders.
 struct ShareHost {
   std::filesystem::path sftp_server, bwrap;               ///< empty: not there
   std::string virtiofs_by;                                ///< who serves it: "virtiofsd 1.13.2"
   std::string no_virtiofs;                                ///< why not; empty: it can be used
-  std::map<std::filesystem::path, std::string> unserved;  ///< folders that virtiofsd was tried with in vain, and why
-  std::string virtiofs_note;                              ///< what is not as on the host: chown without subordinate ids
-  bool root = false;                                      ///< we are root: an sftp-server may give files any owner
+  std::map<std::filesystem::path, std::string> unserved;  ///< folders that virtiofsd cannot serve, and why
+  std::string virtiofs_note;  ///< how it differs from the host: no chown without subordinate ids
+  bool root = false;          ///< we are root: an sftp-server may give files any owner
 };
 
 /// Looks; two or three short programs are run, some 10 ms. `cache` is where scripts/setup puts a virtiofsd of its own.
 /// `hypervisor` is DriverTraits::share_server.
 asio::awaitable<ShareHost> look_for_share_servers(std::filesystem::path cache, std::string hypervisor);
 
-/// How each share of a plan gets into the machine. With `devices` the machine runs already: a share has virtiofs only
-/// if one of these is its own, else it comes by sshfs until the next start. Pure. Throws Error{host_requirement} for a
-/// type that was asked for and cannot be; with `auto` that is the share's problem.
+/// How each share of a plan gets into the machine. `devices` are those of a machine that runs already: a share without
+/// a device of its own uses sshfs until the next start. Throws Error{host_requirement} for a type that was asked for
+/// and is not possible; with `auto` the share has a problem instead. Pure.
 std::vector<ShareState> choose_share_types(const std::vector<Share>& plan, const ShareHost& host,
                                            const std::vector<ShareState>* devices);
 

@@ -87,7 +87,7 @@ std::vector<std::string> guest_paths(const std::string& host_path, const std::ve
 std::vector<fs::path> outermost(std::vector<fs::path> folders) {
   std::sort(folders.begin(), folders.end());
   std::vector<fs::path> kept;
-  for (fs::path& folder : folders)  // a folder comes before what is below it, with nothing but its own between
+  for (fs::path& folder : folders)  // sorted: a folder comes directly before all that is below it
     if (kept.empty() || !rest_below(folder.string(), kept.back().string())) kept.push_back(std::move(folder));
   return kept;
 }
@@ -124,7 +124,7 @@ asio::awaitable<void> ShareEvents::keep_up() {
   }
 }
 
-/// Paths of the user's may hang: what does not answer is left out and told.
+/// The user's paths may hang. One that does not answer is left out and reported.
 asio::awaitable<void> ShareEvents::update() {
   std::vector<SharedTree> shares = wanted_;
   const std::vector<std::string> bound = bound_;
@@ -167,7 +167,7 @@ void ShareEvents::take(std::vector<FileChange> changes) {
       one.path = std::move(to[i]);
       one.from.clear();
       if (change.kind == FileChange::Kind::moved) {
-        // From share to share it is two file systems in the guest, where nothing can move between them.
+        // Two shares are two file systems in the guest, and nothing can be moved between those.
         if (from.size() != to.size())
           one.kind = FileChange::Kind::created;
         else

@@ -18,30 +18,29 @@ struct SharedTree {
   bool operator==(const SharedTree&) const = default;
 };
 
-/// What containers of the engine's list have from the guest by bind mounts: paths of the guest.
+/// The guest's paths that containers of the engine's list bind-mount.
 std::vector<std::string> bound_paths(const boost::json::array& containers);
 
-/// Where `guest_path` is on this host, links resolved; nothing when no share holds it or it is not there. Throws
+/// Where `guest_path` is on this host, with links resolved; nothing when it is in no share or does not exist. Throws
 /// Error{timed_out} when it does not answer.
 asio::awaitable<std::optional<std::filesystem::path>> host_path(std::string guest_path, std::vector<SharedTree> shares);
-/// The places where the guest has `host_path`: one for each share that holds it. The shares' host folders are without
-/// links.
+/// Where the guest has `host_path`: one path for each share that contains it. The shares' host folders have no links.
 std::vector<std::string> guest_paths(const std::string& host_path, const std::vector<SharedTree>& shares);
-/// Without those that are below others, and sorted.
+/// Sorted, and without folders that are below others.
 std::vector<std::filesystem::path> outermost(std::vector<std::filesystem::path> folders);
 
-/// Brings changes of shared folders on this host to those who watch files in containers, as far as running containers
-/// mount them: nothing else is watched. Owner's rule: await stop() before destruction.
+/// Reports changes of shared folders on this host to programs in containers that watch files there. Only what running
+/// containers mount is watched. Owner's rule: await stop() before destruction.
 class ShareEvents {
  public:
   struct Config {
     FileEvents::ReachGuest guest;
-    std::vector<std::filesystem::path> excluded;  ///< folders of this host whose changes are nobody's business
-    std::function<void()> on_change;              ///< told when report() has changed
+    std::vector<std::filesystem::path> excluded;  ///< folders of this host that are not watched
+    std::function<void()> on_change;              ///< called when report() has changed
   };
   struct Report {
     std::size_t folders = 0;  ///< that containers mount and that are watched for them
-    std::string precision;    ///< of what is told there, see FileEvents; empty before the first change
+    std::string precision;    ///< see FileEvents; empty before the first change
     std::string problem, remedy;
     bool operator==(const Report&) const = default;
   };
@@ -54,7 +53,7 @@ class ShareEvents {
   void set_containers(const boost::json::array& containers);
   const Report& report() const noexcept { return report_; }
 
-  /// Before the machine is suspended. Changes go on being noticed, and wait.
+  /// Before the machine is suspended. Changes are still noticed, and wait.
   asio::awaitable<void> pause();
   /// It runs again. May be called when it was not paused.
   void resume() { events_.resume(); }
@@ -71,7 +70,7 @@ class ShareEvents {
   std::vector<SharedTree> wanted_;  ///< as they were set
   std::vector<SharedTree> shares_;  ///< the same, with links resolved
   std::vector<std::string> bound_;
-  bool stale_ = false;  ///< one of these was set, and what is watched may have to change
+  bool stale_ = false;  ///< one of these was set, so what is watched may have to change
   std::vector<std::string> watched_bound_;
   std::size_t folders_ = 0;
   std::optional<Error> unanswered_;  ///< a path that does not answer

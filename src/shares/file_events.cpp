@@ -105,7 +105,7 @@ asio::awaitable<void> FileEvents::keep_telling() {
   }
 }
 
-/// Until the guest or its agent is lost, which throws. What was sent and not acknowledged is sent again then.
+/// Throws when the guest or its agent is lost. What was sent and not acknowledged is then sent again.
 asio::awaitable<void> FileEvents::tell_all(Guest& guest) {
   const auto service = co_await guest.open_service("files");
   const std::string precision = co_await read_word(*service);

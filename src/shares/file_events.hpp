@@ -14,21 +14,22 @@
 
 namespace cl {
 
-/// Messages for the agent's service `files`, where the format is told (docs/agent.md). Paths that are too long for it
-/// are left out.
+/// Messages for the agent's service `files` (docs/agent.md has the format). Paths that are too long for it are left
+/// out.
 std::vector<std::string> encode_changes(std::span<const FileChange> changes);
 
-/// Has the guest tell those who watch files there what has changed elsewhere, by the agent there, which is
-/// asked for it from the first change on. What comes while the guest is away or asleep is told when it is
-/// back. Owner's rule: await stop() before destruction.
+/// Sends changes of files to the agent in the guest, which reports them to programs that watch files there. The service
+/// is opened at the first change. Changes that come while the guest is away or asleep are sent when it is back. Owner's
+/// rule: await stop() before destruction.
 class FileEvents {
  public:
   using ReachGuest = std::function<asio::awaitable<std::shared_ptr<Guest>>()>;
   using WallClock = std::chrono::system_clock;
   struct Config {
     ReachGuest guest;
-    std::function<void()> on_change;                        ///< told when precision() or problem() has changed
-    std::function<void(WallClock::time_point)> look_again;  ///< told when more changed than was kept, and since when
+    std::function<void()> on_change;  ///< called when precision() or problem() has changed
+    std::function<void(WallClock::time_point)>
+        look_again;  ///< called with the time of the first change when more changed than was kept
     std::chrono::milliseconds reconnect = std::chrono::seconds(1);  ///< after a failure; grows to half a minute
     std::size_t most_waiting = 100'000;  ///< changes that are kept for a guest that is away or slow
   };
@@ -40,7 +41,7 @@ class FileEvents {
 
   /// "exact" or "near", see docs/shares.md; empty as long as it is not known.
   const std::string& precision() const noexcept { return precision_; }
-  /// Why a guest that was reached could not be told of the last changes, which wait; else empty.
+  /// Why the last changes, which wait, could not be sent to a guest that was reached; else empty.
   const std::string& problem() const noexcept { return problem_; }
 
   /// Returns when nothing is under way to the guest; nothing is sent from then on until resume().
@@ -59,7 +60,7 @@ class FileEvents {
   Config config_;
   ChangeList waiting_;
   std::vector<FileChange> sent_;  ///< not yet acknowledged
-  WallClock::time_point since_;   ///< all that changed before it was told or is waiting
+  WallClock::time_point since_;   ///< all that changed before was sent or waits
   bool lost_ = false;             ///< more changed than was kept
   bool reached_ = false;
   bool exchanging_ = false;

@@ -12,7 +12,7 @@ namespace {
 
 constexpr auto unmount_limit = std::chrono::seconds(10);
 
-/// A wait that ends without having happened is no failure: the share says of itself what it is.
+/// Reaching the limit is no failure: the share's own state says whether it is mounted.
 asio::awaitable<void> wait_a_while(std::chrono::milliseconds limit, std::string what, Event& event) {
   try {
     co_await with_timeout(limit, std::move(what), event.wait());
@@ -51,7 +51,7 @@ void GuestShares::tell(Entry& entry, std::string problem) {
   if (news && config_.on_change) config_.on_change();
 }
 
-/// One that works and no other share has; null when there is none left.
+/// A port that works and that no other share has; null when there is none.
 SharePort* GuestShares::port_of(Entry& entry) {
   if (entry.port != nullptr && !entry.port->unusable) return entry.port;
   entry.port = nullptr;
@@ -69,7 +69,7 @@ std::unique_ptr<ShareTransport> GuestShares::transport_of(Entry& entry) {
   return sshfs_transport(entry.state, {config_.sftp_server, config_.bwrap, log_.get()}, port_of(entry));
 }
 
-/// A dead device cannot be revived while the machine runs (QEMU does not connect to another server).
+/// A device whose server is dead stays dead while the machine runs: QEMU does not connect to another server.
 void GuestShares::fall_back(Entry& entry) const {
   if (entry.state.type != "virtiofs" || config_.sftp_server.empty()) return;
   entry.state.type = "sshfs";
@@ -141,7 +141,7 @@ asio::awaitable<void> GuestShares::settle(std::vector<ShareState> wanted) {
     }
   }
   entries_ = next;
-  // Nobody else knows the old ones any more: half of that would leave a folder shared for good.
+  // Not interrupted: nothing else knows the old mounts, and a folder would stay shared for ever.
   co_await asio::this_coro::throw_if_cancelled(false);
   co_await uninterrupted(end(std::move(old)));
   co_await asio::this_coro::throw_if_cancelled(true);
@@ -159,9 +159,9 @@ asio::awaitable<void> GuestShares::settle(std::vector<ShareState> wanted) {
   if (config_.on_change) config_.on_change();
 }
 
-asio::awaitable<void> GuestShares::park() {
+asio::awaitable<void> GuestShares::quiesce() {
   for (const SharePort& port : ports_)
-    if (const auto stream = port.stream) co_await stream->park();
+    if (const auto stream = port.stream) co_await stream->quiesce();
 }
 
 asio::awaitable<void> GuestShares::drained() {
@@ -169,23 +169,23 @@ asio::awaitable<void> GuestShares::drained() {
     if (const auto stream = port.stream) co_await stream->unplugged();
 }
 
-asio::awaitable<void> GuestShares::plug() {
+asio::awaitable<void> GuestShares::reattach() {
   for (const SharePort& port : ports_) {
     const auto stream = port.stream;
     if (!stream) continue;
     try {
       const Dial dial = unix_dial(port.at.to_guest, port.at.from_guest);
-      stream->plug(co_await dial());
+      stream->reattach(co_await dial());
     } catch (const Error& error) {
       log::warn("{}", one_line(error));
-      stream->close();  // and its share is mounted again
+      stream->close();  // its share is then mounted again
     }
   }
 }
 
-void GuestShares::unpark() {
+void GuestShares::resume() {
   for (const SharePort& port : ports_)
-    if (port.stream) port.stream->unpark();
+    if (port.stream) port.stream->resume();
 }
 
 void GuestShares::server_lost(const std::string& tag) {

@@ -14,8 +14,8 @@
 
 namespace cl {
 
-/// Keeps the guest's mounts of host folders what they should be, each by its transport: mounts them, and again when
-/// what serves one has died or the guest was lost meanwhile. One that cannot be mounted does not keep the others.
+/// Keeps the guest's mounts of host folders as they should be, each by its transport. A mount whose server has died, or
+/// whose guest was lost, is made again. A mount that fails does not affect the others.
 class GuestShares {
  public:
   struct Config {
@@ -23,31 +23,31 @@ class GuestShares {
     std::function<void()> on_change;                                 ///< states() has changed
     std::filesystem::path sftp_server, bwrap, log;
     std::vector<SshPort> ports;  ///< Machine::share_ports(): for as many shares by sshfs; others go by SSH
-    std::chrono::milliseconds patience{std::chrono::seconds(30)};  ///< of settle(), for one that does not come
+    std::chrono::milliseconds patience{std::chrono::seconds(30)};  ///< how long settle() waits for one mount
     std::chrono::milliseconds pause{200};  ///< before one that was lost is mounted again; it grows to `longest_pause`
     std::chrono::milliseconds longest_pause{std::chrono::seconds(10)};
     /// For tests; else by the share's type.
     std::function<std::unique_ptr<ShareTransport>(const ShareState&, std::shared_ptr<Event> lost)> transport;
   };
   GuestShares(asio::any_io_executor executor, Config config);
-  /// Owner's rule: await stop() before letting go.
+  /// Owner's rule: await stop() before destruction.
   GuestShares(const GuestShares&) = delete;
   GuestShares& operator=(const GuestShares&) = delete;
 
-  /// Makes the guest's mounts those of `wanted`, in its order: what is not wanted any more is unmounted, what is new is
-  /// mounted. Returns when each is there or has said why not. Those with a problem already are only listed.
+  /// Makes the guest's mounts those of `wanted`, in its order: others are unmounted, new ones are mounted. Returns when
+  /// each is mounted or has a problem. Shares that have a problem already are only listed.
   asio::awaitable<void> settle(std::vector<ShareState> wanted);
-  /// Whether all are there that can be.
+  /// Whether all shares without a problem are mounted.
   bool complete() const noexcept;
   /// As they are now, in the order of settle().
   std::vector<ShareState> states() const;
   /// The server of that virtiofs device is gone, for as long as the machine runs: its share goes on by sshfs.
   void server_lost(const std::string& tag);
-  // For a machine that is saved and loaded, as PortStream has it; after GuestLink has done the same.
-  asio::awaitable<void> park();
+  // For a machine that is saved and loaded, as in PortStream; after GuestLink has done the same.
+  asio::awaitable<void> quiesce();
   asio::awaitable<void> drained();
-  asio::awaitable<void> plug();
-  void unpark();
+  asio::awaitable<void> reattach();
+  void resume();
   /// Leaves the guest's mounts as they are; what serves them by sshfs ends.
   asio::awaitable<void> stop();
 
@@ -59,11 +59,11 @@ class GuestShares {
           lost(std::make_shared<Event>(executor)),
           settled(executor),
           tasks(executor) {}
-    ShareState wanted;  ///< as settle() was told
+    ShareState wanted;  ///< as given to settle()
     ShareState state;
     std::shared_ptr<Event> lost;  ///< its virtiofs device's server is gone
     SharePort* port = nullptr;    ///< its own, of ports_
-    Event settled;                ///< it is mounted, or has failed to be
+    Event settled;                ///< it is mounted, or has failed
     TaskGroup tasks;
   };
   asio::awaitable<void> keep(std::shared_ptr<Entry> entry);

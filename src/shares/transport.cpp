@@ -24,10 +24,12 @@ namespace {
 constexpr std::size_t kept_lines = 5;
 constexpr const char* no_such_ports = "colima-like: no ports";  // sshfs_command() says so
 
-/// Shell functions of the guest's side. `there` prints the last mount at $mp, which is $escaped in mountinfo. Whoever
-/// asks a virtiofs anything whose server is gone waits for good, and virtiofs has no abort. mount and umount look at
-/// their paths first, so the system calls are made alone. Whoever lets go of the file system last would wait, too, and
-/// that may be a container's start; so it is kept mounted where nobody looks ($aside: what is there may be such a one).
+/// Shell functions for the guest. `there` prints the last mount at $mp, which is $escaped in mountinfo.
+///
+/// A virtiofs whose server is gone answers no request, and has no abort: whoever makes one waits for ever. mount and
+/// umount look at their paths first, so here the system calls are made without them. The last user of the file system
+/// would wait as well when it is released, and that may be a container's start. So it stays mounted at $aside, a place
+/// that nobody looks at.
 constexpr const char* functions = R"sh(
 set_aside() {
   for agent in /usr/lib/colima-like/colima-like-agent /run/colima-like/agent/*; do
@@ -102,8 +104,8 @@ class SshfsTransport : public ShareTransport {
   SharePort* port_;
 };
 
-/// Before the guest opens its end: what it says then has somebody to say it to. False where there is none: a machine
-/// that an older program has booted has no such ports.
+/// Connects our end before the guest opens its own, so that nothing it sends is lost. False when the machine has no
+/// such ports: an older program has booted it.
 asio::awaitable<bool> SshfsTransport::open_port() {
   const auto executor = co_await asio::this_coro::executor;
   const Dial dial = unix_dial(port_->at.to_guest, port_->at.from_guest);
@@ -117,15 +119,15 @@ asio::awaitable<bool> SshfsTransport::open_port() {
   co_return false;
 }
 
-/// Whether it came to be mounted, and what sshfs said beside that.
-struct Heard {
+/// Whether it was mounted, and what else sshfs printed.
+struct Printed {
   bool mounted = false;
   std::string said;
 };
 
-/// Until the program has ended, which ends what it was served by: a port does not tell.
-asio::awaitable<void> hear(GuestProcess& process, Heard& heard, std::function<void()> on_mounted, ByteStream& io,
-                           ByteStream& server) {
+/// Waits for the program's end and then ends its server: a port does not show that the program has ended.
+asio::awaitable<void> read_messages(GuestProcess& process, Printed& printed, std::function<void()> on_mounted,
+                                    ByteStream& io, ByteStream& server) {
   struct Closing {
     ByteStream &io, &server;
     ~Closing() {
@@ -138,13 +140,13 @@ asio::awaitable<void> hear(GuestProcess& process, Heard& heard, std::function<vo
   for (;;) {
     const std::size_t got = co_await process.read_errors(space);
     if (got == 0) co_return;
-    heard.said.append(space.data(), got);
-    if (const auto at = heard.said.find("@mounted\n"); at != std::string::npos && !heard.mounted) {
-      heard.said.erase(at, 9);
-      heard.mounted = true;
+    printed.said.append(space.data(), got);
+    if (const auto at = printed.said.find("@mounted\n"); at != std::string::npos && !printed.mounted) {
+      printed.said.erase(at, 9);
+      printed.mounted = true;
       on_mounted();
     }
-    if (heard.said.size() > 64 * 1024) heard.said.erase(0, heard.said.size() / 2);
+    if (printed.said.size() > 64 * 1024) printed.said.erase(0, printed.said.size() / 2);
   }
 }
 
@@ -177,12 +179,13 @@ asio::awaitable<std::string> SshfsTransport::serve(std::shared_ptr<Guest> guest,
   theirs.reset();
   SocketStream near_end(asio::local::stream_protocol::socket(executor, asio::local::stream_protocol(), ours.release()));
 
-  Heard heard;
+  Printed printed;
   std::exception_ptr failure;
   try {
     auto both = asio::experimental::make_parallel_group(
         asio::co_spawn(executor, relay(io, near_end), asio::deferred),
-        asio::co_spawn(executor, hear(*process, heard, std::move(on_mounted), io, near_end), asio::deferred));
+        asio::co_spawn(executor, read_messages(*process, printed, std::move(on_mounted), io, near_end),
+                       asio::deferred));
     auto [order, relay_failure, count, hear_failure] =
         co_await both.async_wait(asio::experimental::wait_for_all(), asio::use_awaitable);
     if (relay_failure) failure = relay_failure;
@@ -195,15 +198,15 @@ asio::awaitable<std::string> SshfsTransport::serve(std::shared_ptr<Guest> guest,
   process->io().close();
   io.close();
   near_end.close();
-  // The end of its input would end it, but for one that hangs in a file system which does not answer.
+  // The end of its input ends it, unless it hangs in a file system that does not answer.
   server.kill_group(SIGKILL);
   co_await uninterrupted(server.wait());
   co_await asio::this_coro::throw_if_cancelled(true);
   if (cancelled) throw boost::system::system_error(asio::error::operation_aborted);
   if (failure) std::rethrow_exception(failure);
-  const std::string said = last_lines(heard.said, kept_lines);
-  if (stream && heard.said.find(no_such_ports) != std::string::npos) port_->unusable = true;
-  if (!heard.mounted)
+  const std::string said = last_lines(printed.said, kept_lines);
+  if (stream && printed.said.find(no_such_ports) != std::string::npos) port_->unusable = true;
+  if (!printed.mounted)
     throw Error(Errc::guest_failed, "the guest cannot mount it").because(said.empty() ? "sshfs ended" : said);
   co_return said.empty() ? "its sftp-server or sshfs ended" : "sshfs ended: " + said;
 }
@@ -231,8 +234,8 @@ mkdir -p "$mp" && exec mount -t virtiofs -o "$mode" "$tag" "$mp"
 }
 
 std::string sshfs_command(const ShareState& share, const std::string& port) {
-  // Names and attributes are asked for again after a second, as with virtiofs; owners are the host's numbers, and the
-  // guest's kernel checks permissions by them. Without -o reconnect: what serves the other end decides.
+  // Names and attributes are cached for a second, as with virtiofs. Owners are the host's numbers, and the guest's
+  // kernel checks permissions by them. Without -o reconnect: after a lost connection this side mounts again.
   return head(share.mount_point, true) + "from=" + shell_quoted(share.location) +
          "\nmode=" + (share.read_only ? "ro" : "rw") + "\nport=" + port + R"sh(
 clear_mount > /dev/null 2>&1 < /dev/null
@@ -272,7 +275,7 @@ std::vector<std::string> sftp_command_line(const ShareState& share, const SftpPr
   if (!programs.bwrap.empty()) {
     words = {programs.bwrap.string(), "--die-with-parent", "--unshare-net", "--unshare-pid",
              "--unshare-ipc",         "--unshare-uts",     "--cap-drop",    "ALL"};
-    // What a server of root's needs to have files of every owner; for a user there is nothing to keep.
+    // A server of root needs these capabilities for files of any owner; a user's has none to keep.
     if (::geteuid() == 0)
       for (const char* kept : {"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER"})
         words.insert(words.end(), {"--cap-add", kept});

@@ -371,7 +371,7 @@ TEST_P(AgentGuests, BringBulkBackUnharmed) {
   EXPECT_EQ(run(bulk(GetParam(), count / 4, 4), 60s), std::to_string(count));
 }
 
-asio::awaitable<std::string> parked() {
+asio::awaitable<std::string> quiesced() {
   auto executor = co_await asio::this_coro::executor;
   Bed bed(executor, Way::ports);
   co_await bed.up();
@@ -382,14 +382,14 @@ asio::awaitable<std::string> parked() {
   std::string seen;
   for (int i = 0; i < 5; ++i) {
     co_await sleep_for(10ms);
-    co_await bed.guest->park();
-    if (bed.guest->by_agent()) seen += "not parked ";
+    co_await bed.guest->quiesce();
+    if (bed.guest->by_agent()) seen += "not quiesced ";
     const std::size_t then = right;
     auto ssh = failure_of(bed.guest->open_unix("/x"));
     if (co_await std::move(ssh) == "opened") seen += "opened ";
     co_await sleep_for(10ms);
     if (right > then + agent::usual_window) seen += "goes on ";
-    bed.guest->unpark();
+    bed.guest->resume();
     if (!bed.guest->by_agent()) seen += "lost ";
   }
   while (tasks.size() > 0) co_await sleep_for(5ms);
@@ -398,7 +398,7 @@ asio::awaitable<std::string> parked() {
   co_return seen;
 }
 
-TEST(AgentGuest, LosesNothingWhenItPauses) { EXPECT_EQ(run(parked(), 30s), std::to_string(16 << 20)); }
+TEST(AgentGuest, LosesNothingWhenItPauses) { EXPECT_EQ(run(quiesced(), 30s), std::to_string(16 << 20)); }
 
 }  // namespace
 }  // namespace cl::test

@@ -509,23 +509,23 @@ TEST(Agent, ServesFiguresDisksAndClock) {
       "cpu memory disk network DIRECTORY ok\n/nonexistent error No such file or directory\nerror that is no time");
 }
 
-asio::awaitable<std::string> parked() {
+asio::awaitable<std::string> quiesced() {
   Bed bed(co_await asio::this_coro::executor);
   co_await bed.agent->wait_up();
   auto host = co_await bed.open();
   auto guest = co_await bed.accept();
-  co_await bed.agent->park();
+  co_await bed.agent->quiesce();
   co_await guest->write(std::string_view("meanwhile"));
   bed.tasks.spawn("held", write_all(*host, "held"));
   co_await sleep_for(20ms);
   std::string said = bed.agent->usable() ? "usable" : "silent";
-  bed.agent->unpark();
+  bed.agent->resume();
   said += " " + co_await read_exactly(*host, 9);
   said += " " + co_await read_to_end(*guest);
   co_await bed.end();
   co_return said;
 }
-TEST(Agent, FallsSilentAndGoesOn) { EXPECT_EQ(run(parked()), "silent meanwhile held"); }
+TEST(Agent, FallsSilentAndGoesOn) { EXPECT_EQ(run(quiesced()), "silent meanwhile held"); }
 
 }  // namespace
 }  // namespace cl::test

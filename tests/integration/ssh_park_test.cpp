@@ -96,14 +96,14 @@ asio::awaitable<void> set_up(Setting& setting, std::string sshd_lines = {}) {
 }
 
 asio::awaitable<void> suspend(Setting& setting) {
-  co_await setting.guest->pump()->park();
+  co_await setting.guest->pump()->quiesce();
   co_await setting.cable->pull();
   co_await setting.guest->pump()->unplugged();
 }
 
 void resume(Setting& setting) {
-  setting.guest->pump()->plug(setting.cable->end());
-  setting.guest->pump()->unpark();
+  setting.guest->pump()->reattach(setting.cable->end());
+  setting.guest->pump()->resume();
 }
 
 asio::awaitable<void> tear_down(Setting& setting) {
@@ -205,7 +205,7 @@ TEST(ParkedSession, EndsWhenItIsLetGoOnWithoutATransport) {
     Setting setting(co_await asio::this_coro::executor);
     co_await set_up(setting);
     co_await suspend(setting);
-    setting.guest->pump()->unpark();
+    setting.guest->pump()->resume();
     co_await setting.guest->lost();
     std::string failure;
     try {
@@ -223,8 +223,8 @@ TEST(ParkedSession, IsTheSessionAgainWhenTheSuspendIsCalledOff) {
   auto work = []() -> asio::awaitable<void> {
     Setting setting(co_await asio::this_coro::executor);
     co_await set_up(setting);
-    co_await setting.guest->pump()->park();
-    setting.guest->pump()->unpark();
+    co_await setting.guest->pump()->quiesce();
+    setting.guest->pump()->resume();
     const GuestResult result = co_await run_in_guest(*setting.guest, "echo here", "", {});
     EXPECT_EQ(result.output, "here\n");
     co_await tear_down(setting);

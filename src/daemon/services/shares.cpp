@@ -147,7 +147,7 @@ void Shares::server_lost(const std::string& tag) {
 
 asio::awaitable<void> Shares::quiesce() {
   kept_ = true;
-  if (mounts_) co_await mounts_->park();
+  if (mounts_) co_await mounts_->quiesce();
 }
 
 asio::awaitable<void> Shares::detach() {
@@ -159,11 +159,11 @@ asio::awaitable<void> Shares::detach() {
 asio::awaitable<void> Shares::reattach() {
   kept_ = core_.guest.connected();
   if (!kept_) co_return co_await close();
-  if (mounts_) co_await mounts_->plug();
+  if (mounts_) co_await mounts_->reattach();
 }
 
 asio::awaitable<void> Shares::resume() {
-  if (mounts_ && kept_) mounts_->unpark();
+  if (mounts_ && kept_) mounts_->resume();
   co_return;
 }
 

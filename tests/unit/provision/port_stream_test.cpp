@@ -60,7 +60,7 @@ TEST(PortStream, LosesNothingWhenItsTransportIsExchanged) {
     Ends old = make_ends();
     auto stream = PortStream::start(executor, std::move(old.ours));
     TaskGroup tasks(executor);
-    co_await stream->park();
+    co_await stream->quiesce();
     tasks.spawn("writer", tell(*stream, "later"));  // waits
     co_await sleep_for(std::chrono::milliseconds(5));
     std::string all = "[" + heard(old.port) + "]";
@@ -68,9 +68,9 @@ TEST(PortStream, LosesNothingWhenItsTransportIsExchanged) {
     old.port.reset();
     co_await stream->unplugged();
     Ends anew = make_ends();
-    stream->plug(std::move(anew.ours));
+    stream->reattach(std::move(anew.ours));
     say(anew.port, ", said after");
-    stream->unpark();
+    stream->resume();
     all += co_await next(*stream);
     all += co_await next(*stream);
     co_await sleep_for(std::chrono::milliseconds(5));
@@ -85,8 +85,8 @@ TEST(PortStream, OneThatIsOnlyPausedGoesOn) {
   auto work = []() -> asio::awaitable<std::string> {
     Ends ends = make_ends();
     auto stream = PortStream::start(co_await asio::this_coro::executor, std::move(ends.ours));
-    co_await stream->park();
-    stream->unpark();
+    co_await stream->quiesce();
+    stream->resume();
     co_await tell(*stream, "still here");
     co_return heard(ends.port);
   };
@@ -97,10 +97,10 @@ TEST(PortStream, OneThatIsNotPluggedInAgainHasEnded) {
   auto work = []() -> asio::awaitable<std::string> {
     Ends ends = make_ends();
     auto stream = PortStream::start(co_await asio::this_coro::executor, std::move(ends.ours));
-    co_await stream->park();
+    co_await stream->quiesce();
     ends.port.reset();
     co_await stream->unplugged();
-    stream->unpark();
+    stream->resume();
     co_return "end" + co_await next(*stream);
   };
   EXPECT_EQ(test::run(work()), "end");
