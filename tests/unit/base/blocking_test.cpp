@@ -219,8 +219,11 @@ asio::awaitable<std::string> look(const Hung& hung) {
 
 TEST(LookAt, DoesNotAskAgainWhatHangs) {
   Hung hung;
-  EXPECT_EQ(run(look(hung)), "looking at it took more than 20 ms");
-  EXPECT_EQ(run(look(hung)), "an earlier look at it still hangs");
+  const std::string late = "looking at it took more than 20 ms";
+  EXPECT_EQ(run(look(hung)), late);
+  std::string again = late;  // on a loaded computer a look is given up before its call begins, and then nothing hangs
+  for (int i = 0; i < 5 && again == late; ++i) again = run(look(hung));
+  EXPECT_EQ(again, "an earlier look at it still hangs");
   hung.end();
   while (run(look(hung)) != "it answers") {
   }
