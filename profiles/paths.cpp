@@ -1,7 +1,5 @@
 #include "profiles/paths.hpp"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cstdlib>
 

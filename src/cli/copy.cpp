@@ -1,5 +1,6 @@
 #include "src/cli/copy.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <signal.h>
 #include <sys/stat.h>
