@@ -27,6 +27,7 @@
 #include "src/daemon/services/machine_watch.hpp"
 #include "src/daemon/services/ports.hpp"
 #include "src/daemon/services/shares.hpp"
+#include "src/daemon/services/trim.hpp"
 #include "src/daemon/state_store.hpp"
 #include "vm/saved_machine.hpp"
 
@@ -63,6 +64,7 @@ struct Parts {
   std::function<asio::awaitable<std::string>(Guest&, const Runtime&)> runtime_version;
   std::string docker = "docker";  ///< the docker CLI
   Patience patience;
+  TrimTimings trim;
 };
 
 Parts make_parts();
@@ -133,14 +135,15 @@ struct Core {
   FileEventService file_events;
   Ports ports;
   DataPath data_path;
+  TrimService trim;
   ClockService clock;
   IdlePolicy idle;
   MachineWatch machine_watch;
 
  private:
   /// The order: opened from left to right.
-  std::array<Service*, 10> services_{&docker_client, &engine_socket, &guest, &shares, &file_events,
-                                     &ports,         &data_path,     &clock, &idle,   &machine_watch};
+  std::array<Service*, 11> services_{&docker_client, &engine_socket, &guest, &shares, &file_events,  &ports,
+                                     &data_path,     &trim,          &clock, &idle,   &machine_watch};
   Phase phase_ = phase::Stopped{};
   Notifier changed_;
   TaskGroup tasks_;

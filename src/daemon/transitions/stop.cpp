@@ -45,6 +45,7 @@ asio::awaitable<void> power_off(Core& core, Job& job, LiveMachine machine, bool 
     co_await attempt("the hypervisor", with_timeout(power_off_patience, "its answer", machine->resume()));
     co_await attempt("the services", core.resume_services());
   }
+  if (!force && !hangs) co_await core.trim.before_stop();
   std::chrono::milliseconds grace = core.parts.patience.power_off;
   if (hangs) grace = std::min<std::chrono::milliseconds>(grace, hanging_grace);
   if (force) grace = {};

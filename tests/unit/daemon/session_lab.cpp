@@ -37,6 +37,16 @@ class NoBytes : public ByteStream {
   void close() noexcept override {}
 };
 
+class OneMessage : public MessageStream {
+ public:
+  explicit OneMessage(std::string text) : text_(std::move(text)) {}
+  asio::awaitable<std::optional<std::string>> read() override { co_return std::exchange(text_, std::nullopt); }
+  asio::awaitable<void> write(std::string_view) override { co_return; }
+
+ private:
+  std::optional<std::string> text_;
+};
+
 class QuietProcess : public GuestProcess {
  public:
   ByteStream& io() override { return io_; }
@@ -50,7 +60,8 @@ class QuietProcess : public GuestProcess {
 
 class QuietLink : public GuestLink {
  public:
-  explicit QuietLink(std::shared_ptr<GuestBehaviour> behaviour) : behaviour_(std::move(behaviour)) {}
+  explicit QuietLink(const std::shared_ptr<GuestBehaviour>& behaviour)
+      : behaviour_(behaviour), guest_(std::make_shared<QuietGuest>(behaviour)) {}
 
   bool connected() const noexcept override { return true; }
   std::shared_ptr<Guest> current() const noexcept override { return guest_; }
@@ -73,7 +84,7 @@ class QuietLink : public GuestLink {
   }
 
   std::shared_ptr<GuestBehaviour> behaviour_;
-  std::shared_ptr<QuietGuest> guest_ = std::make_shared<QuietGuest>();
+  std::shared_ptr<QuietGuest> guest_;
 };
 
 asio::awaitable<BootPlan> plan(const ProfilePaths& paths, StateStore& store) {
@@ -93,6 +104,11 @@ asio::awaitable<BootPlan> plan(const ProfilePaths& paths, StateStore& store) {
 
 asio::awaitable<std::unique_ptr<GuestProcess>> QuietGuest::exec(ExecRequest) {
   co_return std::make_unique<QuietProcess>();
+}
+
+asio::awaitable<std::unique_ptr<MessageStream>> QuietGuest::open_service(std::string what) {
+  if (!behaviour_->agent) throw Error(Errc::guest_failed, "there is no agent in the guest");
+  co_return std::make_unique<OneMessage>(behaviour_->agent(what));
 }
 
 SessionLab::SessionLab(std::string runtime) {
@@ -134,6 +150,7 @@ Parts SessionLab::parts() {
     co_return "1.2.3";
   };
   parts.patience = patience;
+  parts.trim = trim;
   parts.docker = "/nowhere/docker";
   return parts;
 }

@@ -25,11 +25,14 @@ struct GuestBehaviour {
   bool hangs = false;                 ///< its set-up never ends
   std::string hangs_at;               ///< "quiesce", "detach", "reattach" of its link, "version": never returns
   int connections = 0;                ///< made so far
+  /// What a service of its agent says, by the service and its arguments; empty: there is no agent.
+  std::function<std::string(std::string_view what)> agent;
 };
 
 /// A guest whose every command succeeds and says nothing.
 class QuietGuest : public Guest {
  public:
+  explicit QuietGuest(std::shared_ptr<GuestBehaviour> behaviour) : behaviour_(std::move(behaviour)) {}
   asio::awaitable<std::unique_ptr<GuestProcess>> exec(ExecRequest) override;
   asio::awaitable<std::unique_ptr<ByteStream>> open_unix(std::string) override {
     throw Error(Errc::guest_failed, "nobody listens there");
@@ -41,6 +44,10 @@ class QuietGuest : public Guest {
     Event never(co_await asio::this_coro::executor);
     co_await never.wait();
   }
+  asio::awaitable<std::unique_ptr<MessageStream>> open_service(std::string what) override;
+
+ private:
+  std::shared_ptr<GuestBehaviour> behaviour_;
 };
 
 /// A session whose hypervisor and guest are in memory and whose files are real.
@@ -63,6 +70,7 @@ class SessionLab {
   ProfilePaths paths;
   std::shared_ptr<FakeDriver> driver = std::make_shared<FakeDriver>();
   Patience patience;
+  TrimTimings trim;
   std::shared_ptr<GuestBehaviour> guest = std::make_shared<GuestBehaviour>();
 };
 
