@@ -11,6 +11,24 @@ namespace {
 
 constexpr int format = 1;
 
+json::object to_json(const AgentState& agent) {
+  return json::object{{"problem", agent.problem},      {"losses", agent.losses},     {"loss", agent.loss},
+                      {"lost_at", agent.lost_at},      {"refusals", agent.refusals}, {"refusal", agent.refusal},
+                      {"refused_at", agent.refused_at}};
+}
+
+AgentState agent_from_json(const json::object& object) {
+  AgentState agent;
+  agent.problem = object.at("problem").as_string();
+  agent.losses = object.at("losses").to_number<int>();
+  agent.loss = object.at("loss").as_string();
+  agent.lost_at = object.at("lost_at").to_number<std::int64_t>();
+  agent.refusals = object.at("refusals").to_number<int>();
+  agent.refusal = object.at("refusal").as_string();
+  agent.refused_at = object.at("refused_at").to_number<std::int64_t>();
+  return agent;
+}
+
 json::object to_json(const State& state) {
   json::object settings;
   for (const Key& key : keys()) settings[key.name] = key.get(state.profile);
@@ -50,6 +68,7 @@ json::object to_json(const State& state) {
                       {"event_folders", state.event_folders},
                       {"event_precision", state.event_precision},
                       {"event_problem", state.event_problem},
+                      {"agent", to_json(state.agent)},
                       {"rosetta", state.rosetta},
                       {"rosetta_why_not", state.rosetta_why_not},
                       {"platforms", platforms},
@@ -100,6 +119,7 @@ State from_json(const json::object& object) {
   if (const json::value* folders = object.if_contains("event_folders")) state.event_folders = folders->to_number<int>();
   text("event_precision", state.event_precision);
   text("event_problem", state.event_problem);
+  if (const json::value* agent = object.if_contains("agent")) state.agent = agent_from_json(agent->as_object());
   if (const json::value* rosetta = object.if_contains("rosetta")) state.rosetta = rosetta->as_bool();
   text("rosetta_why_not", state.rosetta_why_not);
   if (const json::value* platforms = object.if_contains("platforms"))

@@ -24,6 +24,18 @@ struct PlatformState {
   bool operator==(const PlatformState&) const = default;
 };
 
+/// What is wrong with the guest's agent; nothing while it is well.
+struct AgentState {
+  std::string problem;       ///< why there is none
+  int losses = 0;            ///< how often it was lost and is back, since the machine is reached
+  std::string loss;          ///< why it was the last time
+  std::int64_t lost_at = 0;  ///< seconds since 1970
+  int refusals = 0;          ///< how often it has turned work away at one of its limits
+  std::string refusal;       ///< which the last time
+  std::int64_t refused_at = 0;
+  bool operator==(const AgentState&) const = default;
+};
+
 /// What the daemon knows of its profile, kept in state.json: `status` reads it and asks nobody.
 /// The format is in docs/files.md.
 struct State {
@@ -53,6 +65,7 @@ struct State {
   int event_folders = 0;                   ///< shared folders that are watched for containers which mount them
   std::string event_precision;             ///< of what watchers there are told: "exact", "near", empty = not known yet
   std::string event_problem;               ///< why some of that does not work, and what to do; else empty
+  AgentState agent;                        ///< of the machine that runs
   bool rosetta = false;                    ///< the machine has a share tagged "rosetta"
   std::string rosetta_why_not;             ///< why it has none though the profile would like it; else empty
   std::vector<PlatformState> platforms;    ///< what programs of other architectures run in this boot

@@ -8,6 +8,7 @@
 #include <boost/asio/ip/address.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
 #include <cerrno>
+#include <ctime>
 #include <utility>
 
 #include "provision/agent/embedded_agents.hpp"
@@ -30,6 +31,9 @@ constexpr auto longest_pause = 2min;  // where there can be none: no such ports,
 constexpr auto stood_long = 10s;      // an agent that ends sooner is not greeted again at once
 constexpr auto redial_pause = 300ms;  // so that an agent sees the end of the connection before
 constexpr auto quiesce_patience = 1s;
+/// What an agent says that has no room, or whose system has none.
+constexpr std::array<std::string_view, 4> limits{"too many streams", "too many services", "Too many open files",
+                                                 "Cannot allocate memory"};
 constexpr std::size_t longest_line = 16 * 1024;
 /// Where our images' agent is, too: vm/guest_image/rootfs/usr/lib/systemd/system/colima-like-agent.service.
 constexpr const char* port_names = "colima-like.data.in colima-like.data.out";
@@ -124,11 +128,12 @@ asio::awaitable<void> AgentGuest::keep() {
     } catch (const Error& error) {
       // Over a port the session has ended with the machine, when that was suspended meanwhile.
       if (!parked_) log::warn("the guest's agent: {}; streams go by SSH", one_line(error));
-      if (!parked_ && !std::exchange(stood_, false)) problem_ = one_line(error);
+      if (!parked_ && stood_) note_loss(error);
+      if (!parked_ && !stood_) set_problem(one_line(error));
     }
     stood_ = false;
     changed_.notify_all();
-    if (Clock::now() - begun > stood_long && problem_.empty()) {
+    if (Clock::now() - begun > stood_long && state_.problem.empty()) {
       pause = config_.again;
       continue;
     }
@@ -248,7 +253,7 @@ asio::awaitable<void> AgentGuest::follow(std::shared_ptr<Agent> agent) {
     AgentGuest& guest;
     Standing(AgentGuest& of, std::shared_ptr<Agent> one) : guest(of) {
       guest.agent_ = std::move(one);
-      guest.problem_.clear();
+      guest.set_problem({});
       guest.stood_ = true;
       guest.changed_.notify_all();
     }
@@ -264,7 +269,7 @@ asio::awaitable<void> AgentGuest::follow(std::shared_ptr<Agent> agent) {
 
 asio::awaitable<std::shared_ptr<Agent>> AgentGuest::wait_for_agent() {
   while (!by_agent()) {
-    if (!agent_ && !problem_.empty()) throw Error(Errc::guest_failed, problem_);
+    if (!agent_ && !state_.problem.empty()) throw Error(Errc::guest_failed, state_.problem);
     co_await changed_.wait();
   }
   co_return agent_;
@@ -280,25 +285,65 @@ asio::awaitable<std::shared_ptr<Agent>> AgentGuest::reach(std::string what) {
   throw Error(Errc::guest_failed, "there is no agent in the guest for " + what).because(why);
 }
 
+void AgentGuest::set_problem(std::string why) {
+  if (why == state_.problem) return;
+  state_.problem = std::move(why);
+  if (config_.on_state) config_.on_state();
+}
+
+void AgentGuest::note_loss(const Error& why) {
+  ++state_.losses;
+  state_.loss = why.cause().empty() ? one_line(why) : why.cause();
+  state_.lost_at = std::time(nullptr);
+  if (config_.on_state) config_.on_state();
+}
+
+/// When it is one: somebody whom nobody listens to is turned away, too.
+void AgentGuest::note_refusal(const Error& why) {
+  const std::string text = one_line(why);
+  const auto limit = std::find_if(limits.begin(), limits.end(),
+                                  [&](const std::string_view one) { return text.find(one) != std::string::npos; });
+  if (limit == limits.end()) return;
+  ++state_.refusals;
+  const std::time_t now = std::time(nullptr);
+  const bool told = state_.refusal == *limit && now == state_.refused_at;  // a flood is told once a second
+  state_.refusal = *limit;
+  state_.refused_at = now;
+  if (!told && config_.on_state) config_.on_state();
+}
+
+/// Keeps account of what the agent turns away.
+template <class T>
+asio::awaitable<T> AgentGuest::watched(asio::awaitable<T> opening) {
+  std::optional<Error> failure;
+  try {
+    co_return co_await std::move(opening);
+  } catch (const Error& error) {
+    failure = error;
+  }
+  note_refusal(*failure);
+  throw *failure;
+}
+
 asio::awaitable<std::unique_ptr<GuestProcess>> AgentGuest::exec(ExecRequest request) {
   return ssh_->exec(std::move(request));
 }
 
 asio::awaitable<std::unique_ptr<ByteStream>> AgentGuest::open_unix(std::string path) {
   if (!by_agent()) return ssh_->open_unix(std::move(path));
-  return agent_->open_unix(std::move(path));
+  return watched(agent_->open_unix(std::move(path)));
 }
 
 asio::awaitable<std::unique_ptr<ByteStream>> AgentGuest::open_tcp(std::string host, std::uint16_t port) {
   error_code no_address;  // but a name, which sshd looks up
   asio::ip::make_address(host, no_address);
   if (!by_agent() || no_address) return ssh_->open_tcp(std::move(host), port);
-  return agent_->open_tcp(std::move(host), port);
+  return watched(agent_->open_tcp(std::move(host), port));
 }
 
 asio::awaitable<std::unique_ptr<MessageStream>> AgentGuest::open_service(std::string what) {
   const auto agent = co_await reach(what.substr(0, what.find(' ')));
-  co_return co_await agent->open_service(std::move(what));
+  co_return co_await watched(agent->open_service(std::move(what)));
 }
 
 asio::awaitable<std::unique_ptr<DatagramFlow>> AgentGuest::open_udp(std::string address, std::uint16_t port,
@@ -359,7 +404,7 @@ void AgentGuest::resume() {
 }
 
 asio::awaitable<void> AgentGuest::stop() {
-  problem_ = "the way to the guest was closed";  // nobody waits for it any longer
+  state_.problem = "the way to the guest was closed";  // nobody waits for it any longer
   changed_.notify_all();
   return tasks_.stop();
 }

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "profiles/state.hpp"
 #include "provision/channel/agent.hpp"
 #include "provision/guest.hpp"
 #include "provision/readiness.hpp"
@@ -18,6 +19,9 @@ namespace cl {
 /// Keeps the agent up: greets it over the machine's ports or, where there are none, runs it over an SSH exec channel;
 /// sends it by SSH when the guest has none or another build; and greets it again whenever it is lost. One thread only.
 /// Owner's rule: await stop() before letting go.
+///
+/// It is large because it is the guest for everybody else, whether there is an agent or not: what keeps that up, what
+/// goes round it, and the account of what went wrong with it decide about the same session.
 class AgentGuest : public Guest {
  public:
   struct Config {
@@ -27,6 +31,7 @@ class AgentGuest : public Guest {
     std::chrono::milliseconds start{std::chrono::seconds(60)};     ///< until one that is sent has answered
     std::chrono::milliseconds again{std::chrono::seconds(1)};      ///< after a failure; grows to two minutes
     std::chrono::milliseconds patience{std::chrono::seconds(20)};  ///< of who wants a service, while it is away
+    std::function<void()> on_state;                                ///< told when state() has changed
   };
 
   AgentGuest(const asio::any_io_executor& executor, std::shared_ptr<Guest> ssh, Config config);
@@ -34,7 +39,9 @@ class AgentGuest : public Guest {
   /// Whether streams go by the agent now.
   bool by_agent() const noexcept { return agent_ && agent_->usable(); }
   /// Why there is no agent; empty while there is one, or it is not known yet.
-  const std::string& problem() const noexcept { return problem_; }
+  const std::string& problem() const noexcept { return state_.problem; }
+  /// That, and what else has gone wrong with it so far.
+  const AgentState& state() const noexcept { return state_; }
 
   asio::awaitable<std::unique_ptr<GuestProcess>> exec(ExecRequest request) override;
   asio::awaitable<std::unique_ptr<ByteStream>> open_unix(std::string path) override;
@@ -66,14 +73,19 @@ class AgentGuest : public Guest {
   asio::awaitable<void> follow(std::shared_ptr<Agent> agent);
   asio::awaitable<std::shared_ptr<Agent>> wait_for_agent();
   asio::awaitable<std::shared_ptr<Agent>> reach(std::string what);
+  template <class T>
+  asio::awaitable<T> watched(asio::awaitable<T> opening);
+  void set_problem(std::string why);
+  void note_loss(const Error& why);
+  void note_refusal(const Error& why);
 
   std::shared_ptr<Guest> ssh_;
   Config config_;
   std::shared_ptr<Agent> agent_;  ///< from when it has answered until it is lost
-  std::string problem_;
+  AgentState state_;
   bool stood_ = false;   ///< the last attempt led to an agent
   bool parked_ = false;  ///< there is no machine to greet it in
-  Notifier changed_;     ///< of agent_, problem_, parked_
+  Notifier changed_;     ///< of agent_, the problem, parked_
   TaskGroup tasks_;
 };
 

@@ -1,4 +1,5 @@
 #include <boost/json/serialize.hpp>
+#include <ctime>
 
 #include "profiles/keys.hpp"
 #include "profiles/runtime.hpp"
@@ -34,6 +35,38 @@ json::array describe_shares(const std::vector<ShareState>& shares) {
     all.push_back(std::move(one));
   }
   return all;
+}
+
+/// Nothing for one that is well: one that is killed once and is back is, too.
+json::object describe_agent(const AgentState& agent) {
+  constexpr int many = 3;
+  constexpr std::int64_t lately = 3600;
+  const std::int64_t now = std::time(nullptr);
+  auto entry = [](int count, std::int64_t at, const std::string& reason) {
+    return json::object{{"count", count}, {"at", at}, {"reason", reason}};
+  };
+  json::object out;
+  if (!agent.problem.empty()) out["problem"] = agent.problem;
+  if (agent.losses >= many && now - agent.lost_at < lately)
+    out["losses"] = entry(agent.losses, agent.lost_at, agent.loss);
+  if (agent.refusals > 0 && now - agent.refused_at < lately)
+    out["refusals"] = entry(agent.refusals, agent.refused_at, agent.refusal);
+  return out;
+}
+
+void print_agent(const json::object& agent) {
+  auto times = [&agent](std::string_view key, const std::string& what) {
+    const json::value* found = agent.if_contains(key);
+    if (found == nullptr) return;
+    print_line("agent    " + what + " " + json::serialize(found->at("count")) + " times; the last time " +
+               ago(found->at("at").as_int64()) + " ago: " + std::string(found->at("reason").as_string()));
+  };
+  if (const json::value* problem = agent.if_contains("problem"))
+    print_line("agent    does not run, and connections go by SSH: " + std::string(problem->as_string()));
+  times("losses", "was lost");
+  times("refusals", "has turned work away");
+  if (!agent.empty())
+    print_line("try      colima-like logs, and: colima-like ssh -- journalctl -u 'colima-like-agent*'");
 }
 
 /// While the daemon cannot write what it knows (a full disk), it is asked; one that does not answer keeps nobody
@@ -104,6 +137,7 @@ json::object describe(const Home& home, const std::string& name) {
   if (!state.port_problems.empty())
     out["port_problems"] = json::array(state.port_problems.begin(), state.port_problems.end());
   if (!state.shares.empty()) out["shares"] = describe_shares(state.shares);
+  if (json::object agent = describe_agent(state.agent); !agent.empty()) out["agent"] = std::move(agent);
   if (state.event_folders > 0 || !state.event_problem.empty()) {
     json::object events{{"folders", state.event_folders}};
     if (!state.event_precision.empty()) events["precision"] = state.event_precision;
@@ -191,6 +225,7 @@ int run_status(const Invocation& call) {
                               (told.contains("precision") ? " (" + text(told, "precision") + ")" : ""));
         if (const std::string problem = text(told, "problem"); !problem.empty()) line("events   ", problem);
       }
+      if (const json::value* agent = status.if_contains("agent")) print_agent(agent->as_object());
       if (const json::value* platforms = status.if_contains("platforms"))
         for (const json::value& one : platforms->as_array()) line("platform ", platform_text(one.as_object()));
       if (const json::value* problems = status.if_contains("port_problems")) {

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 
+#include "profiles/state.hpp"
 #include "provision/guest.hpp"
 #include "provision/ssh/session.hpp"
 
@@ -22,6 +23,7 @@ class GuestLink {
     std::chrono::milliseconds patience{std::chrono::minutes(3)};  ///< for one connection; a TCG guest boots slowly
     std::chrono::milliseconds answer{std::chrono::seconds(5)};    ///< how long check() waits for the guest
     std::function<void(bool)> on_change;                          ///< told when the guest is reached or lost
+    std::function<void()> on_agent;                               ///< told when agent() has changed
   };
   virtual ~GuestLink() = default;
 
@@ -45,6 +47,8 @@ class GuestLink {
   /// For who has reason to doubt that the session works: a short exchange with the guest, which must end in time, or
   /// the session is given up and made anew. Returns when that is decided. Any number at a time; one asks.
   virtual asio::awaitable<void> check() = 0;
+  /// What is wrong with the guest's agent.
+  virtual AgentState agent() const { return {}; }
   /// The machine is gone: nobody waits any longer.
   virtual void give_up(Error why) = 0;
   /// Ends the session. Returns when nobody is inside guest() or check() any more.

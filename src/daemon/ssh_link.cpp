@@ -34,6 +34,7 @@ asio::awaitable<void> SshLink::keep_connected(std::shared_ptr<SshLink> self) {
     }
     AgentGuest::Config agent;
     if (!self->config_.to_agent.empty()) agent.ports = unix_dial(self->config_.to_agent, self->config_.from_agent);
+    agent.on_state = self->config_.on_agent;
     self->front_ = std::make_shared<AgentGuest>(self->executor_, self->guest_, std::move(agent));
     log::info("the guest is reached");
     self->last_failure_.reset();

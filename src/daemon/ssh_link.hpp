@@ -27,6 +27,7 @@ class SshLink : public GuestLink, public std::enable_shared_from_this<SshLink> {
   void resume() override;
   asio::awaitable<void> set_clock(std::chrono::milliseconds limit) override;
   asio::awaitable<void> check() override;
+  AgentState agent() const override { return front_ ? front_->state() : AgentState{}; }
   void give_up(Error why) override;
   asio::awaitable<void> stop() override;
 

@@ -55,6 +55,18 @@ TEST_F(GuestAgent, ThatIsKilledUnderLoadResetsItsStreamsAndIsBackWithinSeconds) 
   EXPECT_OK(docker({"rm", "-f", "flood"}));
 }
 
+TEST_F(GuestAgent, IsInStatusWhenItIsLostAgainAndAgain) {
+  for (int i = 0; i < 3; ++i) {
+    const auto times = said(there);
+    cl({"ssh", "--", std::string("kill -9 $(") + pids + ")"});
+    ASSERT_TRUE(eventually(20s, [&] { return said(there) > times; })) << box->cl({"logs"}).out;
+  }
+  EXPECT_TRUE(eventually(10s, [] { return box->status().contains("agent"); }));
+  const Result status = cl({"status"});
+  EXPECT_NE(status.out.find("agent    was lost "), std::string::npos) << status;
+  EXPECT_EQ(docker({"run", "--rm", "box", "echo", "here"}).out, "here\n");
+}
+
 TEST_F(GuestAgent, OfAnotherBuildIsReplacedWithoutAReboot) {
   const auto times = said(there);
   ASSERT_OK(box->cl({"ssh", "--",

@@ -31,6 +31,7 @@ std::shared_ptr<GuestLink> GuestAccess::connect(const SshPort& port, const std::
   if (agent) config.from_agent = agent->from_guest;
   config.login = login_;
   config.patience = boot_patience;
+  config.on_agent = [this] { core_.describe(*this); };
   config.on_change = std::move(on_change);
   return core_.parts.link(core_.executor, std::move(config));
 }
@@ -78,6 +79,8 @@ asio::awaitable<std::shared_ptr<Guest>> GuestAccess::reach(std::chrono::millisec
   if (!link) throw Error(Errc::not_running, "the machine is not up", "colima-like start");
   co_return co_await link->guest(limit);
 }
+
+void GuestAccess::describe(State& state) const { state.agent = link_ ? link_->agent() : AgentState{}; }
 
 std::chrono::milliseconds GuestAccess::patience() const noexcept {
   if (is<phase::Preparing, phase::Booting>(core_.phase())) return boot_patience;

@@ -28,6 +28,7 @@ class GuestAccess : public Service {
   asio::awaitable<void> reattach() override;
   asio::awaitable<void> resume() override;
   asio::awaitable<void> close() override;
+  void describe(State& state) const override;
 
   bool connected() const noexcept { return link_ && link_->connected(); }
   /// There is a session, connected or on its way; null: none.

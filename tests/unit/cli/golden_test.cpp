@@ -54,6 +54,7 @@ class Golden : public CommandLine {
     replace(text, std::string(program_version()), "VERSION");
     text = std::regex_replace(text, std::regex("[0-9-]+T[0-9:]+Z"), "TIME");
     text = std::regex_replace(text, std::regex("202[0-9]-[0-9]+-[0-9]+"), "DATE");
+    text = std::regex_replace(text, std::regex("\"at\":( ?)[0-9]+"), "\"at\":$011700000000");
     return std::regex_replace(text, std::regex("[0-9]+ (seconds|minutes|hours|days)"), "N days");
   }
   /// For what tells of this computer; elsewhere the architecture is part of what is tested.
@@ -192,6 +193,35 @@ TEST_F(Golden, StatusOfADaemonThatCannotWrite) {
   known.last_crash = "signal 9";
   daemon.know(paths_, known, "cannot write state.json: No space left on device");
   expect_both("status.unsaved", {"status"});
+}
+
+TEST_F(Golden, StatusOfAMachineWhoseAgentIsInTrouble) {
+  write_profile("default", "");
+  State state = running();
+  state.port_problems.clear();
+  state.shares.clear();
+  state.platforms.clear();
+  state.event_folders = 0;
+  state.event_problem.clear();
+  state.agent = {"the agent cannot be started in the guest because /run is mounted noexec",
+                 4,
+                 "the frame has a kind that only the host may send",
+                 std::time(nullptr),
+                 17,
+                 "too many streams",
+                 std::time(nullptr)};
+  write_state(state);
+  const StandInDaemon daemon(paths_, 0);
+  expect_both("status.agent", {"status"});
+}
+
+TEST_F(Golden, StatusSaysNothingOfAnAgentThatIsWell) {
+  write_profile("default", "");
+  State state = running();
+  state.agent = {"", 2, "it was killed", std::time(nullptr), 9, "too many streams", some_time};
+  write_state(state);
+  const StandInDaemon daemon(paths_, 0);
+  expect_both("status.running", {"status"});
 }
 
 TEST_F(Golden, StatusOfABrokenProfile) {

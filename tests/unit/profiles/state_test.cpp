@@ -31,6 +31,7 @@ TEST_F(StateFile, ComesBackAsItWasSaved) {
   state.machine_pid = 42;
   state.previous_context = "desktop";
   state.docker_environment = {{"DOCKER_CONFIG", "/x"}};
+  state.agent = {"it cannot be executed", 3, "it is lost", 7, 2, "too many streams", 8};
   state.rosetta = true;
   state.platforms = {{"linux/amd64", "qemu-user", true, "rosetta failed: x"}, {"linux/386", "none", false, "why"}};
   save(state);
@@ -42,6 +43,7 @@ TEST_F(StateFile, ComesBackAsItWasSaved) {
   EXPECT_EQ(loaded->machine_pid, 42);
   EXPECT_EQ(loaded->previous_context, "desktop");
   EXPECT_EQ(loaded->docker_environment, state.docker_environment);
+  EXPECT_EQ(loaded->agent, state.agent);
   EXPECT_TRUE(loaded->rosetta);
   EXPECT_EQ(loaded->platforms, state.platforms);
 }
