@@ -38,11 +38,35 @@ std::string started_container(std::string_view target) {
 }  // namespace
 
 void GatedStream::look_at_head() {
+  note_use(false);
+  if (watch_.target() == "/_ping" || watch_.target() == "/version") greeting_ = watch_.method() + " " + watch_.target();
   if (gates_->settled && changes_ports(watch_.method(), watch_.target())) {
     start_asked_ = true;
     started_ = started_container(watch_.target());
   }
   holding_ = gates_->check && may_mount(watch_.method(), watch_.target()) && watch_.has_body();
+}
+
+/// `hijacked`: what follows is no request.
+void GatedStream::note_use(bool hijacked) {
+  if (!gates_->use || (hijacked && gates_->use->works)) return;
+  ClientUse& use = *gates_->use;
+  if (!watch_.method().empty()) use.request = watch_.method() + " " + watch_.target();
+  use.works = use.works || hijacked || !only_looks(watch_.method(), watch_.target());
+}
+
+/// When it came whole.
+void GatedStream::note_greeting(std::string_view answer) {
+  constexpr std::string_view length = "\r\nContent-Length: ";
+  const std::string call = std::exchange(greeting_, {});
+  const auto end = answer.find("\r\n\r\n");
+  if (!gates_->greeted || !answer.starts_with("HTTP/1.1 200 ") || end == std::string_view::npos) return;
+  const std::string_view head = answer.substr(0, end + 2), body = answer.substr(end + 4);
+  const auto told = head.find(length);
+  if (told == std::string_view::npos) return;
+  const std::string_view number = head.substr(told + length.size(), head.find('\r', told + 2) - told - length.size());
+  if (body.empty() ? call.starts_with("HEAD ") : number == std::to_string(body.size()))
+    gates_->greeted(call, std::string(answer));
 }
 
 /// False when the call was refused: the engine then never gets the body that it waits for.
@@ -65,6 +89,7 @@ void GatedStream::answer_instead(std::string answer) {
 }
 
 asio::awaitable<void> GatedStream::write(std::span<const char> bytes) {
+  if (gates_->use) gates_->use->last = ClientUse::Clock::now();
   std::string_view rest(bytes.data(), bytes.size());
   std::string_view passed = rest.substr(0, 0);  // parsed and not yet sent: one write when nothing is held back
   while (!rest.empty() && !refused_) {
@@ -81,6 +106,7 @@ asio::awaitable<void> GatedStream::write(std::span<const char> bytes) {
       continue;
     }
     if (piece.kind == RequestWatch::Piece::Kind::head && piece.last) look_at_head();
+    if (piece.kind == RequestWatch::Piece::Kind::opaque) note_use(true);
     passed = passed.empty() ? piece.bytes : std::string_view(passed.data(), passed.size() + piece.bytes.size());
   }
   if (!passed.empty() && !refused_) co_await engine_->write(passed);
@@ -96,6 +122,8 @@ asio::awaitable<std::size_t> GatedStream::read_some(std::span<char> space) {
       failure = std::current_exception();
     }
   }
+  if (gates_->use) gates_->use->last = ClientUse::Clock::now();
+  if (got > 0 && !greeting_.empty()) note_greeting({space.data(), got});
   if (got > 0 && !refused_ && std::exchange(start_asked_, false)) {
     co_await gates_->settled();
     const bool started = std::string_view(space.data(), got).starts_with("HTTP/1.1 204");

@@ -1,12 +1,22 @@
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "docker/request_watch.hpp"
 #include "src/base/stream.hpp"
 
 namespace cl {
+
+/// What one client of the engine does, for who asks whether the machine is in use.
+struct ClientUse {
+  using Clock = std::chrono::steady_clock;
+  std::string request;            ///< the last one, "GET /containers/json"; empty: none yet
+  bool works = false;             ///< one of them did more than look (only_looks())
+  Clock::time_point begun, last;  ///< last: when a byte was carried
+};
 
 /// A client's stream to the engine. It passes bytes on, and understands two kinds of calls:
 ///
@@ -23,6 +33,9 @@ class GatedStream final : public ByteStream {
     /// container may run. The argument is the client's name for it. Throws only a cancellation; empty = no such gate.
     std::function<asio::awaitable<std::string>(std::string container)> taken;
     std::function<asio::awaitable<void>(std::string body)> check;  ///< throws Error; empty = no such gate
+    std::shared_ptr<ClientUse> use;                                ///< is kept; may be null
+    /// Told what the engine says to those with whom all clients begin: "HEAD /_ping", "GET /_ping", "GET /version".
+    std::function<void(std::string call, std::string answer)> greeted = {};
   };
 
   GatedStream(std::unique_ptr<ByteStream> engine, std::shared_ptr<const Gates> gates)
@@ -35,6 +48,8 @@ class GatedStream final : public ByteStream {
 
  private:
   void look_at_head();
+  void note_use(bool hijacked);
+  void note_greeting(std::string_view answer);
   asio::awaitable<bool> check_body();
   void answer_instead(std::string answer);
 
@@ -43,6 +58,7 @@ class GatedStream final : public ByteStream {
   RequestWatch watch_;
   bool start_asked_ = false;  // the next bytes from the engine answer a call that may change ports
   std::string started_;       // the container that it starts; empty for a move to another network
+  std::string greeting_;      // of which the answer is next
   bool holding_ = false;      // a create call's body is being collected
   std::string held_;
   std::string refusal_;  // what the client still has to receive

@@ -1,6 +1,7 @@
 #include "docker/request_watch.hpp"
 
 #include <algorithm>
+#include <array>
 #include <boost/json/object.hpp>
 #include <boost/json/parse.hpp>
 #include <cstdlib>
@@ -52,6 +53,27 @@ bool is_detached(std::string_view body) {
 }
 
 }  // namespace
+
+bool only_lists(std::string_view target) {
+  constexpr std::array<std::string_view, 14> lists{
+      "/info",     "/events", "/system/df", "/containers/json", "/images/json", "/volumes", "/networks",
+      "/services", "/nodes",  "/tasks",     "/plugins",         "/configs",     "/secrets", "/swarm"};
+  if (std::find(lists.begin(), lists.end(), target) != lists.end()) return true;
+  return target.starts_with("/containers/") && (target.ends_with("/stats") || target.ends_with("/top"));
+}
+
+bool only_looks(std::string_view method, std::string_view target) {
+  if (method != "GET" && method != "HEAD") return false;
+  if (target == "/_ping" || target == "/version" || only_lists(target)) return true;
+  if (target.ends_with("/logs")) return false;
+  for (const std::string_view kind :
+       {"/volumes/", "/networks/", "/configs/", "/secrets/", "/services/", "/nodes/", "/tasks/"})
+    if (target.starts_with(kind)) return true;
+  for (const std::string_view kind : {"/containers/", "/images/", "/exec/"})
+    for (const std::string_view what : {"/json", "/changes", "/history"})
+      if (target.starts_with(kind) && target.ends_with(what)) return true;
+  return false;
+}
 
 std::string unchunked(std::string_view body) {
   std::string data;

@@ -9,6 +9,13 @@ namespace cl {
 /// The data of a whole chunked body, as it came (RFC 9112, 7.1), without its trailers.
 std::string unchunked(std::string_view body);
 
+/// Whether a call only lists, watches or asks, as a dashboard does, and neither changes nor carries anything.
+bool only_looks(std::string_view method, std::string_view target);
+
+/// Whether such a call is a list, or watches: what looks at one thing by its name may be the first step of work with
+/// it.
+bool only_lists(std::string_view target);
+
 /// Follows the requests of one client of a Docker engine: where each begins, and what it asks for. It changes nothing.
 /// After anything that is no plain HTTP/1.1 request (an upgrade, a hijacked stream such as attach, nonsense, endless
 /// headers) all further bytes are opaque.

@@ -270,6 +270,7 @@ std::string list_text(const std::vector<std::string>& items) {
 constexpr auto accel_names = names_of(accel_words);
 constexpr auto driver_names = names_of(driver_words);
 constexpr auto rosetta_names = names_of(rosetta_words);
+constexpr auto idle_client_names = names_of(idle_client_words);
 constexpr auto forward_names = names_of(forward_words);
 constexpr auto runtime_names = names_of(runtimes);
 
@@ -313,6 +314,10 @@ constexpr std::array table{
         R"s({"type": "string", "pattern": "^(off|0*[1-9][0-9]*[smh])$"})s",
         [](Profile& p, std::string_view text) { return set_idle(p.idle, text); },
         [](const Profile& p) { return duration_text(p.idle); }},
+    Key{"idle_clients", "", "whose use of the engine keeps the machine awake; working are who do more than look",
+        Kind::scalar, Change::live, "", "",
+        [](Profile& p, std::string_view text) { return set_word(p.idle_clients, text); },
+        [](const Profile& p) { return std::string(to_string(p.idle_clients)); }, idle_client_names},
     Key{"runtime", "runtime", "what runs containers, each with its own data", Kind::scalar, Change::restart, "", "",
         [](Profile& p, std::string_view text) { return set_word(p.runtime, text, runtime_names); },
         [](const Profile& p) { return p.runtime; }, runtime_names},

@@ -41,7 +41,8 @@ struct Profile {
   RosettaWish rosetta = RosettaWish::automatic;
   bool nested = false;                                   ///< machines within the machine
   std::chrono::seconds idle = std::chrono::minutes(15);  ///< asleep after so long without use; 0 = never
-  std::string network_address = "0.0.0.0";               ///< of ports that were published without one
+  IdleClients idle_clients = IdleClients::all;
+  std::string network_address = "0.0.0.0";  ///< of ports that were published without one
   ForwardWish network_forward = ForwardWish::published;
   std::vector<std::string> shares{"~"};  ///< "location[:mount point][:ro][:type]"
   std::string share_type = "auto";       ///< of share_type_names

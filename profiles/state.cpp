@@ -39,6 +39,9 @@ json::object to_json(const State& state) {
   for (const PlatformState& one : state.platforms)
     platforms.push_back(json::object{
         {"platform", one.platform}, {"translator", one.translator}, {"works", one.works}, {"why", one.why}});
+  json::array awake;
+  for (const AwakeReason& one : state.awake)
+    awake.push_back(json::object{{"what", one.what}, {"since", one.since}, {"last", one.last}});
   return json::object{{"format", format},
                       {"phase", state.phase},
                       {"since", state.since},
@@ -69,6 +72,7 @@ json::object to_json(const State& state) {
                       {"event_precision", state.event_precision},
                       {"event_problem", state.event_problem},
                       {"agent", to_json(state.agent)},
+                      {"awake", awake},
                       {"rosetta", state.rosetta},
                       {"rosetta_why_not", state.rosetta_why_not},
                       {"platforms", platforms},
@@ -120,6 +124,10 @@ State from_json(const json::object& object) {
   text("event_precision", state.event_precision);
   text("event_problem", state.event_problem);
   if (const json::value* agent = object.if_contains("agent")) state.agent = agent_from_json(agent->as_object());
+  if (const json::value* awake = object.if_contains("awake"))
+    for (const json::value& one : awake->as_array())
+      state.awake.push_back({std::string(one.at("what").as_string()), one.at("since").to_number<std::int64_t>(),
+                             one.at("last").to_number<std::int64_t>()});
   if (const json::value* rosetta = object.if_contains("rosetta")) state.rosetta = rosetta->as_bool();
   text("rosetta_why_not", state.rosetta_why_not);
   if (const json::value* platforms = object.if_contains("platforms"))

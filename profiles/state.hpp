@@ -36,6 +36,14 @@ struct AgentState {
   bool operator==(const AgentState&) const = default;
 };
 
+/// Something that keeps the machine awake.
+struct AwakeReason {
+  std::string what;        ///< "docker client (GET /containers/json), 2 connections open"
+  std::int64_t since = 0;  ///< without a gap as long as the profile's `idle`; seconds since 1970
+  std::int64_t last = 0;   ///< when the last time; 0 = it lasts
+  bool operator==(const AwakeReason&) const = default;
+};
+
 /// What the daemon knows of its profile, kept in state.json: `status` reads it and asks nobody.
 /// The format is in docs/files.md.
 struct State {
@@ -66,6 +74,7 @@ struct State {
   std::string event_precision;             ///< of what watchers there are told: "exact", "near", empty = not known yet
   std::string event_problem;               ///< why some of that does not work, and what to do; else empty
   AgentState agent;                        ///< of the machine that runs
+  std::vector<AwakeReason> awake;          ///< why it has not fallen asleep
   bool rosetta = false;                    ///< the machine has a share tagged "rosetta"
   std::string rosetta_why_not;             ///< why it has none though the profile would like it; else empty
   std::vector<PlatformState> platforms;    ///< what programs of other architectures run in this boot

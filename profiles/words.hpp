@@ -35,6 +35,11 @@ inline constexpr std::array rosetta_words{Word{"auto", RosettaWish::automatic}, 
                                           Word{"off", RosettaWish::off}};
 constexpr const auto& words_of(RosettaWish) { return rosetta_words; }
 
+/// Whose use of the engine keeps the machine awake; `working` are clients that do more than look.
+enum class IdleClients { all, working };
+inline constexpr std::array idle_client_words{Word{"all", IdleClients::all}, Word{"working", IdleClients::working}};
+constexpr const auto& words_of(IdleClients) { return idle_client_words; }
+
 /// Which of the machine's ports appear on this host.
 enum class ForwardWish { published, all, none };
 inline constexpr std::array forward_words{Word{"published", ForwardWish::published}, Word{"all", ForwardWish::all},

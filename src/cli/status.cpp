@@ -69,6 +69,30 @@ void print_agent(const json::object& agent) {
     print_line("try      colima-like logs, and: colima-like ssh -- journalctl -u 'colima-like-agent*'");
 }
 
+json::array describe_awake(const std::vector<AwakeReason>& reasons) {
+  json::array all;
+  for (const AwakeReason& one : reasons)
+    all.push_back(json::object{{"what", one.what},
+                               {"since", one.since},
+                               {"last", one.last == 0 ? json::value(nullptr) : json::value(one.last)}});
+  return all;
+}
+
+void print_awake(const json::array& reasons) {
+  constexpr std::int64_t long_enough = 60;
+  for (const json::value& value : reasons) {
+    std::string text = "awake    " + std::string(value.at("what").as_string());
+    const std::int64_t since = value.at("since").as_int64();
+    if (const json::value& last = value.at("last"); last.is_null()) {
+      text += ", for " + ago(since);
+    } else {
+      text += " " + ago(last.as_int64()) + " ago";
+      if (last.as_int64() - since >= long_enough) text += ", again and again for " + ago(since);
+    }
+    print_line(text);
+  }
+}
+
 /// While the daemon cannot write what it knows (a full disk), it is asked; one that does not answer keeps nobody
 /// waiting.
 asio::awaitable<int> ask_daemon(const ProfilePaths& paths, State& state, std::string& unsaved) {
@@ -137,6 +161,7 @@ json::object describe(const Home& home, const std::string& name) {
   if (!state.port_problems.empty())
     out["port_problems"] = json::array(state.port_problems.begin(), state.port_problems.end());
   if (!state.shares.empty()) out["shares"] = describe_shares(state.shares);
+  if (state.phase == "running" && !state.awake.empty()) out["awake"] = describe_awake(state.awake);
   if (json::object agent = describe_agent(state.agent); !agent.empty()) out["agent"] = std::move(agent);
   if (state.event_folders > 0 || !state.event_problem.empty()) {
     json::object events{{"folders", state.event_folders}};
@@ -209,6 +234,7 @@ int run_status(const Invocation& call) {
       line("runtime  ", text(status, "runtime") + (engine.contains("version") ? " " + text(engine, "version") : ""));
       if (found != nullptr) line("socket   ", "unix://" + text(engine, "socket"));
       if (const std::string context = text(engine, "context"); !context.empty()) line("context  ", context);
+      if (const json::value* awake = status.if_contains("awake")) print_awake(awake->as_array());
       if (const json::value* shares = status.if_contains("shares"))
         for (const json::value& value : shares->as_array()) {
           const json::object& share = value.as_object();

@@ -69,6 +69,18 @@ TEST_F(Engine, StatusTellsWhatRuns) {
   EXPECT_NE(cl({"status"}).out.find("running"), std::string::npos);
 }
 
+TEST_F(Engine, StatusTellsWhatKeepsItAwake) {
+  auto events = box->start_docker({"events", "--filter", "container=none"});
+  const bool told = eventually(60s, [] {
+    const Result status = cl({"status"});
+    return status.out.find("awake    docker client (") != std::string::npos &&
+           status.out.find(" open, for ") != std::string::npos;
+  });
+  EXPECT_TRUE(told) << cl({"status"});
+  const auto reasons = box->status().at("awake").as_array();
+  EXPECT_TRUE(reasons.at(0).at("last").is_null());
+}
+
 TEST_F(Engine, ListShowsIt) {
   const Result result = cl({"list", "--json"});
   ASSERT_OK(result);

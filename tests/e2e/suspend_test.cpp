@@ -97,6 +97,21 @@ TEST_F(Suspend, StartGoesOnWhereItWas) {
   EXPECT_GT(count(), 0);
 }
 
+TEST_F(Suspend, IsNotEndedByWhoOnlyLooksWhereThoseDoNotCount) {
+  ASSERT_OK(cl({"config", "set", "idle_clients", "working"}));
+  ASSERT_OK(cl({"apply"}));
+  ASSERT_OK(docker({"ps"}));
+  ASSERT_NO_FATAL_FAILURE(suspend());
+  const Result listed = docker({"ps"});
+  EXPECT_NE(listed.code, 0);
+  EXPECT_NE(listed.err.find("the machine sleeps"), std::string::npos) << listed;
+  EXPECT_EQ(box->state(), "suspended");
+  EXPECT_OK(docker({"exec", "counter", "true"}));
+  EXPECT_EQ(box->state(), "running");
+  ASSERT_OK(cl({"config", "unset", "idle_clients"}));
+  ASSERT_OK(cl({"apply"}));
+}
+
 TEST_F(Suspend, KeepsProcessesConnectionsAndTheirOrder) {
   const std::string before = life();
   const int counted = count();

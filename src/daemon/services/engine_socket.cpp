@@ -1,5 +1,6 @@
 #include "src/daemon/services/engine_socket.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include "docker/api.hpp"
@@ -24,13 +25,61 @@ asio::awaitable<void> EngineSocket::close() {
   if (forward) co_await forward->stop();
 }
 
+bool EngineSocket::lookers_count() const {
+  const Profile& profile = core_.state().profile;
+  return profile.idle_clients == IdleClients::all || !runtime_of(profile).speaks_docker;
+}
+
+std::shared_ptr<ClientUse> EngineSocket::new_client(const std::shared_ptr<Clients>& clients) {
+  auto leave = [clients](const ClientUse* use) {
+    const std::unique_ptr<const ClientUse> ended(use);
+    clients->open.erase(use);
+    if (!use->request.empty()) (use->works ? clients->worked : clients->looked) = *use;
+  };
+  std::shared_ptr<ClientUse> use(new ClientUse, std::move(leave));
+  use->last = ClientUse::Clock::now();
+  clients->open.insert(use.get());
+  return use;
+}
+
+EngineSocket::Use EngineSocket::use() const {
+  if (!forward_) return {};
+  const ForwardCounters all = forward_->counters();
+  const bool lookers = lookers_count();
+  Use use{lookers ? all.connections : 0, {}, lookers ? all.last_activity : all.since};
+  ClientUse::Clock::time_point latest{};
+  auto look = [&](const ClientUse& client) {
+    if (!client.works && !lookers) return;
+    use.last_activity = std::max(use.last_activity, client.last);
+    if (client.request.empty() || client.last < latest) return;
+    latest = client.last;
+    use.request = client.request;
+  };
+  for (const ClientUse& gone : {clients_->worked, clients_->looked}) look(gone);
+  for (const ClientUse* client : clients_->open) {
+    look(*client);
+    if (!lookers && client->works) ++use.connections;
+  }
+  return use;
+}
+
 asio::awaitable<std::unique_ptr<ByteStream>> EngineSocket::open_stream() {
+  if (!lookers_count() && is<phase::Saved, phase::Paused>(core_.phase())) {
+    auto open = [this] { return open_gated(); };
+    co_return std::make_unique<SleepingStream>(core_.executor, std::move(open), greetings_);
+  }
+  co_return co_await open_gated();
+}
+
+asio::awaitable<std::unique_ptr<ByteStream>> EngineSocket::open_gated() {
   auto stream = co_await core_.guest.open_engine();
   if (!runtime_of(core_.state().profile).speaks_docker) co_return stream;
   auto gates = std::make_shared<GatedStream::Gates>();
   gates->settled = [this] { return core_.ports.settled(); };
   gates->taken = [this](std::string container) { return taken(std::move(container)); };
   gates->check = [this](std::string body) { return check(std::move(body)); };
+  gates->use = new_client(clients_);
+  gates->greeted = [this](std::string call, std::string answer) { greetings_[std::move(call)] = std::move(answer); };
   co_return std::make_unique<GatedStream>(std::move(stream), std::move(gates));
 }
 

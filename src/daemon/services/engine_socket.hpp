@@ -1,8 +1,11 @@
 #pragma once
 
 #include <memory>
+#include <set>
 #include <string>
 
+#include "docker/gated_stream.hpp"
+#include "docker/sleeping_stream.hpp"
 #include "src/daemon/service.hpp"
 #include "src/forward/socket_forward.hpp"
 
@@ -22,16 +25,31 @@ class EngineSocket : public Service {
   asio::awaitable<void> close() override;
 
   bool is_open() const noexcept { return forward_ != nullptr; }
-  /// Of clients; nothing when it is closed.
-  ForwardCounters counters() const { return forward_ ? forward_->counters() : ForwardCounters{}; }
+  /// What clients do who count as users of the machine, as the profile has it.
+  struct Use {
+    std::size_t connections = 0;                            ///< open now
+    std::string request;                                    ///< the last one; empty: not known
+    std::chrono::steady_clock::time_point last_activity{};  ///< the opening of the socket counts
+  };
+  Use use() const;
 
  private:
+  /// Clients of a Docker engine. Those of others cannot be told apart.
+  struct Clients {
+    std::set<const ClientUse*> open;
+    ClientUse worked, looked;  ///< who has left last, of each kind
+  };
+  static std::shared_ptr<ClientUse> new_client(const std::shared_ptr<Clients>& clients);
+  bool lookers_count() const;
   asio::awaitable<std::unique_ptr<ByteStream>> open_stream();
+  asio::awaitable<std::unique_ptr<ByteStream>> open_gated();
   asio::awaitable<void> check(std::string body);
   asio::awaitable<std::string> taken(std::string container);
 
   Core& core_;
   std::unique_ptr<SocketForward> forward_;
+  std::shared_ptr<Clients> clients_ = std::make_shared<Clients>();
+  SleepingStream::Greetings greetings_;
 };
 
 }  // namespace cl

@@ -114,6 +114,9 @@ State running() {
                   {"/no/such/folder", "/no/such/folder", "/no/such/folder", false, "sshfs", "", "", ""}};
   state.event_folders = 2;
   state.event_precision = "exact";
+  state.awake = {{"docker client (GET /containers/json), 2 connections open", some_time, 0},
+                 {"1 session of colima-like", some_time, 0},
+                 {"3 containers run", some_time, some_time + 900}};
   state.event_problem = "/data has more folders than can be watched";
   state.platforms = {{"linux/amd64", "native", true, ""},
                      {"linux/arm64", "qemu-user", true, ""},

@@ -28,12 +28,15 @@ struct Bed {
       if (body.find("bad") != std::string::npos) throw Error(Errc::invalid_config, "no", "say please");
       co_return;
     };
+    gates->use = use;
+    gates->greeted = [this](std::string call, std::string answer) { greeted += call + ":" + answer; };
     gated = std::make_unique<GatedStream>(std::move(ends.first), gates);
   }
   Event may_settle;
   int asked = 0;
   std::string asked_for, taken;
-  std::string checked;
+  std::string checked, greeted;
+  std::shared_ptr<ClientUse> use = std::make_shared<ClientUse>();
   std::unique_ptr<MemoryStream> engine;
   std::unique_ptr<GatedStream> gated;
 };
@@ -100,6 +103,43 @@ TEST(GatedStream, AnswersAStartWhosePortIsTakenItself) {
   const std::string connect = "POST /networks/net/connect HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}";
   const std::string ok = "HTTP/1.1 200 OK\r\n\r\n";
   EXPECT_EQ(run(start_of_a_taken_port(connect, ok)), "|" + ok);
+}
+
+/// The last request, and whether the client has done more than look.
+asio::awaitable<std::string> use_of(std::string calls) {
+  Bed bed(co_await asio::this_coro::executor);
+  co_await bed.gated->write(calls);
+  if (bed.use->last == ClientUse::Clock::time_point{}) co_return "never";
+  co_return bed.use->request + (bed.use->works ? " works" : " looks");
+}
+
+TEST(GatedStream, KeepsAccountOfWhatItsClientDoes) {
+  const std::string list = "GET /v1.47/containers/json?all=1 HTTP/1.1\r\n\r\n";
+  EXPECT_EQ(run(use_of(list)), "GET /containers/json looks");
+  EXPECT_EQ(run(use_of("POST /containers/prune HTTP/1.1\r\n\r\n" + list)), "GET /containers/json works");
+  EXPECT_EQ(run(use_of("POST /containers/web/attach HTTP/1.1\r\nUpgrade: tcp\r\n\r\n")),
+            "POST /containers/web/attach works");
+  EXPECT_EQ(run(use_of("PRI * HTTP/2.0\r\n\r\n")), " works");
+}
+
+asio::awaitable<std::string> greeting_of(std::string call, std::string answer) {
+  Bed bed(co_await asio::this_coro::executor);
+  co_await bed.gated->write(call);
+  co_await bed.engine->write(answer);
+  std::string got;
+  co_await read_into(*bed.gated, got);
+  co_return got == answer ? bed.greeted : "changed";
+}
+
+TEST(GatedStream, TellsWhatTheEngineSaysToWhoBegins) {
+  const std::string none = "HTTP/1.1 200 OK\r\nApi-Version: 1.50\r\nContent-Length: 0\r\n\r\n";
+  const std::string two = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nServer: x\r\n\r\n";
+  EXPECT_EQ(run(greeting_of("HEAD /_ping HTTP/1.1\r\n\r\n", none)), "HEAD /_ping:" + none);
+  EXPECT_EQ(run(greeting_of("GET /v1.47/_ping HTTP/1.1\r\n\r\n", two + "OK")), "GET /_ping:" + two + "OK");
+  EXPECT_EQ(run(greeting_of("GET /version HTTP/1.1\r\n\r\n", two + "{}")), "GET /version:" + two + "{}");
+  EXPECT_EQ(run(greeting_of("GET /_ping HTTP/1.1\r\n\r\n", two + "O")), "") << "half of it";
+  EXPECT_EQ(run(greeting_of("HEAD /_ping HTTP/1.1\r\n\r\n", "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")), "");
+  EXPECT_EQ(run(greeting_of("GET /info HTTP/1.1\r\n\r\n", two + "{}")), "");
 }
 
 struct Created {

@@ -76,6 +76,23 @@ TEST(RequestWatch, IsOpaqueForGoodAfterAnUpgradeAHijackOrNonsense) {
   EXPECT_EQ(seen("POST /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n" + trap), "POST /a\n" + end);
 }
 
+TEST(RequestWatch, KnowsWhoOnlyLooks) {
+  for (const char* target : {"/_ping", "/version", "/info", "/events", "/containers/json", "/containers/web/json",
+                             "/containers/web/stats", "/images/json", "/images/a/b/json", "/networks", "/networks/n",
+                             "/volumes", "/volumes/v", "/system/df", "/services", "/tasks/t"})
+    EXPECT_TRUE(only_looks("GET", target)) << target;
+  EXPECT_TRUE(only_looks("HEAD", "/_ping"));
+  for (const char* target : {"/containers/json", "/events", "/info", "/volumes", "/containers/web/stats"})
+    EXPECT_TRUE(only_lists(target)) << target;
+  for (const char* target : {"/_ping", "/version", "/containers/web/json", "/networks/n", "/images/a/b/json"})
+    EXPECT_FALSE(only_lists(target)) << target;
+  EXPECT_FALSE(only_looks("POST", "/containers/json"));
+  for (const char* target :
+       {"/containers/web/logs", "/containers/web/archive", "/containers/web/attach/ws", "/containers/web/export",
+        "/images/get", "/images/web/get", "/services/s/logs", "/session", "/networksx", "/anything/new", ""})
+    EXPECT_FALSE(only_looks("GET", target)) << target;
+}
+
 std::string exec_start(const std::string& body) {
   return "POST /v1.47/exec/x/start HTTP/1.1\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
 }

@@ -32,6 +32,7 @@ TEST_F(StateFile, ComesBackAsItWasSaved) {
   state.previous_context = "desktop";
   state.docker_environment = {{"DOCKER_CONFIG", "/x"}};
   state.agent = {"it cannot be executed", 3, "it is lost", 7, 2, "too many streams", 8};
+  state.awake = {{"docker client (GET /info)", 5, 0}, {"2 containers run", 6, 7}};
   state.rosetta = true;
   state.platforms = {{"linux/amd64", "qemu-user", true, "rosetta failed: x"}, {"linux/386", "none", false, "why"}};
   save(state);
@@ -44,6 +45,7 @@ TEST_F(StateFile, ComesBackAsItWasSaved) {
   EXPECT_EQ(loaded->previous_context, "desktop");
   EXPECT_EQ(loaded->docker_environment, state.docker_environment);
   EXPECT_EQ(loaded->agent, state.agent);
+  EXPECT_EQ(loaded->awake, state.awake);
   EXPECT_TRUE(loaded->rosetta);
   EXPECT_EQ(loaded->platforms, state.platforms);
 }
