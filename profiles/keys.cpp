@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "profiles/image_ref.hpp"
+#include "profiles/networks.hpp"
 #include "profiles/runtime.hpp"
 #include "profiles/shares.hpp"
 #include "src/base/text.hpp"
@@ -406,6 +407,23 @@ constexpr std::array table{
         Kind::scalar, Change::live, "", "",
         [](Profile& p, std::string_view text) { return set_word(p.network_forward, text); },
         [](const Profile& p) { return std::string(to_string(p.network_forward)); }, forward_names},
+    Key{"network.guest_subnet", "", "the machine's own network, where this host is the second address; with QEMU only",
+        Kind::scalar, Change::restart, "", R"s({"type": "string", "pattern": "^[0-9]+(\\.[0-9]+){3}/[0-9]+$"})s",
+        [](Profile& p, std::string_view text) {
+          auto wrong = wrong_guest_subnet(text);
+          if (!wrong) p.guest_subnet = text;
+          return wrong;
+        },
+        [](const Profile& p) { return p.guest_subnet; }},
+    Key{"network.docker_subnet", "",
+        "what containers' networks are taken from, e.g. 10.201.0.0/16; empty: Docker's own", Kind::scalar,
+        Change::restart, "", R"s({"type": "string", "pattern": "^([0-9]+(\\.[0-9]+){3}/[0-9]+)?$"})s",
+        [](Profile& p, std::string_view text) {
+          auto wrong = wrong_docker_subnet(text);
+          if (!wrong) p.docker_subnet = text;
+          return wrong;
+        },
+        [](const Profile& p) { return p.docker_subnet; }},
     Key{"ssh.agent", "", "this host's SSH agent in 'colima-like ssh' and for whoever uses ssh-config", Kind::scalar,
         Change::live, "", boolean_schema,
         [](Profile& p, std::string_view text) { return set_boolean(p.ssh_agent, text); },
@@ -553,6 +571,11 @@ std::vector<Problem> check(const Profile& profile, const HostFacts& host) {
     found.push_back({"memory", "this host has " + host.memory.str() + ", not " + profile.memory.str()});
   if (profile.driver == DriverWish::vz)
     if (auto why = no_vz(profile, host)) found.push_back({"vm.driver", std::move(*why)});
+  if (resolved_driver(profile, host) == "vz" && profile.guest_subnet != Profile{}.guest_subnet)
+    found.push_back({"network.guest_subnet", "with vz the machine's network is macOS's own; use vm.driver qemu"});
+  if (guest_subnet(profile).overlaps(docker_subnet(profile)))
+    found.push_back(
+        {"network.docker_subnet", "it must not overlap network.guest_subnet, which is " + profile.guest_subnet});
   if (profile.rosetta == RosettaWish::on && host.os != "macos")
     found.push_back({"vm.rosetta", "Rosetta is Apple's, for Macs with Apple silicon; use auto or off"});
   if (profile.nested && host.os != "linux") found.push_back({"vm.nested", "only on Linux hosts"});

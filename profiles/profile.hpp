@@ -44,8 +44,10 @@ struct Profile {
   IdleClients idle_clients = IdleClients::all;
   std::string network_address = "0.0.0.0";  ///< of ports that were published without one
   ForwardWish network_forward = ForwardWish::published;
-  std::vector<std::string> shares{"~"};  ///< "location[:mount point][:ro][:type]"
-  std::string share_type = "auto";       ///< of share_type_names
+  std::string guest_subnet = "10.0.2.0/24";  ///< the machine's own network, with QEMU
+  std::string docker_subnet;                 ///< of containers' networks; empty = Docker's own
+  std::vector<std::string> shares{"~"};      ///< "location[:mount point][:ro][:type]"
+  std::string share_type = "auto";           ///< of share_type_names
   std::vector<Script> provision;
   bool ssh_agent = false;   ///< the host's SSH agent is at hand in sessions
   bool file_events = true;  ///< changes of shared folders reach those who watch files in containers

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/json.hpp>
 
+#include "profiles/networks.hpp"
 #include "provision/guest.hpp"
 #include "src/base/error.hpp"
 #include "src/base/file.hpp"
@@ -59,6 +60,14 @@ std::string apt_file(const Profile& profile, const HostSide& host) {
   return text;
 }
 
+/// Podman's own networks, from the profile's.
+std::string containers_networks(const Profile& profile) {
+  if (profile.docker_subnet.empty()) return "";
+  const Subnet pool = docker_subnet(profile), first = first_docker_network(pool);
+  return "[network]\ndefault_subnet = \"" + first.str() + "\"\ndefault_subnet_pools = [{\"base\" = \"" + pool.str() +
+         "\", \"size\" = " + std::to_string(first.prefix) + "}]\n";
+}
+
 /// Podman's engine: no systemd that would answer over D-Bus, and the host by the names that Docker has for it.
 std::string containers_conf(const Profile& profile, const HostSide& host) {
   std::string text =
@@ -67,7 +76,7 @@ std::string containers_conf(const Profile& profile, const HostSide& host) {
     json::array servers(profile.dns.begin(), profile.dns.end());
     text += "dns_servers = " + json::serialize(servers) + "\n";
   }
-  return text + "[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n";
+  return text + containers_networks(profile) + "[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n";
 }
 
 std::string without_scheme(const std::string& url) {
@@ -137,6 +146,12 @@ std::string daemon_json(const Profile& profile, const HostSide& host) {
   // For --add-host NAME:host-gateway, which would otherwise lead to the guest.
   if (!merged.contains("host-gateway-ip")) merged["host-gateway-ip"] = host.address;
   add_crun(merged);
+  if (!profile.docker_subnet.empty() && !merged.contains("bip") && !merged.contains("default-address-pools")) {
+    const Subnet pool = docker_subnet(profile), first = first_docker_network(pool);
+    // Told, too: a docker0 that is there keeps its address otherwise.
+    merged["bip"] = first.at(1) + "/" + std::to_string(first.prefix);
+    merged["default-address-pools"] = json::array{json::object{{"base", pool.str()}, {"size", first.prefix}}};
+  }
   append(merged, "registry-mirrors", profile.mirrors);
   append(merged, "insecure-registries", profile.insecure);
   // It asks the servers of network.dns, and knows the host's name and network.hosts besides.

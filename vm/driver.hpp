@@ -49,8 +49,9 @@ struct BootPlan {
   std::filesystem::path data_disk;       ///< raw: /dev/vdb
   std::filesystem::path seed_disk;       ///< raw, only read, the last disk; may be empty
   std::vector<Credential> credentials;
-  std::vector<BootShare> shares;       ///< by virtiofs
-  std::filesystem::path share_server;  ///< virtiofsd, for drivers without DriverTraits::share_server
+  std::string network = "10.0.2.0/24";  ///< the guest's, for drivers that make one: the host is its second address
+  std::vector<BootShare> shares;        ///< by virtiofs
+  std::filesystem::path share_server;   ///< virtiofsd, for drivers without DriverTraits::share_server
   bool rosetta = false;  ///< the guest finds Apple's translator under the tag "rosetta"; the vz driver alone
 
   std::filesystem::path run_directory;  ///< 0700; the driver's sockets go here
@@ -79,7 +80,8 @@ struct DriverTraits {
   bool always_hvf = false;   ///< runs on the host's CPU in any case: nothing has to be probed
   bool weak_button = false;  ///< not every guest hears the power button: its system should be asked first
   std::string share_server;  ///< what serves virtiofs within the hypervisor; empty: a virtiofsd of the host
-  std::string host_address;  ///< the host in the guest's network; empty: whatever is the guest's default gateway
+  std::string host_address;  ///< the host in the network that a plan names if it names none; empty: there is no such
+                             ///< network, and the host is whatever is the guest's default gateway
 };
 
 /// Unix sockets on the host whose far end is a program's input and output in the guest, an SSH server's in most cases:

@@ -12,11 +12,13 @@
 #include "docker/api.hpp"
 #include "docker/context.hpp"
 #include "profiles/keys.hpp"
+#include "profiles/networks.hpp"
 #include "profiles/runtime.hpp"
 #include "profiles/store.hpp"
 #include "src/app/images.hpp"
 #include "src/base/child.hpp"
 #include "src/base/file.hpp"
+#include "src/base/net/host_networks.hpp"
 #include "src/base/net/socket_stream.hpp"
 #include "vm/image/build.hpp"
 #include "vm/qemu/accel.hpp"
@@ -246,6 +248,16 @@ Finding judge_state(const Observed& seen) {
   return finding;
 }
 
+std::vector<Finding> judge_networks(const Profile& profile, const HostFacts& host,
+                                    const std::vector<HostNetwork>& networks) {
+  std::vector<Finding> all;
+  for (NetworkClash& clash : network_clashes(profile, host, networks))
+    all.push_back({"network", Verdict::warning, std::move(clash.text), std::move(clash.remedy)});
+  if (all.empty())
+    all.push_back({"network", Verdict::ok, "the machine's networks hide none that this host reaches", ""});
+  return all;
+}
+
 std::vector<Finding> judge_platforms(const std::vector<PlatformState>& platforms) {
   std::vector<Finding> all;
   for (const PlatformState& one : platforms) {
@@ -279,6 +291,7 @@ asio::awaitable<Examination> examine(Home home, std::string name) {
   found.host.push_back(
       check_program("ssh-keygen", Verdict::problem, "it makes each profile's keys", "apt-get install openssh-client"));
   found.host.push_back(check_accelerator(profile, arch, host));
+  for (Finding& one : judge_networks(profile, host, host_networks())) found.host.push_back(std::move(one));
   found.host.push_back(check_image(home, profile, arch, host));
   found.host.push_back(co_await check_docker_cli());
   found.host.push_back(check_home(home));

@@ -9,6 +9,8 @@
 #include "profiles/paths.hpp"
 #include "profiles/state.hpp"
 #include "src/base/async.hpp"
+#include "src/base/host.hpp"
+#include "src/base/net/host_networks.hpp"
 
 /// What `colima-like doctor` looks at. It changes nothing: it writes no file, starts no machine and wakes none.
 namespace cl {
@@ -40,6 +42,9 @@ asio::awaitable<boost::json::object> doctor(Home home, std::string profile);
 Finding judge_space(const std::string& place, std::uint64_t free);
 /// A home directory with these permission bits, which belongs to us or not.
 Finding judge_home(const std::string& place, unsigned mode, bool ours);
+/// One for each clash, else one that says that there is none.
+std::vector<Finding> judge_networks(const Profile& profile, const HostFacts& host,
+                                    const std::vector<HostNetwork>& networks);
 /// What the daemon says of the profile.
 Finding judge_state(const Observed& seen);
 std::vector<Finding> judge_platforms(const std::vector<PlatformState>& platforms);

@@ -12,6 +12,7 @@
 #include "profiles/store.hpp"
 #include "provision/steps.hpp"
 #include "src/base/file_lock.hpp"
+#include "src/base/net/host_networks.hpp"
 #include "src/base/task_group.hpp"
 #include "src/daemon/drivers.hpp"
 #include "src/daemon/guest_link.hpp"
@@ -62,7 +63,8 @@ struct Parts {
   std::function<asio::awaitable<Provisioned>(Guest&, ProvisionPlan, std::function<void(std::string_view)>)> provision;
   /// What the runtime in the guest says of its version.
   std::function<asio::awaitable<std::string>(Guest&, const Runtime&)> runtime_version;
-  std::string docker = "docker";  ///< the docker CLI
+  std::function<std::vector<HostNetwork>()> networks;  ///< of this computer; empty = none is known
+  std::string docker = "docker";                       ///< the docker CLI
   Patience patience;
   TrimTimings trim;
 };

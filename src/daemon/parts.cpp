@@ -40,6 +40,7 @@ Parts make_parts() {
   parts.plan = &plan;
   parts.provision = &provision;
   parts.runtime_version = &ask_runtime_version;
+  parts.networks = &host_networks;
   return parts;
 }
 

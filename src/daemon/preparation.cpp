@@ -8,6 +8,7 @@
 
 #include "docker/ports.hpp"
 #include "profiles/keys.hpp"
+#include "profiles/networks.hpp"
 #include "provision/ssh/keys.hpp"
 #include "src/app/images.hpp"
 #include "src/base/blocking.hpp"
@@ -238,15 +239,16 @@ asio::awaitable<BootPlan> prepare_boot(const Home& home, const ProfilePaths& pat
   plan.cpus = state.profile.cpus;
   plan.nested = state.profile.nested;
   plan.memory = state.profile.memory;
+  plan.network = state.profile.guest_subnet;
   plan.boot = image.boot;
   plan.kernel = image.kernel;
   plan.initrd = image.initrd;
   // The near end of the guest's own connections: the fewer they are, the sooner they have to be used again.
   const auto ports = ephemeral_ports(paths.name, platform::connection_ports());
   if (image.seed == "cloud-init") {
-    auto make_seed = [paths, owner = state.data_owner, keys, address = driver.host_address, ports] {
-      prepare_seed(paths, owner, keys, address, ports);
-    };
+    auto make_seed = [paths, owner = state.data_owner, keys,
+                      address = host_in_guest(driver.host_address, state.profile),
+                      ports] { prepare_seed(paths, owner, keys, address, ports); };
     co_await blocking(std::move(make_seed));
     plan.seed_disk = paths.seed_disk;
   } else {

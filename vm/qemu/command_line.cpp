@@ -4,6 +4,7 @@
 
 #include <set>
 
+#include "src/base/net/subnet.hpp"
 #include "src/base/platform.hpp"
 #include "vm/qemu/binary.hpp"
 
@@ -89,6 +90,15 @@ void add_kernel(Words& words, const BootPlan& plan) {
   if (plan.accel == Accel::tcg)
     arguments += plan.arch == "x86_64" ? " mitigations=off no5lvl no_timer_check" : " mitigations=off";
   words.add("-append", arguments);
+}
+
+/// Where the guest, the host and the name server are is told, and not left to rules that differ with the prefix.
+std::string user_network(const BootPlan& plan) {
+  const BootPlan usual;
+  const auto network = Subnet::parse(plan.network);
+  if (plan.network == usual.network || !network) return "user,id=net";
+  return fmt::format("user,id=net,net={},host={},dns={},dhcpstart={}", network->str(), network->at(2), network->at(3),
+                     network->at(15));
 }
 
 void add_disks(Words& words, const BootPlan& plan) {
@@ -253,7 +263,8 @@ std::vector<std::string> qemu_command_line(const BootPlan& plan, const QemuHost&
   // Pages that the guest frees go back to the host by themselves.
   words.add("-device", "virtio-balloon-pci,free-page-reporting=on");
   // No boot ROM: nothing boots from the network, and not every distribution installs it.
-  words.add("-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile=,mac=" + mac_address(plan.name));
+  words.add("-netdev", user_network(plan), "-device",
+            "virtio-net-pci,netdev=net,romfile=,mac=" + mac_address(plan.name));
   add_channels(words, plan);
   add_shares(words, plan, host.memory);
   add_credentials(words, plan);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "docker/api.hpp"
+#include "profiles/networks.hpp"
 #include "profiles/runtime.hpp"
 #include "provision/gateway.hpp"
 #include "src/base/failure.hpp"
@@ -136,7 +137,7 @@ asio::awaitable<std::unique_ptr<ByteStream>> GuestAccess::open_engine() {
 
 asio::awaitable<std::string> GuestAccess::host_address(Guest& guest) {
   constexpr const char* usual = "192.168.64.1";  // of Apple's NAT, unless it was set otherwise
-  if (host_address_.empty()) host_address_ = core_.driver->traits().host_address;
+  if (host_address_.empty()) host_address_ = host_in_guest(core_.driver->traits().host_address, core_.state().profile);
   if (host_address_.empty()) host_address_ = co_await default_gateway(guest);
   if (host_address_.empty()) {
     log::warn("the guest has no default gateway; taking {} for this computer", usual);

@@ -3,6 +3,7 @@
 #include <system_error>
 
 #include "profiles/keys.hpp"
+#include "profiles/networks.hpp"
 #include "src/base/blocking.hpp"
 #include "src/base/file.hpp"
 #include "src/daemon/core.hpp"
@@ -34,6 +35,9 @@ asio::awaitable<void> boot(Core& core, Job& job, Profile wanted, bool new_data) 
     throw Error(Errc::busy, "a machine of profile '" + core.paths.name + "' runs but does not answer",
                 "'colima-like stop --force' ends it, with its containers");
   core.store.edit().profile = std::move(wanted);
+  if (core.parts.networks)
+    for (const NetworkClash& clash : network_clashes(core.state().profile, host_facts(), core.parts.networks()))
+      core.notes.push_back(clash.text + "; " + clash.remedy);
   core.store.edit().platforms.clear();
   // Not later: a saved memory must not be loaded over disks that have been used since.
   co_await blocking([saved = core.saved]() mutable { saved.discard(); });

@@ -20,6 +20,20 @@ TEST(Doctor, AHomeOfOthersIsAProblemAndAnOpenOneAWarning) {
   EXPECT_EQ(judge_home("/x", 0700, false).verdict, Verdict::problem);
 }
 
+TEST(Doctor, ANetworkThatTheMachineHidesIsAWarning) {
+  const HostFacts host{4, ByteSize::gib(8), "linux", "x86_64"};
+  const std::vector<Finding> none = judge_networks({}, host, {});
+  ASSERT_EQ(none.size(), 1u);
+  EXPECT_EQ(none[0].verdict, Verdict::ok);
+  const std::vector<Finding> two = judge_networks(
+      {}, host, {{Subnet::parse("10.0.0.0/8").value(), "tun0"}, {Subnet::parse("172.16.0.0/12").value(), "tun0"}});
+  ASSERT_EQ(two.size(), 2u);
+  for (const Finding& one : two) {
+    EXPECT_EQ(one.verdict, Verdict::warning);
+    EXPECT_NE(one.remedy.find("config set network."), std::string::npos) << one.remedy;
+  }
+}
+
 TEST(Doctor, ADegradedMachineIsAProblemAndOneThatDiedAWarning) {
   Observed seen;
   seen.state.phase = "running";

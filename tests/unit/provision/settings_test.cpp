@@ -61,6 +61,23 @@ TEST(Settings, ColimaDefectR15_TheUsersKeysOfDaemonJsonCountAndOursAreNotLost) {
   EXPECT_EQ(made(profile).at("host-gateway-ip"), "10.0.2.2");
 }
 
+TEST(Settings, ContainersNetworksCanBeMoved) {
+  Profile profile;
+  EXPECT_FALSE(made(profile).contains("bip"));
+  profile.docker_subnet = "10.201.0.0/16";
+  EXPECT_EQ(made(profile).at("bip"), "10.201.0.1/24");
+  EXPECT_EQ(made(profile).at("default-address-pools"),
+            (json::array{json::object{{"base", "10.201.0.0/16"}, {"size", 24}}}));
+  profile.docker = R"({"bip": "10.9.0.1/24"})";
+  EXPECT_EQ(made(profile).at("bip"), "10.9.0.1/24");
+  EXPECT_FALSE(made(profile).contains("default-address-pools")) << "the user's own words count";
+  profile.runtime = "podman";
+  EXPECT_NE(content(profile, "/etc/containers/containers.conf.d/colima-like.conf")
+                .find("[network]\ndefault_subnet = \"10.201.0.0/24\"\n"
+                      "default_subnet_pools = [{\"base\" = \"10.201.0.0/16\", \"size\" = 24}]\n[engine]\n"),
+            std::string::npos);
+}
+
 TEST(Settings, CrunStartsContainersUnlessTheUserSaysOtherwise) {
   Profile profile;
   EXPECT_EQ(made(profile).at("default-runtime"), "crun");

@@ -134,6 +134,14 @@ TEST(QemuCommandLine, BootsAnArmMachineWithItsOwnConsoleAndNoPcParts) {
   for (const char* pc : {"vmport", "ICH9", "vmgenid", "i8042"}) EXPECT_EQ(text.find(pc), std::string::npos) << pc;
 }
 
+TEST(QemuCommandLine, MovesTheGuestsNetwork) {
+  BootPlan plan = typical();
+  EXPECT_TRUE(has(qemu_command_line(plan, host_of(plan)), "-netdev", "user,id=net"));
+  plan.network = "192.168.127.0/24";
+  EXPECT_TRUE(has(qemu_command_line(plan, host_of(plan)), "-netdev",
+                  "user,id=net,net=192.168.127.0/24,host=192.168.127.2,dns=192.168.127.3,dhcpstart=192.168.127.15"));
+}
+
 TEST(QemuCommandLine, GivesVirtualizationOnlyWhenAsked) {
   BootPlan plan = typical();
   plan.nested = true;
