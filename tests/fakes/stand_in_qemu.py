@@ -88,9 +88,11 @@ class Machine:
         with self.lock:
             self.status = status
 
-    def save(self, file):
+    def save(self, file, offset):
+        """Behind the place of the memory, which the daemon copies by itself when it is a file of its own."""
         pieces = 8
         with open(file, "wb") as out:
+            out.seek(offset)
             for piece in range(pieces):
                 if piece == pieces // 2 and os.path.exists(self.no_save):
                     raise OSError("No space left on device")
@@ -100,8 +102,9 @@ class Machine:
             out.write(b"end:" + str(self.number).encode())
         self.enter("postmigrate")
 
-    def load(self, file):
+    def load(self, file, offset):
         with open(file, "rb") as memory:
+            memory.seek(offset)
             content = memory.read()
         time.sleep(random.uniform(0, LONGEST_MIGRATION))
         mark = content.rfind(b"end:")
@@ -141,8 +144,8 @@ class Control:
                     command = request["execute"]
                     self.send({"return": self.execute(command), "id": request.get("id")})
                     if command in ("migrate", "migrate-incoming"):
-                        file = request["arguments"]["channels"][0]["addr"]["filename"]
-                        threading.Thread(target=self.migrate, args=(command, file), daemon=True).start()
+                        place = request["arguments"]["channels"][0]["addr"]
+                        threading.Thread(target=self.migrate, args=(command, place["filename"], place["offset"]), daemon=True).start()
                     if command in END:
                         self.event("SHUTDOWN", guest=command != "quit", reason=END[command])
                         os._exit(0)
@@ -161,10 +164,10 @@ class Control:
             self.machine.enter("running")
         return {}
 
-    def migrate(self, command, file):
+    def migrate(self, command, file, offset):
         self.machine.migration = {"status": "active"}
         try:
-            (self.machine.save if command == "migrate" else self.machine.load)(file)
+            (self.machine.save if command == "migrate" else self.machine.load)(file, offset)
             self.machine.migration = {"status": "completed"}
         except (OSError, ValueError) as error:
             self.machine.migration = {"status": "failed", "error-desc": str(error)}
