@@ -62,6 +62,7 @@ json::object to_json(const State& state) {
                       {"asleep", state.asleep},
                       {"not_saved", state.not_saved},
                       {"runtime_version", state.runtime_version},
+                      {"runtime_problem", state.runtime_problem},
                       {"context", state.context},
                       {"previous_context", state.previous_context},
                       {"client_proxies", state.client_proxies},
@@ -112,6 +113,7 @@ State from_json(const json::object& object) {
   text("not_saved", state.not_saved);
   text("docker_version", state.runtime_version);  // of an older program
   text("runtime_version", state.runtime_version);
+  text("runtime_problem", state.runtime_problem);
   text("context", state.context);
   text("previous_context", state.previous_context);
   text("client_proxies", state.client_proxies);

@@ -64,6 +64,7 @@ struct State {
   bool asleep = false;      ///< suspended by itself, for want of use
   std::string not_saved;    ///< why this machine is only paused when it is suspended; else empty
   std::string runtime_version;
+  std::string runtime_problem;             ///< why the runtime cannot answer, found since the start; else empty
   std::string context;                     ///< Docker context we made, empty without a docker CLI
   std::string previous_context;            ///< the one to go back to at stop, empty when we did not switch
   std::string client_proxies;              ///< docker's config.json that has an entry by us, else empty

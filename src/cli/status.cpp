@@ -180,6 +180,7 @@ json::object describe(const Home& home, const std::string& name) {
   if (runtime.title.empty()) return out;
   json::object engine{{"socket", host_socket(runtime, paths).string()}};
   if (!state.runtime_version.empty()) engine["version"] = state.runtime_version;
+  if (state.phase == "running" && !state.runtime_problem.empty()) engine["problem"] = state.runtime_problem;
   if (runtime.speaks_docker && !state.context.empty()) engine["context"] = state.context;
   out[runtime.speaks_docker ? "docker" : "containerd"] = engine;  // whose API is spoken there
   return out;
@@ -231,7 +232,11 @@ int run_status(const Invocation& call) {
       const json::value* found = status.if_contains("docker");
       if (found == nullptr) found = status.if_contains("containerd");
       const json::object engine = found != nullptr ? found->as_object() : json::object{};
-      line("runtime  ", text(status, "runtime") + (engine.contains("version") ? " " + text(engine, "version") : ""));
+      const std::string problem = text(engine, "problem");
+      line("runtime  ", text(status, "runtime") + (engine.contains("version") ? " " + text(engine, "version") : "") +
+                            (problem.empty() ? "" : ": DOES NOT RUN: " + problem));
+      if (!problem.empty())
+        line("try      ", "colima-like ssh -- journalctl -u " + problem.substr(0, problem.find(' ')));
       if (found != nullptr) line("socket   ", "unix://" + text(engine, "socket"));
       if (const std::string context = text(engine, "context"); !context.empty()) line("context  ", context);
       if (const json::value* awake = status.if_contains("awake")) print_awake(awake->as_array());

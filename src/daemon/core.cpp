@@ -34,6 +34,7 @@ Core::Core(asio::any_io_executor executor_, Home home_, ProfilePaths paths_, Fil
       file_events(*this),
       ports(*this),
       data_path(*this),
+      runtime_watch(*this),
       trim(*this),
       clock(*this),
       idle(*this),

@@ -27,6 +27,7 @@
 #include "src/daemon/services/idle.hpp"
 #include "src/daemon/services/machine_watch.hpp"
 #include "src/daemon/services/ports.hpp"
+#include "src/daemon/services/runtime_watch.hpp"
 #include "src/daemon/services/shares.hpp"
 #include "src/daemon/services/trim.hpp"
 #include "src/daemon/state_store.hpp"
@@ -137,6 +138,7 @@ struct Core {
   FileEventService file_events;
   Ports ports;
   DataPath data_path;
+  RuntimeWatch runtime_watch;
   TrimService trim;
   ClockService clock;
   IdlePolicy idle;
@@ -144,8 +146,8 @@ struct Core {
 
  private:
   /// The order: opened from left to right.
-  std::array<Service*, 11> services_{&docker_client, &engine_socket, &guest, &shares, &file_events,  &ports,
-                                     &data_path,     &trim,          &clock, &idle,   &machine_watch};
+  std::array<Service*, 12> services_{&docker_client, &engine_socket, &guest, &shares, &file_events, &ports,
+                                     &data_path,     &runtime_watch, &trim,  &clock,  &idle,        &machine_watch};
   Phase phase_ = phase::Stopped{};
   Notifier changed_;
   TaskGroup tasks_;

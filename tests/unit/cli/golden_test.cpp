@@ -148,6 +148,7 @@ TEST_F(Golden, StatusOfAMachineWithContainerdAlone) {
   state.event_folders = 0;
   state.event_problem.clear();
   state.runtime_version = "2.1.0";
+  state.runtime_problem = "containerd.service has failed (exit-code)";
   write_state(state);
   const StandInDaemon daemon(paths_, 0);
   expect_both("status.containerd", {"status"});

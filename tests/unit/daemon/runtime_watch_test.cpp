@@ -1,0 +1,19 @@
+#include "src/daemon/services/runtime_watch.hpp"
+
+#include <gtest/gtest.h>
+
+namespace cl {
+namespace {
+
+TEST(RuntimeWatch, TellsAServiceThatFailedOrWasStoppedFromOneThatComesOrGoes) {
+  EXPECT_EQ(unit_problem("docker.service failed failed exit-code"), "docker.service has failed (exit-code)");
+  EXPECT_EQ(unit_problem("docker.service inactive dead success"), "docker.service is stopped");
+  EXPECT_EQ(unit_problem("docker.service active running success"), "");
+  EXPECT_EQ(unit_problem("docker.service activating auto-restart exit-code"), "");
+  EXPECT_EQ(unit_problem("docker.service deactivating stop-sigterm success"), "");
+  EXPECT_EQ(unit_problem("podman.socket active listening success"), "");
+  EXPECT_EQ(unit_problem("nonsense"), "");
+}
+
+}  // namespace
+}  // namespace cl
