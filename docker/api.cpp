@@ -204,6 +204,17 @@ asio::awaitable<json::array> running_containers(ByteStream& engine) {
   co_return read_list(request, parser);
 }
 
+asio::awaitable<json::array> volumes(ByteStream& engine) {
+  const std::string request = "GET /volumes";
+  Parser parser;
+  co_await ask(engine, parser, request, {}, list_limit, list_read_size);
+  json::object answer = read_object(request, parser);
+  json::value* list = answer.if_contains("Volumes");
+  if (list == nullptr || list->is_null()) co_return json::array();
+  if (!list->is_array()) throw nonsense(request, "its volumes are no JSON array");
+  co_return std::move(list->get_array());
+}
+
 asio::awaitable<std::optional<json::array>> services(ByteStream& engine) {
   const std::string request = "GET /services";
   Parser parser;

@@ -31,6 +31,9 @@ asio::awaitable<Version> version(ByteStream& engine);
 /// GET /containers/json: the running containers, as the engine describes them.
 asio::awaitable<boost::json::array> running_containers(ByteStream& engine);
 
+/// GET /volumes: all of them, as the engine describes them.
+asio::awaitable<boost::json::array> volumes(ByteStream& engine);
+
 /// GET /services: those of the swarm that this engine manages. Nothing when it is in no swarm, or does not manage it.
 asio::awaitable<std::optional<boost::json::array>> services(ByteStream& engine);
 

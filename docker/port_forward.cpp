@@ -257,6 +257,7 @@ asio::awaitable<WantedPorts> PortForward::list(ByteStream& engine) {
     if (services) add_services(wanted, *services, config_.rules);
   }
   if (listeners_) add_listeners(wanted, listeners_->now(), containers, config_.rules);
+  if (config_.on_containers) co_await volumes_.resolve(engine, containers);
   tell_containers(std::move(containers));
   co_return wanted;
 }

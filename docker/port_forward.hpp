@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "docker/api.hpp"
+#include "docker/bound_volumes.hpp"
 #include "docker/ports.hpp"
 #include "provision/guest.hpp"
 #include "src/base/net/relay.hpp"
@@ -66,7 +67,8 @@ class PortForward {
     PortRules rules;
     std::function<void()> on_change;  ///< called when a port fails, or no longer does
     std::function<void(const boost::json::array&)> on_containers =
-        {};  ///< called with the running ones after each event
+        {};  ///< called with the running ones after each event; volumes that are folders of the guest are in them as
+             ///< bind mounts
     Timings timings = {};
   };
 
@@ -130,6 +132,7 @@ class PortForward {
   std::unique_ptr<ListenerWatch> listeners_;  // with Forwarded::all
   std::vector<std::string> told_;             // the problems at the last on_change
   std::shared_ptr<ByteStream> list_stream_;
+  BoundVolumes volumes_;
   std::uint64_t asked_ = 0, done_ = 0;  // comparisons
   Notifier ask_, settled_;
   std::uint64_t events_ = 0;  // of the engine's, so far

@@ -46,6 +46,19 @@ class Events : public OnDocker {
   }
 };
 
+TEST_F(Events, ReachWhoWatchesAVolumeThatIsASharedFolder) {
+  ASSERT_OK(
+      docker({"volume", "create", "-o", "type=none", "-o", "o=bind", "-o", "device=" + source().string(), "watched"}));
+  ASSERT_OK(docker({"run", "-d", "--name", "watcher", "-v", "watched:/src", "box", "/src/watcher", "nc", "/src"}));
+  expect_said("watcher", "ready");
+  put(source() / "new", "1");
+  expect_said("watcher", "n\t/src\tnew");
+  put(source() / "file", "new text");
+  expect_said("watcher", "c\t/src\tfile");
+  EXPECT_OK(docker({"rm", "-f", "watcher"}));
+  EXPECT_OK(docker({"volume", "rm", "watched"}));
+}
+
 TEST_F(Events, AreThoseThatTheKernelOfTheMachineWouldTell) {
   ASSERT_NO_FATAL_FAILURE(watch("watcher", "cewnydmD", {"/src", "/src/folder", "/src/replaced"}));
   put(source() / "new", "1");
