@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include "src/base/unique_fd.hpp"
+
 namespace cl::agent {
 
 /// Who is told when a descriptor becomes ready. It must stay until the end of the turn in which it was removed.
@@ -27,7 +29,7 @@ class Loop {
   void wait(int milliseconds);
 
  private:
-  int set_;
+  UniqueFd set_;
 };
 
 }  // namespace cl::agent
