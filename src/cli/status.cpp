@@ -232,11 +232,10 @@ int run_status(const Invocation& call) {
       const json::value* found = status.if_contains("docker");
       if (found == nullptr) found = status.if_contains("containerd");
       const json::object engine = found != nullptr ? found->as_object() : json::object{};
-      const std::string problem = text(engine, "problem");
+      const std::string sick = text(engine, "problem");
       line("runtime  ", text(status, "runtime") + (engine.contains("version") ? " " + text(engine, "version") : "") +
-                            (problem.empty() ? "" : ": DOES NOT RUN: " + problem));
-      if (!problem.empty())
-        line("try      ", "colima-like ssh -- journalctl -u " + problem.substr(0, problem.find(' ')));
+                            (sick.empty() ? "" : ": DOES NOT RUN: " + sick));
+      if (!sick.empty()) line("try      ", "colima-like ssh -- journalctl -u " + sick.substr(0, sick.find(' ')));
       if (found != nullptr) line("socket   ", "unix://" + text(engine, "socket"));
       if (const std::string context = text(engine, "context"); !context.empty()) line("context  ", context);
       if (const json::value* awake = status.if_contains("awake")) print_awake(awake->as_array());
