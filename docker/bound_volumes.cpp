@@ -55,6 +55,7 @@ asio::awaitable<void> BoundVolumes::resolve(ByteStream& engine, json::array& con
     now[name] = known != folders_.end() ? known->second : "";
   });
   if (!all_known) {
+    folders_ = now;  // should the engine not answer, the new ones are taken for ordinary
     const json::array volumes = co_await docker::volumes(engine);
     for (const json::value& volume : volumes)
       if (volume.is_object())

@@ -9,6 +9,7 @@
 #include <ctime>
 #include <fstream>
 
+#include "src/base/failure.hpp"
 #include "src/base/log.hpp"
 #include "src/base/net/socket_stream.hpp"
 #include "src/forward/port_owner.hpp"
@@ -231,24 +232,25 @@ asio::awaitable<void> PortForward::reconcile() {
 }
 
 asio::awaitable<void> PortForward::list_and_apply() {
-  std::optional<WantedPorts> wanted;
+  std::optional<Listed> listed;
   if (list_stream_) {
     try {
-      wanted = co_await list(*list_stream_);
+      listed = co_await list(*list_stream_);
     } catch (const Error& error) {
       log::debug("the connection for lists was closed: {}", one_line(error));
     }
   }
-  if (!wanted) {
+  if (!listed) {
     list_stream_.reset();
     auto guest = co_await config_.guest();
     list_stream_ = co_await guest->open_unix(config_.engine);
-    wanted = co_await list(*list_stream_);
+    listed = co_await list(*list_stream_);
   }
-  co_await apply(std::move(*wanted));
+  co_await apply(std::move(listed->ports));
+  co_await tell_containers(std::move(listed->containers));
 }
 
-asio::awaitable<WantedPorts> PortForward::list(ByteStream& engine) {
+asio::awaitable<PortForward::Listed> PortForward::list(ByteStream& engine) {
   boost::json::array containers = co_await docker::running_containers(engine);
   WantedPorts wanted = wanted_ports(containers, config_.rules);
   if (swarm_) {
@@ -257,12 +259,22 @@ asio::awaitable<WantedPorts> PortForward::list(ByteStream& engine) {
     if (services) add_services(wanted, *services, config_.rules);
   }
   if (listeners_) add_listeners(wanted, listeners_->now(), containers, config_.rules);
-  if (config_.on_containers) co_await volumes_.resolve(engine, containers);
-  tell_containers(std::move(containers));
-  co_return wanted;
+  Listed listed{std::move(wanted), std::move(containers)};
+  co_return listed;
 }
 
-void PortForward::tell_containers(boost::json::array containers) {
+/// After the ports are open: the engine may take its time to list volumes, and who follows events can wait.
+asio::awaitable<void> PortForward::tell_containers(boost::json::array containers) {
+  constexpr auto patience = std::chrono::seconds(3);
+  if (config_.on_containers) {
+    const auto stream = list_stream_;
+    const auto failure = co_await failure_of(
+        with_timeout(patience, "the engine's list of volumes", volumes_.resolve(*stream, containers)));
+    if (failure) {
+      log::warn("which folders volumes are is not known: {}", one_line(*failure));
+      list_stream_.reset();
+    }
+  }
   std::set<std::string> still_listed;
   for (auto one = containers.begin(); one != containers.end();) {
     const boost::json::value* id = one->is_object() ? one->get_object().if_contains("Id") : nullptr;

@@ -108,7 +108,11 @@ class PortForward {
   asio::awaitable<void> look_again();
   asio::awaitable<void> reconcile();
   asio::awaitable<void> list_and_apply();
-  asio::awaitable<WantedPorts> list(ByteStream& engine);
+  struct Listed {
+    WantedPorts ports;
+    boost::json::array containers;
+  };
+  asio::awaitable<Listed> list(ByteStream& engine);
   asio::awaitable<void> apply(WantedPorts wanted);
   asio::awaitable<void> retry_failed();
   void watch_listeners();
@@ -120,7 +124,7 @@ class PortForward {
   void remove(Entries::iterator position);
   void remove_container(const std::string& id);
   void leave_out_the_dead(WantedPorts& wanted);
-  void tell_containers(boost::json::array containers);
+  asio::awaitable<void> tell_containers(boost::json::array containers);
   void explain(const std::vector<std::shared_ptr<Entry>>& failed);
   void tell();
   asio::awaitable<void> serve(std::shared_ptr<Entry> entry, asio::ip::tcp::socket socket);
