@@ -51,7 +51,8 @@ void GatedStream::look_at_head() {
 void GatedStream::note_use(bool hijacked) {
   if (!gates_->use || (hijacked && gates_->use->works)) return;
   ClientUse& use = *gates_->use;
-  if (!watch_.method().empty()) use.request = watch_.method() + " " + watch_.target();
+  constexpr std::size_t longest = 120;  // it is shown to people
+  if (!watch_.method().empty()) use.request = (watch_.method() + " " + watch_.target()).substr(0, longest);
   use.works = use.works || hijacked || !only_looks(watch_.method(), watch_.target());
 }
 

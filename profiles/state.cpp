@@ -4,6 +4,7 @@
 
 #include "profiles/keys.hpp"
 #include "src/base/file.hpp"
+#include "src/base/printable.hpp"
 
 namespace cl {
 namespace json = boost::json;
@@ -27,6 +28,19 @@ AgentState agent_from_json(const json::object& object) {
   agent.refusal = object.at("refusal").as_string();
   agent.refused_at = object.at("refused_at").to_number<std::int64_t>();
   return agent;
+}
+
+/// Some of it are words of the guest and of clients, and bytes that are no UTF-8 would make all of it unreadable.
+void make_utf8(json::value& value) {
+  if (value.is_object()) {
+    for (auto& member : value.get_object()) make_utf8(member.value());
+  } else if (value.is_array()) {
+    for (json::value& item : value.get_array()) make_utf8(item);
+  } else if (value.is_string()) {
+    boost::system::error_code ec;
+    json::parse(json::serialize(value), ec);
+    if (ec) value = printable(value.get_string(), true);
+  }
 }
 
 json::object to_json(const State& state) {
@@ -156,7 +170,11 @@ std::optional<State> load_state(const ProfilePaths& paths) {
   }
 }
 
-std::string state_text(const State& state) { return json::serialize(to_json(state)) + "\n"; }
+std::string state_text(const State& state) {
+  json::value text = to_json(state);
+  make_utf8(text);
+  return json::serialize(text) + "\n";
+}
 
 State state_from_text(const std::string& text) { return from_json(json::parse(text).as_object()); }
 

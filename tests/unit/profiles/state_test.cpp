@@ -50,6 +50,19 @@ TEST_F(StateFile, ComesBackAsItWasSaved) {
   EXPECT_EQ(loaded->platforms, state.platforms);
 }
 
+TEST_F(StateFile, WordsOfTheGuestThatAreNoUtf8DoNotMakeItUnreadable) {
+  State state;
+  state.reason = "docker says \xff";
+  state.agent.problem = std::string("cut in \xc3");
+  state.awake = {{"docker client (GET /containers/\xff/json)", 5, 0}};
+  save(state);
+  const auto loaded = load_state(paths_);
+  ASSERT_TRUE(loaded);
+  EXPECT_EQ(loaded->reason, "docker says \\xff");
+  EXPECT_EQ(loaded->agent.problem, "cut in \\xc3");
+  EXPECT_EQ(loaded->awake.front().what, "docker client (GET /containers/\\xff/json)");
+}
+
 TEST_F(StateFile, AnUnreadableOneIsAnErrorWithARemedy) {
   for (const char* bytes : {"", "{", "[]", "{\"format\":1}", "{\"format\":2}", "\xff"}) {
     write_atomically(paths_.state, bytes);
