@@ -101,6 +101,16 @@ asio::awaitable<GuestResult> run_in_guest(Guest& guest, std::string command, std
   }
 }
 
+asio::awaitable<std::string> read_to_end(MessageStream& service, std::size_t limit) {
+  std::string all;
+  while (const auto message = co_await service.read()) {
+    if (all.size() + message->size() > limit)
+      throw Error(Errc::guest_failed, "the guest's agent says more than " + std::to_string(limit) + " bytes");
+    all += *message;
+  }
+  co_return all;
+}
+
 asio::awaitable<std::unique_ptr<MessageStream>> Guest::open_service(std::string what) {
   throw Error(Errc::guest_failed, "there is no agent in the guest for " + what.substr(0, what.find(' ')));
   co_return nullptr;

@@ -47,6 +47,9 @@ class MessageStream {
   virtual asio::awaitable<void> write(std::string_view message) = 0;
 };
 
+/// All that a service says until it ends. Throws Error{guest_failed} past `limit` bytes: who speaks is not trusted.
+asio::awaitable<std::string> read_to_end(MessageStream& service, std::size_t limit = std::size_t{4} << 20);
+
 /// A UDP socket of the guest that is connected to one address; closed by being destroyed.
 class DatagramFlow {
  public:

@@ -165,23 +165,24 @@ asio::awaitable<void> list_ports(Session& session, rpc::Connection& connection) 
   co_await connection.answer(rpc::to_object(describe_ports(ports)));
 }
 
+constexpr auto answer_limit = std::chrono::seconds(30);  // of the guest's agent
+
 /// What the guest's agent counts, at this moment.
 asio::awaitable<std::string> read_statistics(Session& session) {
   const auto guest = co_await session.guest();
   const auto service = co_await guest->open_service("statistics");
-  std::string reading;
-  while (const auto lines = co_await service->read()) reading += *lines;
+  const std::string reading = co_await with_timeout(answer_limit, "the guest's statistics", read_to_end(*service));
   co_return reading + ".\n";
 }
 
 asio::awaitable<void> stream_statistics(Session& session, rpc::Connection& connection, milliseconds interval) {
-  constexpr milliseconds first_interval(500), shortest(100);
+  constexpr milliseconds first_interval(500), shortest(100), longest(60'000);
   const Session::Use use(session);
   std::string reading = co_await read_statistics(session);
   json::object nothing;
   co_await connection.answer(std::move(nothing));
   rpc::FrameSender sender(connection, co_await asio::this_coro::executor);
-  for (milliseconds pause = first_interval;; pause = std::max(interval, shortest)) {
+  for (milliseconds pause = first_interval;; pause = std::clamp(interval, shortest, longest)) {
     while (!reading.empty()) {
       rpc::Frame frame{Kind::output, reading.substr(0, rpc::max_payload)};
       reading.erase(0, frame.payload.size());

@@ -87,10 +87,13 @@ asio::awaitable<void> TrimService::close() {
 }
 
 asio::awaitable<void> TrimService::follow() {
+  constexpr auto longest_pause = std::chrono::milliseconds(std::chrono::minutes(10));  // after failures in a row
+  auto pause = core_.parts.trim.look;
   for (;;) {
-    co_await sleep_for(core_.parts.trim.look);
+    co_await sleep_for(pause);
     if (!is<phase::Running>(core_.phase()) || !core_.guest.connected() || !supported_) continue;
     const auto failure = co_await failure_of(look());
+    pause = failure ? std::min(2 * pause, longest_pause) : core_.parts.trim.look;
     std::string trouble = failure ? one_line(*failure) : "";
     if (!trouble.empty() && trouble != trouble_) log::warn("the data disk is not trimmed: {}", trouble);
     trouble_ = std::move(trouble);
@@ -107,6 +110,8 @@ asio::awaitable<void> TrimService::look() {
   co_await pass(in_use);
 }
 
+constexpr std::size_t longest_answer = 200;  // of what goes to the log
+
 asio::awaitable<void> TrimService::wait_until_quiet() {
   const auto quiet = core_.parts.trim.quiet;
   for (int i = 0; i < core_.parts.trim.patience; ++i) {
@@ -120,8 +125,11 @@ asio::awaitable<void> TrimService::pass(std::uint64_t used_before) {
   const std::uint64_t before = co_await allocated(core_.paths.data_disk);
   auto work = ask("trim " + std::string(mount_point));
   const std::string said = co_await with_timeout(core_.parts.trim.pass, "trimming the data disk", std::move(work));
-  supported_ = said.find(" ok ") != std::string::npos;
-  if (!supported_) throw Error(Errc::guest_failed, "the guest's file system cannot be trimmed").because(said);
+  if (said.find(" ok ") == std::string::npos) {
+    supported_ = said.find("not supported") == std::string::npos;  // EOPNOTSUPP in the guest's words
+    throw Error(Errc::guest_failed, "the guest's file system cannot be trimmed")
+        .because(said.substr(0, longest_answer));
+  }
   const std::uint64_t in_use = std::max(used_before, co_await used());
   const std::uint64_t after = co_await allocated(core_.paths.data_disk);
   policy_.passed(after, in_use);
@@ -141,9 +149,7 @@ asio::awaitable<std::string> TrimService::ask(std::string what) {
   if (!link) throw Error(Errc::not_running, "the machine is not up");
   const auto guest = co_await link->guest(answer);
   const auto service = co_await guest->open_service(std::move(what));
-  std::string said;
-  while (const auto message = co_await service->read()) said += *message;
-  co_return said;
+  co_return co_await read_to_end(*service);
 }
 
 asio::awaitable<void> TrimService::before_stop() {

@@ -176,4 +176,8 @@ asio::awaitable<std::string> outcome(std::shared_ptr<Job> job) {
   }
 }
 
+asio::awaitable<void> until(std::function<bool()> condition) {
+  while (!condition()) co_await sleep_for(std::chrono::milliseconds(1));
+}
+
 }  // namespace cl::test

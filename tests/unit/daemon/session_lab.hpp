@@ -77,4 +77,24 @@ class SessionLab {
 /// Waits for a job; how it failed, or "" with its summary in `summary`.
 asio::awaitable<std::string> outcome(std::shared_ptr<Job> job);
 
+/// Returns once it is true.
+asio::awaitable<void> until(std::function<bool()> condition);
+
+/// Runs `scenario(session)` with an open session, which is closed after it.
+template <class Scenario>
+void play(SessionLab& lab, Scenario scenario) {
+  auto work = [&]() -> asio::awaitable<void> {
+    auto session = co_await lab.open();
+    std::exception_ptr failure;
+    try {
+      co_await scenario(*session);
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    co_await SessionLab::close(std::move(session));
+    if (failure) std::rethrow_exception(failure);
+  };
+  test::run(work());
+}
+
 }  // namespace cl::test

@@ -15,33 +15,14 @@ namespace {
 
 using namespace std::chrono_literals;
 using test::outcome;
+using test::play;
 using test::SessionLab;
+using test::until;
 
 StartOrder order_with(Settings settings) {
   StartOrder order;
   order.settings = std::move(settings);
   return order;
-}
-
-asio::awaitable<void> until(std::function<bool()> condition) {
-  while (!condition()) co_await sleep_for(1ms);
-}
-
-/// Runs a scenario with an open session, which is closed after it.
-template <class Scenario>
-void play(SessionLab& lab, Scenario scenario) {
-  auto work = [&]() -> asio::awaitable<void> {
-    auto session = co_await lab.open();
-    std::exception_ptr failure;
-    try {
-      co_await scenario(*session);
-    } catch (...) {
-      failure = std::current_exception();
-    }
-    co_await SessionLab::close(std::move(session));
-    if (failure) std::rethrow_exception(failure);
-  };
-  test::run(work());
 }
 
 TEST(Session, StartsSuspendsResumesAndStops) {

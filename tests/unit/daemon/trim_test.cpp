@@ -13,6 +13,7 @@ namespace {
 using namespace std::chrono_literals;
 using test::outcome;
 using test::SessionLab;
+using test::until;
 
 constexpr std::uint64_t mib = 1 << 20;
 const fs::file_time_type long_ago{};
@@ -80,24 +81,12 @@ struct FileSystem {
 
 /// Runs a scenario with a machine that runs.
 template <class Scenario>
-void play(SessionLab& lab, Scenario scenario) {
-  auto work = [&]() -> asio::awaitable<void> {
-    auto session = co_await lab.open();
-    EXPECT_EQ(co_await outcome(session->start({})), "");
-    std::exception_ptr failure;
-    try {
-      co_await scenario(*session);
-    } catch (...) {
-      failure = std::current_exception();
-    }
-    co_await SessionLab::close(std::move(session));
-    if (failure) std::rethrow_exception(failure);
+void play_running(SessionLab& lab, Scenario scenario) {
+  auto work = [&](Session& session) -> asio::awaitable<void> {
+    EXPECT_EQ(co_await outcome(session.start({})), "");
+    co_await scenario(session);
   };
-  test::run(work());
-}
-
-asio::awaitable<void> until(std::function<bool()> condition) {
-  while (!condition()) co_await sleep_for(1ms);
+  test::play(lab, work);
 }
 
 TrimTimings quick() {
@@ -118,7 +107,7 @@ TEST(Trim, GivesBackWhatTheGuestHasFreed) {
     files.use(30 * mib);
     co_await until([&] { return allocated_bytes(files.disk) < 31 * mib; });
   };
-  play(lab, life);
+  play_running(lab, life);
 }
 
 TEST(Trim, AsksAMachineThatWritesNothingNothing) {
@@ -132,7 +121,7 @@ TEST(Trim, AsksAMachineThatWritesNothingNothing) {
     co_await sleep_for(100ms);
     EXPECT_EQ(files.asked, before);
   };
-  play(lab, life);
+  play_running(lab, life);
 }
 
 TEST(Trim, WaitsForAMomentInWhichNobodyWrites) {
@@ -150,7 +139,7 @@ TEST(Trim, WaitsForAMomentInWhichNobodyWrites) {
     EXPECT_EQ(files.count("trim"), 0);
     co_await until([&] { return files.count("trim") > 0; });
   };
-  play(lab, life);
+  play_running(lab, life);
 }
 
 TEST(Trim, DoesNotWaitForThatForEver) {
@@ -164,7 +153,7 @@ TEST(Trim, DoesNotWaitForThatForEver) {
       return files.count("trim") > 0;
     });
   };
-  play(lab, life);
+  play_running(lab, life);
 }
 
 TEST(Trim, OfADiskThatCannotIsTriedOnce) {
@@ -180,7 +169,7 @@ TEST(Trim, OfADiskThatCannotIsTriedOnce) {
     EXPECT_EQ(co_await outcome(session.stop(false)), "");
     EXPECT_EQ(files.count("trim"), 1);
   };
-  play(lab, life);
+  play_running(lab, life);
 }
 
 TEST(Trim, ComesBeforeAStop) {
@@ -194,7 +183,7 @@ TEST(Trim, ComesBeforeAStop) {
     EXPECT_EQ(files.asked.substr(0, 67), "statistics\nsync /var/lib/colima-like\ntrim /var/lib/colima-like\nstat");
     EXPECT_LT(allocated_bytes(files.disk), 11 * mib);
   };
-  play(lab, life);
+  play_running(lab, life);
 }
 
 TEST(Trim, OfAGuestThatIsLostHoldsNoStopUp) {
@@ -208,7 +197,7 @@ TEST(Trim, OfAGuestThatIsLostHoldsNoStopUp) {
     EXPECT_EQ(co_await outcome(session.stop(false)), "");
     EXPECT_EQ(to_string(session.phase()), "stopped");
   };
-  play(lab, life);
+  play_running(lab, life);
 }
 
 TEST(Trim, RestsWhileTheMachineIsSuspendedAndGoesOn) {
@@ -223,7 +212,7 @@ TEST(Trim, RestsWhileTheMachineIsSuspendedAndGoesOn) {
     co_await sleep_for(100ms);
     EXPECT_EQ(files.asked, before);
   };
-  play(lab, life);
+  play_running(lab, life);
 }
 
 }  // namespace
