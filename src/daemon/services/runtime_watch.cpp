@@ -13,22 +13,28 @@ namespace cl {
 namespace {
 
 constexpr auto answer = std::chrono::seconds(10);
-constexpr auto again = std::chrono::seconds(5);  // after the agent was lost, or where there is none
+constexpr auto between = std::chrono::milliseconds(500);  // two notes, each of which is written to this computer's disk
+constexpr auto again = std::chrono::seconds(5);           // after the agent was lost, or where there is none
 
 }  // namespace
 
-std::string unit_problem(std::string_view line) {
+std::string unit_problem(std::string_view unit, std::string_view line) {
   std::istringstream words{std::string(line)};
-  std::string unit, active, sub, result;
-  words >> unit >> active >> sub >> result;
-  if (active == "failed") return unit + " has failed" + (result.empty() ? "" : " (" + result + ")");
-  if (active == "inactive") return unit + " is stopped";
+  std::string name, active, sub, result;
+  words >> name >> active >> sub >> result;
+  if (name != unit) return "";
+  const bool is_word = !result.empty() && result.find_first_not_of("abcdefghijklmnopqrstuvwxyz-") == std::string::npos;
+  if (active == "failed") return name + " has failed" + (is_word ? " (" + result + ")" : "");
+  if (active == "inactive") return name + " is stopped";
   return "";
 }
 
 asio::awaitable<void> RuntimeWatch::ready() {
   const std::string unit(runtime_of(core_.state().profile).unit);
-  if (tasks_ || unit.empty()) co_return;
+  if (tasks_ && unit == unit_) co_return;
+  co_await close();
+  unit_ = unit;
+  if (unit.empty()) co_return;
   tasks_ = std::make_unique<TaskGroup>(core_.executor);
   core_.spawn_permanent(*tasks_, "watching the runtime's service", follow(unit));
 }
@@ -52,7 +58,11 @@ asio::awaitable<void> RuntimeWatch::follow(std::string unit) {
 asio::awaitable<void> RuntimeWatch::listen(std::string unit) {
   const auto guest = co_await core_.guest.reach(answer);
   const auto service = co_await guest->open_service("units " + unit);
-  while (const auto lines = co_await service->read()) note(unit_problem(*lines));
+  while (const auto line = co_await service->read()) {
+    if (!is<phase::Running>(core_.phase())) co_return;  // a stop of the machine ends it, too
+    note(unit_problem(unit, *line));
+    co_await sleep_for(between);
+  }
 }
 
 void RuntimeWatch::note(std::string problem) {
