@@ -36,6 +36,7 @@ asio::awaitable<void> SshLink::keep_connected(std::shared_ptr<SshLink> self) {
     if (!self->config_.to_agent.empty()) agent.ports = unix_dial(self->config_.to_agent, self->config_.from_agent);
     agent.on_state = self->config_.on_agent;
     self->front_ = std::make_shared<AgentGuest>(self->executor_, self->guest_, std::move(agent));
+    if (self->config_.on_agent) self->config_.on_agent();  // what was wrong with the last one is over
     log::info("the guest is reached");
     self->last_failure_.reset();
     self->changed_.notify_all();
@@ -44,6 +45,7 @@ asio::awaitable<void> SshLink::keep_connected(std::shared_ptr<SshLink> self) {
     self->guest_.reset();
     co_await self->front_->stop();
     self->front_.reset();
+    if (self->config_.on_agent) self->config_.on_agent();
     if (self->given_up_) co_return;
     log::warn("the guest is lost; connecting again");
     if (self->config_.on_change) self->config_.on_change(false);
