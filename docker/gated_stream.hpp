@@ -16,6 +16,7 @@ struct ClientUse {
   std::string request;            ///< the last one, "GET /containers/json"; empty: none yet
   bool works = false;             ///< one of them did more than look (only_looks())
   Clock::time_point begun, last;  ///< last: when a byte was carried
+  std::function<void()> end;      ///< ends the connection
 };
 
 /// A client's stream to the engine. It passes bytes on, and understands two kinds of calls:

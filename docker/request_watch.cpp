@@ -54,16 +54,29 @@ bool is_detached(std::string_view body) {
 
 }  // namespace
 
+namespace {
+
+/// Podman's own API has the same calls under this name.
+std::string_view without_libpod(std::string_view target) {
+  constexpr std::string_view own = "/libpod";
+  if (target.starts_with(own)) target.remove_prefix(own.size());
+  return target;
+}
+
+}  // namespace
+
 bool only_lists(std::string_view target) {
   constexpr std::array<std::string_view, 14> lists{
       "/info",     "/events", "/system/df", "/containers/json", "/images/json", "/volumes", "/networks",
       "/services", "/nodes",  "/tasks",     "/plugins",         "/configs",     "/secrets", "/swarm"};
+  target = without_libpod(target);
   if (std::find(lists.begin(), lists.end(), target) != lists.end()) return true;
   return target.starts_with("/containers/") && (target.ends_with("/stats") || target.ends_with("/top"));
 }
 
 bool only_looks(std::string_view method, std::string_view target) {
   if (method != "GET" && method != "HEAD") return false;
+  target = without_libpod(target);
   if (target == "/_ping" || target == "/version" || only_lists(target)) return true;
   if (target.ends_with("/logs")) return false;
   for (const std::string_view kind :

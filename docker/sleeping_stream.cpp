@@ -25,7 +25,7 @@ std::string unavailable(const Error& error) {
 
 /// The call whose head was completed last; false when it has to go to the engine.
 bool SleepingStream::answered() {
-  if (!only_looks(watch_.method(), watch_.target()) || watch_.has_body()) return false;
+  if (!sleeps_() || !only_looks(watch_.method(), watch_.target()) || watch_.has_body()) return false;
   if (const auto known = greetings_.find(watch_.method() + " " + watch_.target()); known != greetings_.end()) {
     answer_ += known->second;
     return true;

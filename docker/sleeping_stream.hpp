@@ -20,8 +20,9 @@ class SleepingStream final : public ByteStream {
   /// What an engine says to "HEAD /_ping", "GET /_ping", "GET /version"; one that is not there wakes it.
   using Greetings = std::map<std::string, std::string>;
 
-  SleepingStream(asio::any_io_executor executor, Open open, Greetings greetings)
-      : open_(std::move(open)), greetings_(std::move(greetings)), changed_(executor) {}
+  /// `sleeps`: whether the machine still does; once it does not, every call goes to the engine.
+  SleepingStream(asio::any_io_executor executor, Open open, std::function<bool()> sleeps, Greetings greetings)
+      : open_(std::move(open)), sleeps_(std::move(sleeps)), greetings_(std::move(greetings)), changed_(executor) {}
 
   asio::awaitable<std::size_t> read_some(std::span<char> space) override;
   asio::awaitable<void> write(std::span<const char> bytes) override;
@@ -33,6 +34,7 @@ class SleepingStream final : public ByteStream {
   asio::awaitable<void> wake();
 
   Open open_;
+  std::function<bool()> sleeps_;
   const Greetings greetings_;
   RequestWatch watch_;
   std::unique_ptr<ByteStream> engine_;

@@ -25,6 +25,13 @@ asio::awaitable<void> EngineSocket::close() {
   if (forward) co_await forward->stop();
 }
 
+asio::awaitable<void> EngineSocket::quiesce() {
+  if (lookers_count()) co_return;
+  const auto open = clients_->open;  // who ends leaves it
+  for (const ClientUse* client : open)
+    if (clients_->open.contains(client) && !client->works && client->end) client->end();
+}
+
 bool EngineSocket::lookers_count() const {
   const Profile& profile = core_.state().profile;
   return profile.idle_clients == IdleClients::all || !runtime_of(profile).speaks_docker;
@@ -64,9 +71,11 @@ EngineSocket::Use EngineSocket::use() const {
 }
 
 asio::awaitable<std::unique_ptr<ByteStream>> EngineSocket::open_stream() {
+  while (!lookers_count() && is<phase::Suspending>(core_.phase())) co_await core_.changed();
   if (!lookers_count() && is<phase::Saved, phase::Paused>(core_.phase())) {
     auto open = [this] { return open_gated(); };
-    co_return std::make_unique<SleepingStream>(core_.executor, std::move(open), greetings_);
+    auto sleeps = [this] { return is<phase::Suspending, phase::Saved, phase::Paused>(core_.phase()); };
+    co_return std::make_unique<SleepingStream>(core_.executor, std::move(open), std::move(sleeps), greetings_);
   }
   co_return co_await open_gated();
 }
@@ -80,7 +89,10 @@ asio::awaitable<std::unique_ptr<ByteStream>> EngineSocket::open_gated() {
   gates->check = [this](std::string body) { return check(std::move(body)); };
   gates->use = new_client(clients_);
   gates->greeted = [this](std::string call, std::string answer) { greetings_[std::move(call)] = std::move(answer); };
-  co_return std::make_unique<GatedStream>(std::move(stream), std::move(gates));
+  const auto use = gates->use;
+  auto gated = std::make_unique<GatedStream>(std::move(stream), std::move(gates));
+  use->end = [gated = gated.get()] { gated->close(); };  // it has the use, which is forgotten with it
+  co_return gated;
 }
 
 asio::awaitable<void> EngineSocket::check(std::string body) {

@@ -22,6 +22,9 @@ class EngineSocket : public Service {
   std::string_view name() const noexcept override { return "the engine's socket"; }
   /// Throws Error{io} or {busy} when something foreign is at its path.
   asio::awaitable<void> open() override;
+  /// Where who only looks does not count, these connections end: on them the next call would wait for a machine that
+  /// nobody wakes. A new connection is answered.
+  asio::awaitable<void> quiesce() override;
   asio::awaitable<void> close() override;
 
   bool is_open() const noexcept { return forward_ != nullptr; }

@@ -16,7 +16,8 @@ namespace {
 
 /// Why it is awake is written down so often at most: for people, and each time is a write to this computer's disk.
 constexpr auto between_notes = std::chrono::seconds(20);
-constexpr std::time_t old_news = 60;  // that long a newer time alone is not worth one
+constexpr std::time_t old_news = 60;                // that long a newer time alone is not worth one
+constexpr auto patience = std::chrono::minutes(1);  // for an engine that is asked
 constexpr auto recently = std::chrono::hours(1);
 
 std::string counted(std::size_t count, std::string_view one) {
@@ -61,6 +62,9 @@ asio::awaitable<void> IdlePolicy::open() {
 
 asio::awaitable<void> IdlePolicy::resume() {
   used();
+  kept_ = {};  // what was before the sleep is another story
+  reasons_.clear();
+  containers_.clear();
   look_again();
   co_return;
 }
@@ -152,9 +156,10 @@ asio::awaitable<void> IdlePolicy::watch() {
       co_await wait_until(Clock::now() + (idle - unused));
       continue;
     }
-    containers_ = "the engine does not say whether containers run";
-    auto ask = [this]() -> asio::awaitable<void> { containers_ = co_await running_containers(); };
-    co_await attempt("asking whether containers run", ask());
+    std::string containers = "the engine does not say whether containers run";
+    auto ask = [this, &containers]() -> asio::awaitable<void> { containers = co_await running_containers(); };
+    co_await attempt("asking whether containers run", with_timeout(patience, "the engine's answer", ask()));
+    containers_ = std::move(containers);
     containers_at_ = std::time(nullptr);
     if (!containers_.empty()) used();
     if (!containers_.empty() || Clock::now() - last_use() < idle || !is<phase::Running>(core_.phase())) continue;

@@ -12,7 +12,7 @@ const std::string pong = "HTTP/1.1 200 OK\r\nApi-Version: 1.50\r\nContent-Length
 
 /// What the client gets for what it sends, `at_once` bytes at a time, and what an engine was sent: "client|engine".
 asio::awaitable<std::string> talk(std::string calls, std::size_t at_once, SleepingStream::Greetings greetings,
-                                  bool wakes = true) {
+                                  bool wakes = true, bool sleeps = true) {
   auto executor = co_await asio::this_coro::executor;
   auto ends = MemoryStream::pair(executor);
   std::unique_ptr<MemoryStream> engine = std::move(ends.second);
@@ -21,7 +21,8 @@ asio::awaitable<std::string> talk(std::string calls, std::size_t at_once, Sleepi
     if (!wakes) throw Error(Errc::guest_failed, "the machine cannot be resumed", "colima-like start");
     co_return std::move(ours);
   };
-  SleepingStream stream(executor, open, std::move(greetings));
+  auto still = [sleeps] { return sleeps; };
+  SleepingStream stream(executor, open, still, std::move(greetings));
   for (std::size_t at = 0; at < calls.size(); at += at_once) {
     const std::string part = calls.substr(at, at_once);
     co_await stream.write(part);
@@ -80,6 +81,11 @@ TEST(SleepingStream, WakesTheEngineForWhoLooksAtOneThingSinceWorkBeginsSo) {
 
 TEST(SleepingStream, WakesItForAPingWhoseAnswerIsNotKnown) {
   EXPECT_EQ(run(talk(ping, 1000, {})), "HTTP/1.1 201 Created\r\n\r\n|" + ping);
+}
+
+TEST(SleepingStream, GivesEveryCallToAnEngineThatIsAwakeByNow) {
+  const std::string call = "GET /v1.50/containers/json HTTP/1.1\r\n\r\n";
+  EXPECT_EQ(run(talk(call, 1000, {}, true, false)), "HTTP/1.1 201 Created\r\n\r\n|" + call);
 }
 
 TEST(SleepingStream, SaysWhyTheMachineDoesNotWake) {
