@@ -12,6 +12,7 @@ constexpr int widest = 8;
 constexpr int narrowest_guest = 27;   // the guest has the 15th address
 constexpr int narrowest_docker = 24;  // 16 networks of 14 addresses
 
+constexpr std::array<std::string_view, 3> not_of_hosts{"0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3"};
 constexpr std::array<std::string_view, 5> free_for_guest{"192.168.127.0/24", "10.211.55.0/24", "172.31.254.0/24",
                                                          "10.0.2.0/24", "192.168.64.0/24"};
 constexpr std::array<std::string_view, 5> free_for_docker{"10.201.0.0/16", "172.29.0.0/16", "192.168.208.0/20",
@@ -19,7 +20,10 @@ constexpr std::array<std::string_view, 5> free_for_docker{"10.201.0.0/16", "172.
 
 std::optional<std::string> wrong_subnet(std::string_view text, std::string_view example, int narrowest) {
   const auto subnet = Subnet::parse(text);
-  if (subnet && subnet->prefix >= widest && subnet->prefix <= narrowest) return std::nullopt;
+  const bool usable = subnet && std::none_of(not_of_hosts.begin(), not_of_hosts.end(), [&](std::string_view one) {
+                        return Subnet::parse(one).value().overlaps(*subnet);
+                      });
+  if (usable && subnet->prefix >= widest && subnet->prefix <= narrowest) return std::nullopt;
   return "must be a network such as " + std::string(example) + ", of /" + std::to_string(widest) + " to /" +
          std::to_string(narrowest) + ", not '" + std::string(text) + "'";
 }
@@ -56,9 +60,10 @@ Subnet docker_subnet(const Profile& profile) {
 
 Subnet first_docker_network(const Subnet& pool) { return {pool.address, std::max(24, pool.prefix + 4)}; }
 
-std::vector<NetworkClash> network_clashes(const Profile& profile, const HostFacts& host,
+std::vector<NetworkClash> network_clashes(const std::string& name, const Profile& profile, const HostFacts& host,
                                           const std::vector<HostNetwork>& networks) {
   std::vector<NetworkClash> found;
+  const std::string command = name == "default" ? "colima-like" : "colima-like -p " + name;
   const bool own_network = resolved_driver(profile, host) == "qemu";  // with vz it is the system's
   auto is_free = [&networks](const Subnet& subnet) {
     return std::none_of(networks.begin(), networks.end(), [&subnet](const HostNetwork& one) {
@@ -72,12 +77,12 @@ std::vector<NetworkClash> network_clashes(const Profile& profile, const HostFact
       NetworkClash clash{std::string(key), "", ""};
       clash.text = "this computer reaches " + network.subnet.str() + " by " + network.interface + ", and " +
                    std::string(whose) + " is " + ours.str() + ": what is in both cannot be reached from containers";
-      clash.remedy = "choose another network with 'colima-like config set " + clash.key + "', and restart";
+      clash.remedy = "choose another network with '" + command + " config set " + clash.key + "', and restart";
       for (const std::string_view candidate : candidates) {
         const Subnet subnet = Subnet::parse(candidate).value();
         if (!is_free(subnet) || subnet.overlaps(other)) continue;
         clash.remedy =
-            "'colima-like config set " + clash.key + " " + subnet.str() + "' and 'colima-like restart' move it";
+            "'" + command + " config set " + clash.key + " " + subnet.str() + "' and '" + command + " restart' move it";
         break;
       }
       found.push_back(std::move(clash));
@@ -86,7 +91,10 @@ std::vector<NetworkClash> network_clashes(const Profile& profile, const HostFact
   };
   const Subnet guest = guest_subnet(profile), docker = docker_subnet(profile);
   if (own_network) look("network.guest_subnet", guest, "the machine's own network", docker, free_for_guest);
-  if (profile.runtime == "docker" || profile.runtime == "podman")
+  // Who has written pools of his own into Docker's settings knows them.
+  const bool own_pools = profile.docker.find("\"bip\"") != std::string::npos ||
+                         profile.docker.find("\"default-address-pools\"") != std::string::npos;
+  if ((profile.runtime == "docker" && !own_pools) || profile.runtime == "podman")
     look("network.docker_subnet", docker, "that of its containers", guest, free_for_docker);
   return found;
 }

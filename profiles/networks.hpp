@@ -32,7 +32,8 @@ struct NetworkClash {
   std::string remedy;  ///< a command, with a network that is free
 };
 /// Of the networks that this computer reaches (host_networks()). An engine of this computer itself is no clash.
-std::vector<NetworkClash> network_clashes(const Profile& profile, const HostFacts& host,
+/// `name` is the profile's, for the remedy.
+std::vector<NetworkClash> network_clashes(const std::string& name, const Profile& profile, const HostFacts& host,
                                           const std::vector<HostNetwork>& networks);
 
 }  // namespace cl

@@ -248,10 +248,10 @@ Finding judge_state(const Observed& seen) {
   return finding;
 }
 
-std::vector<Finding> judge_networks(const Profile& profile, const HostFacts& host,
+std::vector<Finding> judge_networks(const std::string& name, const Profile& profile, const HostFacts& host,
                                     const std::vector<HostNetwork>& networks) {
   std::vector<Finding> all;
-  for (NetworkClash& clash : network_clashes(profile, host, networks))
+  for (NetworkClash& clash : network_clashes(name, profile, host, networks))
     all.push_back({"network", Verdict::warning, std::move(clash.text), std::move(clash.remedy)});
   if (all.empty())
     all.push_back({"network", Verdict::ok, "the machine's networks hide none that this host reaches", ""});
@@ -291,7 +291,7 @@ asio::awaitable<Examination> examine(Home home, std::string name) {
   found.host.push_back(
       check_program("ssh-keygen", Verdict::problem, "it makes each profile's keys", "apt-get install openssh-client"));
   found.host.push_back(check_accelerator(profile, arch, host));
-  for (Finding& one : judge_networks(profile, host, host_networks())) found.host.push_back(std::move(one));
+  for (Finding& one : judge_networks(paths.name, profile, host, host_networks())) found.host.push_back(std::move(one));
   found.host.push_back(check_image(home, profile, arch, host));
   found.host.push_back(co_await check_docker_cli());
   found.host.push_back(check_home(home));

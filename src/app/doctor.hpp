@@ -42,8 +42,8 @@ asio::awaitable<boost::json::object> doctor(Home home, std::string profile);
 Finding judge_space(const std::string& place, std::uint64_t free);
 /// A home directory with these permission bits, which belongs to us or not.
 Finding judge_home(const std::string& place, unsigned mode, bool ours);
-/// One for each clash, else one that says that there is none.
-std::vector<Finding> judge_networks(const Profile& profile, const HostFacts& host,
+/// One for each clash, else one that says that there is none. `name` is the profile's.
+std::vector<Finding> judge_networks(const std::string& name, const Profile& profile, const HostFacts& host,
                                     const std::vector<HostNetwork>& networks);
 /// What the daemon says of the profile.
 Finding judge_state(const Observed& seen);

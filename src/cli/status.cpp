@@ -58,7 +58,8 @@ void print_agent(const json::object& agent) {
   auto times = [&agent](std::string_view key, const std::string& what) {
     const json::value* found = agent.if_contains(key);
     if (found == nullptr) return;
-    print_line("agent    " + what + " " + json::serialize(found->at("count")) + " times; the last time " +
+    const std::string count = json::serialize(found->at("count"));
+    print_line("agent    " + what + " " + (count == "1" ? "once" : count + " times") + "; the last time " +
                ago(found->at("at").as_int64()) + " ago: " + std::string(found->at("reason").as_string()));
   };
   if (const json::value* problem = agent.if_contains("problem"))

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <system_error>
 
 #include "profiles/keys.hpp"
@@ -36,8 +37,12 @@ asio::awaitable<void> boot(Core& core, Job& job, Profile wanted, bool new_data) 
                 "'colima-like stop --force' ends it, with its containers");
   core.store.edit().profile = std::move(wanted);
   if (core.parts.networks)
-    for (const NetworkClash& clash : network_clashes(core.state().profile, host_facts(), core.parts.networks()))
-      core.notes.push_back(clash.text + "; " + clash.remedy);
+    for (const NetworkClash& clash :
+         network_clashes(core.paths.name, core.state().profile, host_facts(), core.parts.networks())) {
+      std::string note = clash.text + "; " + clash.remedy;
+      if (std::find(core.notes.begin(), core.notes.end(), note) == core.notes.end())  // it may boot a second time
+        core.notes.push_back(std::move(note));
+    }
   core.store.edit().platforms.clear();
   // Not later: a saved memory must not be loaded over disks that have been used since.
   co_await blocking([saved = core.saved]() mutable { saved.discard(); });

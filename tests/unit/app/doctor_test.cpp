@@ -22,11 +22,12 @@ TEST(Doctor, AHomeOfOthersIsAProblemAndAnOpenOneAWarning) {
 
 TEST(Doctor, ANetworkThatTheMachineHidesIsAWarning) {
   const HostFacts host{4, ByteSize::gib(8), "linux", "x86_64"};
-  const std::vector<Finding> none = judge_networks({}, host, {});
+  const std::vector<Finding> none = judge_networks("default", {}, host, {});
   ASSERT_EQ(none.size(), 1u);
   EXPECT_EQ(none[0].verdict, Verdict::ok);
-  const std::vector<Finding> two = judge_networks(
-      {}, host, {{Subnet::parse("10.0.0.0/8").value(), "tun0"}, {Subnet::parse("172.16.0.0/12").value(), "tun0"}});
+  const std::vector<Finding> two =
+      judge_networks("default", {}, host,
+                     {{Subnet::parse("10.0.0.0/8").value(), "tun0"}, {Subnet::parse("172.16.0.0/12").value(), "tun0"}});
   ASSERT_EQ(two.size(), 2u);
   for (const Finding& one : two) {
     EXPECT_EQ(one.verdict, Verdict::warning);

@@ -15,7 +15,8 @@ HostNetwork network(std::string_view subnet, std::string interface) {
 
 std::string clashes(const Profile& profile, const std::vector<HostNetwork>& networks, const HostFacts& on = host) {
   std::string all;
-  for (const NetworkClash& one : network_clashes(profile, on, networks)) all += one.text + "; " + one.remedy + "\n";
+  for (const NetworkClash& one : network_clashes("default", profile, on, networks))
+    all += one.text + "; " + one.remedy + "\n";
   return all;
 }
 
