@@ -50,7 +50,7 @@ asio::awaitable<T> with_timeout(std::chrono::milliseconds limit, std::string doi
   std::optional<T> result;
   auto work = store(std::move(op), result);
   co_await with_timeout(limit, std::move(doing), std::move(work));
-  co_return std::move(*result);
+  co_return std::move(*result);  // NOLINT(bugprone-unchecked-optional-access): `work` has ended well
 }
 
 /// Runs `op` to its end out of reach of the caller's cancellation, for cleaning up. Once cancelled, a coroutine cannot
@@ -63,7 +63,7 @@ asio::awaitable<T> uninterrupted(asio::awaitable<T> op) {
   std::optional<T> result;
   auto work = store(std::move(op), result);
   co_await uninterrupted(std::move(work));
-  co_return std::move(*result);
+  co_return std::move(*result);  // NOLINT(bugprone-unchecked-optional-access): `work` has ended well
 }
 
 /// A latch for one thread: wait() returns once set() was called, at once if that was before.
