@@ -130,7 +130,7 @@ bool worth_restoring(const Context* context) {
 /// The value of --docker. The CLI's flag parser (pflag's stringToString) takes a value with one `=` as it is, and one
 /// with more as CSV, where a comma or a quote needs quoting.
 std::string docker_field(const std::string& endpoint) {
-  const std::string field = "host=" + endpoint;
+  std::string field = "host=" + endpoint;
   if (endpoint.find('=') == std::string::npos) return field;
   std::string quoted = "\"";
   for (const char c : field) {
