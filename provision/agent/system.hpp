@@ -6,7 +6,7 @@
 namespace cl::agent {
 
 /// Of the sources and the compiler that this program was made of; the host compares it with its own.
-extern const char build_name[];
+extern char build_name[];
 
 /// Ends the program with `what` and errno on stderr. For what cannot fail in a system that works.
 [[noreturn]] void die(const char* what);
