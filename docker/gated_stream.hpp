@@ -13,10 +13,10 @@ namespace cl {
 /// What one client of the engine does, for who asks whether the machine is in use.
 struct ClientUse {
   using Clock = std::chrono::steady_clock;
-  std::string request;            ///< the last one, "GET /containers/json"; empty: none yet
-  bool works = false;             ///< one of them did more than look (only_looks())
-  Clock::time_point begun, last;  ///< last: when a byte was carried
-  std::function<void()> end;      ///< ends the connection
+  std::string request;        ///< the last one, "GET /containers/json"; empty: none yet
+  bool works = false;         ///< one of them did more than look (only_looks())
+  Clock::time_point last;     ///< when a byte was carried
+  std::function<void()> end;  ///< ends the connection
 };
 
 /// A client's stream to the engine. It passes bytes on, and understands two kinds of calls:

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <boost/json/object.hpp>
+#include <boost/json/parse.hpp>
 
 #include "profiles/keys.hpp"
 
@@ -58,6 +60,11 @@ Subnet docker_subnet(const Profile& profile) {
   return Subnet::parse(profile.docker_subnet.empty() ? "172.17.0.0/16" : profile.docker_subnet).value();
 }
 
+bool has_own_pools(const Profile& profile) {
+  const boost::json::object daemon = boost::json::parse(profile.docker).as_object();
+  return daemon.contains("bip") || daemon.contains("default-address-pools");
+}
+
 Subnet first_docker_network(const Subnet& pool) { return {pool.address, std::max(24, pool.prefix + 4)}; }
 
 std::vector<NetworkClash> network_clashes(const std::string& name, const Profile& profile, const HostFacts& host,
@@ -91,10 +98,7 @@ std::vector<NetworkClash> network_clashes(const std::string& name, const Profile
   };
   const Subnet guest = guest_subnet(profile), docker = docker_subnet(profile);
   if (own_network) look("network.guest_subnet", guest, "the machine's own network", docker, free_for_guest);
-  // Who has written pools of his own into Docker's settings knows them.
-  const bool own_pools = profile.docker.find("\"bip\"") != std::string::npos ||
-                         profile.docker.find("\"default-address-pools\"") != std::string::npos;
-  if ((profile.runtime == "docker" && !own_pools) || profile.runtime == "podman")
+  if ((profile.runtime == "docker" && !has_own_pools(profile)) || profile.runtime == "podman")
     look("network.docker_subnet", docker, "that of its containers", guest, free_for_docker);
   return found;
 }

@@ -14,6 +14,8 @@ namespace cl {
 Subnet guest_subnet(const Profile& profile);
 /// What containers' networks are taken from; Docker's first one when the profile says nothing.
 Subnet docker_subnet(const Profile& profile);
+/// Whether the profile's `docker` says itself where containers' networks are taken from.
+bool has_own_pools(const Profile& profile);
 /// Of the first network in it: a sixteenth of it, or 254 addresses where it is large.
 Subnet first_docker_network(const Subnet& pool);
 

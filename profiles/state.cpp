@@ -36,10 +36,8 @@ void make_utf8(json::value& value) {
     for (auto& member : value.get_object()) make_utf8(member.value());
   } else if (value.is_array()) {
     for (json::value& item : value.get_array()) make_utf8(item);
-  } else if (value.is_string()) {
-    boost::system::error_code ec;
-    json::parse(json::serialize(value), ec);
-    if (ec) value = printable(value.get_string(), true);
+  } else if (value.is_string() && !is_utf8(value.get_string())) {
+    value = printable(value.get_string(), true);
   }
 }
 

@@ -146,7 +146,7 @@ std::string daemon_json(const Profile& profile, const HostSide& host) {
   // For --add-host NAME:host-gateway, which would otherwise lead to the guest.
   if (!merged.contains("host-gateway-ip")) merged["host-gateway-ip"] = host.address;
   add_crun(merged);
-  if (!profile.docker_subnet.empty() && !merged.contains("bip") && !merged.contains("default-address-pools")) {
+  if (!profile.docker_subnet.empty() && !has_own_pools(profile)) {
     const Subnet pool = docker_subnet(profile), first = first_docker_network(pool);
     // Told, too: a docker0 that is there keeps its address otherwise.
     merged["bip"] = first.at(1) + "/" + std::to_string(first.prefix);

@@ -409,7 +409,7 @@ void Agent::schedule() {
 void Agent::send() {
   for (;;) {
     serve();
-    if (ended_ || parked_ || waiting_writable_ || wire_.pending() == 0) return;
+    if (ended_ || quiesced_ || waiting_writable_ || wire_.pending() == 0) return;
     const error_code ec = wire_.flush();
     if (!ec) continue;
     if (ec != asio::error::would_block) return stop(ec.message());
@@ -437,7 +437,7 @@ void Agent::on_received(error_code ec) {
   if (ended_) return;
   send();
   if (ended_) return;
-  if (ec && parked_) {
+  if (ec && quiesced_) {
     plugged_in_ = false;
     wire_.close();
     return changed_.notify_all();
@@ -479,7 +479,7 @@ void Agent::on_frame(const agent::Frame& frame) {
   switch (frame.kind) {
     case Kind::paused:
       if (!pausing_) throw nonsense("it pauses unasked");
-      parked_ = true;
+      quiesced_ = true;
       return changed_.notify_all();
     case Kind::unknown: return;
     case Kind::hello:
@@ -552,7 +552,7 @@ asio::awaitable<void> Agent::quiesce() {
   if (!usable()) throw Error(Errc::io, "the session with the guest's agent does not stand");
   tell(Kind::pause, 0);
   pausing_ = true;
-  while (!parked_ && !ended_) co_await changed_.wait();
+  while (!quiesced_ && !ended_) co_await changed_.wait();
   if (ended_) throw Error(Errc::io, "the session with the guest's agent is lost").because(reason_);
 }
 
@@ -570,8 +570,8 @@ void Agent::reattach(Transport transport) {
 
 void Agent::resume() {
   if (ended_ || !pausing_) return;
-  if (!plugged_in_ || !parked_) return stop("the machine went on without it");
-  pausing_ = parked_ = false;
+  if (!plugged_in_ || !quiesced_) return stop("the machine went on without it");
+  pausing_ = quiesced_ = false;
   tell(Kind::go_on, 0);
   const std::string held = std::exchange(held_, {});
   wire_.put(held.data(), held.size());

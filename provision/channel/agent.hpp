@@ -121,11 +121,11 @@ class Agent : public std::enable_shared_from_this<Agent> {
   std::string held_;               ///< frames of the time after a pause
   bool up_ = false, ended_ = false, scheduled_ = false, waiting_writable_ = false;
   bool pausing_ = false;    ///< from quiesce() to resume()
-  bool parked_ = false;     ///< the agent is silent, too
+  bool quiesced_ = false;   ///< the agent is silent, too
   bool plugged_in_ = true;  ///< the transport stands
   std::string reason_;
   Event answered_, lost_;
-  Notifier changed_;  ///< of parked_, plugged_in_
+  Notifier changed_;  ///< of quiesced_, plugged_in_
 };
 
 }  // namespace cl

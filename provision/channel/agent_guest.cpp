@@ -118,7 +118,7 @@ AgentGuest::AgentGuest(const asio::any_io_executor& executor, std::shared_ptr<Gu
 asio::awaitable<void> AgentGuest::keep() {
   std::chrono::milliseconds pause = config_.again;
   for (;;) {
-    while (parked_) co_await changed_.wait();
+    while (quiesced_) co_await changed_.wait();
     const auto begun = Clock::now();
     try {
       if (config_.ports)
@@ -127,9 +127,9 @@ asio::awaitable<void> AgentGuest::keep() {
         co_await serve_ssh();
     } catch (const Error& error) {
       // Over a port the session has ended with the machine, when that was suspended meanwhile.
-      if (!parked_) log::warn("the guest's agent: {}; streams go by SSH", one_line(error));
-      if (!parked_ && stood_) note_loss(error);
-      if (!parked_ && !stood_) set_problem(one_line(error));
+      if (!quiesced_) log::warn("the guest's agent: {}; streams go by SSH", one_line(error));
+      if (!quiesced_ && stood_) note_loss(error);
+      if (!quiesced_ && !stood_) set_problem(one_line(error));
     }
     stood_ = false;
     changed_.notify_all();
@@ -369,7 +369,7 @@ asio::awaitable<void> AgentGuest::check(std::chrono::milliseconds limit) {
 }
 
 asio::awaitable<void> AgentGuest::quiesce() {
-  parked_ = true;
+  quiesced_ = true;
   const auto agent = agent_;
   if (!agent || !config_.ports) co_return;
   std::string trouble;
@@ -398,7 +398,7 @@ asio::awaitable<void> AgentGuest::reattach() {
 }
 
 void AgentGuest::resume() {
-  parked_ = false;
+  quiesced_ = false;
   if (agent_ && config_.ports) agent_->resume();
   changed_.notify_all();
 }

@@ -83,9 +83,9 @@ class AgentGuest : public Guest {
   Config config_;
   std::shared_ptr<Agent> agent_;  ///< from when it has answered until it is lost
   AgentState state_;
-  bool stood_ = false;   ///< the last attempt led to an agent
-  bool parked_ = false;  ///< there is no machine to greet it in
-  Notifier changed_;     ///< of agent_, the problem, parked_
+  bool stood_ = false;     ///< the last attempt led to an agent
+  bool quiesced_ = false;  ///< there is no machine to greet it in
+  Notifier changed_;       ///< of agent_, the problem, quiesced_
   TaskGroup tasks_;
 };
 

@@ -17,7 +17,7 @@ void PortStream::receive() {
   receiving_ = true;
   wire_.receive([self = shared_from_this()](error_code ec) {
     self->receiving_ = false;
-    if (ec && self->parked_) {
+    if (ec && self->quiesced_) {
       self->plugged_in_ = false;
       self->wire_.close();
     } else if (ec) {
@@ -43,7 +43,7 @@ asio::awaitable<void> PortStream::write(std::span<const char> bytes) {
   wire_.put(bytes.data(), bytes.size());
   while (wire_.pending() > 0) {
     if (closed_ || ended_) throw Error(Errc::io, "the port to the guest is closed");
-    if (!parked_) {
+    if (!quiesced_) {
       const error_code ec = wire_.flush();
       if (!ec) co_return;
       if (ec != asio::error::would_block) throw Error(Errc::io, "the port to the guest broke").because(ec.message());
@@ -66,7 +66,7 @@ void PortStream::close() noexcept {
 
 asio::awaitable<void> PortStream::quiesce() {
   const auto self = shared_from_this();
-  parked_ = true;
+  quiesced_ = true;
   // Nobody tells when the other side has read; it is a matter of microseconds.
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(5);
   while (!closed_ && !ended_ && plugged_in_ && wire_.undelivered() > 0) {
@@ -94,7 +94,7 @@ void PortStream::reattach(Transport transport) {
 }
 
 void PortStream::resume() {
-  parked_ = false;
+  quiesced_ = false;
   if (!plugged_in_) ended_ = true;
   changed_.notify_all();
 }

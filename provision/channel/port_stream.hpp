@@ -39,7 +39,7 @@ class PortStream : public ByteStream, public std::enable_shared_from_this<PortSt
 
   Wire wire_;
   bool receiving_ = false;
-  bool parked_ = false;
+  bool quiesced_ = false;
   bool plugged_in_ = true;  ///< the transport stands
   bool ended_ = false;      ///< by the guest
   bool closed_ = false;     ///< by us

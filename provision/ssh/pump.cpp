@@ -239,7 +239,7 @@ asio::awaitable<void> Pump::lost() {
 asio::awaitable<void> Pump::quiesce() {
   auto self = shared_from_this();
   if (ended_) throw lost_error("the connection to the guest is lost");
-  parked_ = true;
+  quiesced_ = true;
   // Nobody tells when the peer has read; it is a matter of microseconds, and of seconds on a host that is overloaded.
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(5);
   for (;;) {
@@ -265,7 +265,7 @@ void Pump::reattach(Transport transport) {
 }
 
 void Pump::resume() {
-  parked_ = false;
+  quiesced_ = false;
   if (!plugged_in_) return end("the guest closed it");
   turn();
 }
@@ -426,7 +426,7 @@ void Pump::on_received(error_code ec) {
     look_for_banner();
   }
   if (ended_) return;
-  if (ec && parked_) {
+  if (ec && quiesced_) {
     plugged_in_ = false;
     wire_.close();
     return unplugged_.notify_all();
@@ -498,7 +498,7 @@ void Pump::turn() {
 }
 
 void Pump::flush() {
-  if (ended_ || parked_) return;
+  if (ended_ || quiesced_) return;
   const error_code ec = wire_.flush();
   if (!ec) return;
   if (ec != asio::error::would_block) return end(ec.message());

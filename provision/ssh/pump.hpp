@@ -169,7 +169,7 @@ class Pump : public std::enable_shared_from_this<Pump> {
   bool waiting_writable_ = false;
   bool cut_short_ = false;  // a writer waits for room in the outgoing buffer
   bool ended_ = false;
-  bool parked_ = false;        // nothing is sent, and the transport's end is not ours
+  bool quiesced_ = false;      // nothing is sent, and the transport's end is not ours
   bool plugged_in_ = true;     // there is a transport
   bool refuse_reads_ = false;  // libssh2 shall give up instead of waiting, while it frees things
   std::string reason_;

@@ -35,6 +35,15 @@ bool deceives(std::uint32_t number) {
 
 }  // namespace
 
+bool is_utf8(std::string_view text) noexcept {
+  for (std::uint32_t number = 0; !text.empty();) {
+    const std::size_t length = character(text, number);
+    if (length == 0) return false;
+    text.remove_prefix(length);
+  }
+  return true;
+}
+
 std::string printable(std::string_view text, bool lines) {
   constexpr char digits[] = "0123456789abcdef";
   std::string out;

@@ -11,4 +11,7 @@ namespace cl {
 /// these characters, too.
 std::string printable(std::string_view text, bool lines = false);
 
+/// Whether all of it is UTF-8 (RFC 3629).
+bool is_utf8(std::string_view text) noexcept;
+
 }  // namespace cl

@@ -120,15 +120,7 @@ asio::awaitable<void> stream_events(Session& session, rpc::Connection& connectio
   json::object nothing;
   co_await connection.answer(std::move(nothing));
   rpc::FrameSender sender(connection, executor);
-  auto gone = [](rpc::Connection& client) -> asio::awaitable<void> {
-    while (co_await client.read_frame()) {
-    }
-  };
-  auto either =
-      asio::experimental::make_parallel_group(asio::co_spawn(executor, follow(session, sender), asio::deferred),
-                                              asio::co_spawn(executor, gone(connection), asio::deferred));
-  co_await either.async_wait(asio::experimental::wait_for_one(), asio::use_awaitable);
-  connection.close();
+  co_await connection.serve_until_gone(follow(session, sender));
 }
 
 }  // namespace cl

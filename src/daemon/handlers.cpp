@@ -175,13 +175,10 @@ asio::awaitable<std::string> read_statistics(Session& session) {
   co_return reading + ".\n";
 }
 
-asio::awaitable<void> stream_statistics(Session& session, rpc::Connection& connection, milliseconds interval) {
+/// `reading` and those after it, until the machine rests.
+asio::awaitable<void> send_statistics(Session& session, rpc::FrameSender& sender, std::string reading,
+                                      milliseconds interval) {
   constexpr milliseconds first_interval(500), shortest(100), longest(60'000);
-  const Session::Use use(session);
-  std::string reading = co_await read_statistics(session);
-  json::object nothing;
-  co_await connection.answer(std::move(nothing));
-  rpc::FrameSender sender(connection, co_await asio::this_coro::executor);
   for (milliseconds pause = first_interval;; pause = std::clamp(interval, shortest, longest)) {
     while (!reading.empty()) {
       rpc::Frame frame{Kind::output, reading.substr(0, rpc::max_payload)};
@@ -189,10 +186,18 @@ asio::awaitable<void> stream_statistics(Session& session, rpc::Connection& conne
       co_await sender.send(std::move(frame));
     }
     co_await sleep_for(pause);
-    if (!is<phase::Running>(session.phase())) break;
+    if (!is<phase::Running>(session.phase())) co_return;
     reading = co_await read_statistics(session);
   }
-  connection.close();
+}
+
+asio::awaitable<void> stream_statistics(Session& session, rpc::Connection& connection, milliseconds interval) {
+  const Session::Use use(session);
+  std::string first = co_await read_statistics(session);
+  json::object nothing;
+  co_await connection.answer(std::move(nothing));
+  rpc::FrameSender sender(connection, co_await asio::this_coro::executor);
+  co_await connection.serve_until_gone(send_statistics(session, sender, std::move(first), interval));
 }
 
 /// One function for each verb.

@@ -55,7 +55,7 @@ asio::awaitable<void> SshLink::keep_connected(std::shared_ptr<SshLink> self) {
 asio::awaitable<std::shared_ptr<Guest>> SshLink::wait_for_guest() {
   for (;;) {
     if (given_up_) throw *given_up_;
-    if (guest_ && !parked_ && !guest_->pump()->ended()) co_return front_;
+    if (guest_ && !quiesced_ && !guest_->pump()->ended()) co_return front_;
     if (last_failure_) throw *last_failure_;
     co_await changed_.wait();
   }
@@ -85,7 +85,7 @@ asio::awaitable<bool> SshLink::quiesce() {
     front->resume();
     co_return false;
   }
-  parked_ = true;
+  quiesced_ = true;
   co_return true;
 }
 
@@ -106,7 +106,7 @@ asio::awaitable<void> SshLink::reattach() {
 }
 
 void SshLink::resume() {
-  parked_ = false;
+  quiesced_ = false;
   if (guest_) guest_->pump()->resume();
   if (front_) front_->resume();
   changed_.notify_all();
@@ -140,7 +140,7 @@ asio::awaitable<void> SshLink::check() {
     co_await with_timeout(config_.answer, "the guest's answer", run_in_guest(*asked, ":", ""));
     co_await front->check(config_.answer);
   } catch (const Error& error) {
-    if (parked_) co_return;  // it was asked when the machine was about to be suspended
+    if (quiesced_) co_return;  // it was asked when the machine was about to be suspended
     log::warn("the session to the guest does not work any more: {}", one_line(error));
     asked->pump()->stop();
   }

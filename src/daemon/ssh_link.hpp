@@ -53,7 +53,7 @@ class SshLink : public GuestLink, public std::enable_shared_from_this<SshLink> {
   std::shared_ptr<SshGuest> guest_;
   std::shared_ptr<AgentGuest> front_;  ///< guest_ as others get it
   bool checking_ = false;
-  bool parked_ = false;  ///< callers wait until resume()
+  bool quiesced_ = false;  ///< callers wait until resume()
   std::optional<Error> last_failure_;
   std::optional<Error> given_up_;
   TaskGroup tasks_;

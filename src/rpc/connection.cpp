@@ -1,9 +1,10 @@
 #include "src/rpc/connection.hpp"
 
-#include "src/base/net/unix_socket.hpp"
-
 #include <boost/asio/buffer.hpp>
+#include <boost/asio/experimental/parallel_group.hpp>
 #include <boost/asio/write.hpp>
+
+#include "src/base/net/unix_socket.hpp"
 
 namespace cl::rpc {
 
@@ -71,6 +72,18 @@ asio::awaitable<void> Connection::write_frame(Frame frame) {
 }
 
 asio::awaitable<void> Connection::hung_up() { return cl::hung_up(socket_); }
+
+asio::awaitable<void> Connection::serve_until_gone(asio::awaitable<void> work) {
+  auto listen = [](Connection& self) -> asio::awaitable<void> {
+    while (co_await self.read_frame()) {
+    }
+  };
+  const auto executor = co_await asio::this_coro::executor;
+  auto either = asio::experimental::make_parallel_group(asio::co_spawn(executor, std::move(work), asio::deferred),
+                                                        asio::co_spawn(executor, listen(*this), asio::deferred));
+  co_await either.async_wait(asio::experimental::wait_for_one(), asio::use_awaitable);
+  close();
+}
 
 void Connection::close() {
   error_code ignored;

@@ -41,6 +41,10 @@ class Connection {
   /// never.
   asio::awaitable<void> hung_up();
 
+  /// Runs `work`, which sends, until it ends or fails, or the peer ends its side; then it is cancelled. What the peer
+  /// still says is passed over. Closes the connection: a failure can only be told by its end.
+  asio::awaitable<void> serve_until_gone(asio::awaitable<void> work);
+
   void close();
 
  private:

@@ -33,6 +33,7 @@ asio::awaitable<void> RuntimeWatch::ready() {
   const std::string unit(runtime_of(core_.state().profile).unit);
   if (tasks_ && unit == unit_) co_return;
   co_await close();
+  core_.describe(*this);
   unit_ = unit;
   if (unit.empty()) co_return;
   tasks_ = std::make_unique<TaskGroup>(core_.executor);

@@ -16,6 +16,7 @@ namespace {
 
 constexpr std::string_view mount_point = "/var/lib/colima-like";  // vm/guest_image: data-disk
 constexpr auto answer = std::chrono::seconds(10);                 // to a question of some milliseconds
+constexpr std::size_t longest_answer = 200;                       // of what goes to the log
 
 using FileTime = fs::file_time_type;
 
@@ -109,8 +110,6 @@ asio::awaitable<void> TrimService::look() {
   co_await wait_until_quiet();
   co_await pass(in_use);
 }
-
-constexpr std::size_t longest_answer = 200;  // of what goes to the log
 
 asio::awaitable<void> TrimService::wait_until_quiet() {
   const auto quiet = core_.parts.trim.quiet;

@@ -71,7 +71,8 @@ asio::awaitable<void> boot_once(Core& core, Job& job, Profile wanted, bool new_d
   co_await set_up(core, job);
 }
 
-/// Tries once more when the hypervisor crashed, as a person would. QEMU aborts in one of some thousand emulated boots.
+/// Tries once more when the hypervisor crashed, as a person would: QEMU was seen to abort in a boot, and the next one
+/// went well.
 asio::awaitable<void> boot_new(Core& core, Job& job, Profile wanted, bool new_data) {
   const auto failure = co_await failure_of(boot_once(core, job, wanted, new_data));
   if (!failure) co_return;

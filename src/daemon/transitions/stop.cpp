@@ -102,7 +102,7 @@ asio::awaitable<boost::json::object> stop(Core& core, Job& job, bool force) {
     job.begin("discard", "giving up the suspended machine");
     co_await discard_saved(core);
     co_await tear_down(core, {});
-    job.end("the suspended machine is given up; containers' data stays");
+    job.end("the suspended machine is given up");
   } else if (!is<phase::Stopped>(core.phase())) {
     co_await tear_down(core, {});
   }

@@ -43,5 +43,11 @@ TEST(Printable, KeepsLinesWhereTheyAreWanted) {
   EXPECT_EQ(printable("one\ntwo\r\n", true), "one\ntwo\\x0d\n");
 }
 
+TEST(Printable, KnowsUtf8) {
+  for (const char* text : {"", "plain\n", "gr\xc3\xbc\xc3\x9f", "\xf0\x9f\x90\x8b"}) EXPECT_TRUE(is_utf8(text)) << text;
+  for (const char* text : {"\xff", "cut \xc3", "\xc0\x80", "\xed\xa0\x80", "\xf5\x80\x80\x80"})
+    EXPECT_FALSE(is_utf8(text));
+}
+
 }  // namespace
 }  // namespace cl
