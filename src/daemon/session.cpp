@@ -29,7 +29,7 @@ Session::Session(asio::any_io_executor executor, Home home, ProfilePaths paths, 
   core_.wake = [this] { return wake(); };
   core_.fall_asleep = [this] { return fall_asleep(); };
   core_.machine_ended = [this](const LiveMachine&) {
-    // The job under way sees the end, or finishes with the tear-down.
+    // The job under way sees the end, or finishes with the tear-down; else follow() comes here again.
     if (job_ && !job_->done()) return;
     auto nothing = [](Job&) -> asio::awaitable<json_object> { co_return json_object{}; };
     run(Job::Kind::stop, Before::wait, nothing);
@@ -90,6 +90,7 @@ asio::awaitable<json::object> Session::perform(Job& job, Before treatment, Job::
       co_await wait_for(before, treatment);
       job.end();
     }
+    co_await leave_stable_phase();  // a machine may have ended as the last job did
     result = co_await work(job);
   } catch (...) {
     failure = std::current_exception();
@@ -132,6 +133,8 @@ asio::awaitable<void> Session::follow(std::shared_ptr<Job> job) {
   auto end = [](std::shared_ptr<Job> of) -> asio::awaitable<void> { co_await of->result(); };
   const auto failure = co_await failure_of(end(job));
   if (failure) log::info("ended with: {}", one_line(*failure));
+  // It may have ended while the job was already on its way out.
+  if (const auto machine = machine_of(core_.phase()); machine && machine->ended()) core_.machine_ended(*machine);
   end_if_idle();
 }
 

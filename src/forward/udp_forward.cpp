@@ -1,4 +1,3 @@
-#define __APPLE_USE_RFC_3542  // macOS hides IPV6_PKTINFO without it
 #include "src/forward/udp_forward.hpp"
 
 #include <fcntl.h>

@@ -152,6 +152,32 @@ TEST(Session, AHypervisorThatDiesIsNoticedAndTheNextStartBoots) {
   play(lab, life);
 }
 
+TEST(Session, AHypervisorThatDiesAsAStartReturnsIsNoticedToo) {
+  for (const bool is_started_at_once : {false, true}) {
+    SessionLab lab;
+    auto life = [&](Session& session) -> asio::awaitable<void> {
+      const auto started = session.start({});
+      co_await until([&] { return is<phase::Running>(session.phase()); });
+      {
+        // What the start changed is not written yet, and it waits a moment for that.
+        const test::FailingFiles full(lab.directory.path(), 1, ENOSPC, test::FailingFiles::Mode::from_on);
+        lab.driver->crash(lab.paths.run_directory);
+        EXPECT_EQ(co_await outcome(started), "");
+      }
+      if (is_started_at_once) {
+        EXPECT_EQ(co_await outcome(session.start({})), "");
+        EXPECT_TRUE(is<phase::Running>(session.phase()));
+        EXPECT_TRUE(lab.runs());
+      } else {
+        co_await until([&] { return is<phase::Stopped>(session.phase()); });
+        EXPECT_NE(session.state().reason.find("signal 9"), std::string::npos);
+      }
+      EXPECT_EQ(co_await outcome(session.stop(false)), "");
+    };
+    play(lab, life);
+  }
+}
+
 TEST(Session, AHypervisorThatCrashesAtItsBootIsGivenOneMoreTry) {
   SessionLab lab;
   int crashes_left = 1;
