@@ -5,6 +5,10 @@ target_compile_options(project_options INTERFACE -Wall -Wextra -Wpedantic -Wshad
 target_compile_definitions(project_options INTERFACE
   BOOST_ASIO_NO_DEPRECATED BOOST_PROCESS_USE_STD_FS BOOST_ASIO_DISABLE_BOOST_ARRAY BOOST_ASIO_DISABLE_BOOST_BIND
   BOOST_ASIO_SEPARATE_COMPILATION)
+if(APPLE)
+  # It hides IPV6_PKTINFO without this; the precompiled headers include what hides it, so no source can say it for itself.
+  target_compile_definitions(project_options INTERFACE __APPLE_USE_RFC_3542)
+endif()
 if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
   # For ccache: the same precompiled header has the same bytes.
   target_compile_options(project_options INTERFACE "SHELL:-Xclang -fno-pch-timestamp")

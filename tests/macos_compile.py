@@ -2,6 +2,8 @@
 """Compiles every product source for macOS on Apple silicon, on any host, without warnings.
 
     macos_compile.py ROOT WORK     prints what the compiler says; exit code 1 when it says anything, 77 without compiler
+    macos_compile.py ROOT WORK --alone
+                                   without the precompiled headers, so that a source that lacks an include is found
 
 The compiler is the clang in zig, whose package brings macOS's headers (PyPI: ziglang; $COLIMA_LIKE_ZIG or a zig in PATH will do). The headers of
 libraries are those of this host, and only those: its C library's would get in the way. Nothing is linked or run. A source is compiled
@@ -11,6 +13,7 @@ has passed, whose name is the digest of all that.
 import concurrent.futures
 import os
 import pathlib
+import re
 import shlex
 import shutil
 import subprocess
@@ -23,11 +26,12 @@ PARTS = ["src", "profiles", "vm", "provision", "docker"]
 NOT_THERE = {"src/base/file_watch_linux.cpp", "src/base/folder_look_linux.cpp", "src/base/platform_linux.cpp"}
 LIBRARIES = ["boost", "yaml-cpp", "spdlog", "fmt", "CLI", "openssl", "libssh2.h", "libssh2_sftp.h", "libssh2_publickey.h"]
 TARGET = "aarch64-macos.13.0"
-OPTIONS = ["-target", "arm64-apple-macosx13.0", "-std=c++20", "-fsyntax-only", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow",
+OPTIONS = ["-target", "arm64-apple-macosx13.0", "-std=c++20", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow",
            "-Wnon-virtual-dtor", "-Woverloaded-virtual", "-Werror", "-DBOOST_ASIO_NO_DEPRECATED",
            "-DBOOST_PROCESS_USE_STD_FS", "-DBOOST_ASIO_DISABLE_BOOST_ARRAY", "-DBOOST_ASIO_DISABLE_BOOST_BIND",
-           "-DBOOST_ASIO_SEPARATE_COMPILATION",
+           "-DBOOST_ASIO_SEPARATE_COMPILATION", "-D__APPLE_USE_RFC_3542",
            '-DCOLIMA_LIKE_VERSION="0"']
+PRECOMPILED = "src/base/async.hpp"  # ours among what is precompiled: it is part of every source
 PASSED = os.path.expanduser("~/.cache/colima-like-zig/passed")
 
 
@@ -83,8 +87,22 @@ def gather_headers(cache):
     return folder
 
 
+def precompile(root, cache, command, environment):
+    """The options for what the build precompiles as well."""
+    names = re.search(r"set\(precompiled_headers(.*?)\)", (root / "cmake/modules.cmake").read_text(), re.DOTALL)[1]
+    names = names.replace("[[", "").replace("]]", "").split()
+    header, made = cache / "precompiled.hpp", cache / "precompiled.pch"
+    header.write_text("".join(f"#include {name}\n" for name in names))
+    done = subprocess.run([*command, "-x", "c++-header", "-fpch-instantiate-templates", str(header), "-o", str(made)],
+                          capture_output=True, text=True, env=environment, cwd=cache)
+    if done.returncode != 0:
+        sys.exit(f"the headers cannot be precompiled:\n{done.stdout}{done.stderr}")
+    return ["-include-pch", str(made)]
+
+
 def main():
-    if len(sys.argv) != 3:
+    alone = sys.argv[3:] == ["--alone"]
+    if len(sys.argv) != 3 and not alone:
         sys.exit(__doc__)
     root, cache = pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2]).resolve()
     zig = find_zig()
@@ -102,11 +120,15 @@ def main():
     # Neither this checkout nor its build folder matters.
     anywhere = [word.replace(str(cache), "WORK").replace(str(root), "ROOT") for word in command]
     tree, passed = Sources(root), Passed(PASSED)
+    if not alone:
+        anywhere.append("precompiled " + tree.digest(PRECOMPILED))
     digests = {path: tree.digest(path, *anywhere) for path in sources}
     work = [path for path, digest in digests.items() if digest not in passed]
+    if work and not alone:
+        command += precompile(root, cache, command, environment)
 
     def compile_one(path):
-        done = subprocess.run([*command, str(root / path)], capture_output=True, text=True, env=environment, cwd=cache)
+        done = subprocess.run([*command, "-fsyntax-only", str(root / path)], capture_output=True, text=True, env=environment, cwd=cache)
         said = (done.stdout + done.stderr).strip()
         if done.returncode == 0 and not said:
             passed.add(digests[path])
