@@ -53,7 +53,7 @@ class Lifecycle : public testing::Test {
 
   static Sandbox* box;
   static bool intact;
-  /// Of the first start, and of a client that came as soon as there was a socket.
+  /// Of the start that made the machine, and of a client that came as soon as there was a socket.
   static Result started;
   static std::unique_ptr<Process> early;
 };
@@ -69,7 +69,8 @@ TEST_F(Lifecycle, TwoStartsAtOnceGiveOneMachineAndTheSameAnswer) {
   while (!fs::exists(box->docker_socket()) && alive(one->pid())) std::this_thread::sleep_for(1ms);
   const std::string host = "unix://" + box->docker_socket().string();
   early = box->start_docker({"--host", host, "version", "--format", "{{.Server.Os}}"});
-  const Result first = started = one->wait(1800s), second = two->wait(60s);
+  const Result first = one->wait(1800s), second = two->wait(60s);
+  started = first.err.find("waiting for the start") == std::string::npos ? first : second;
   ASSERT_OK(first);
   ASSERT_OK(second);
   EXPECT_NE(first.out.find(box->docker_socket().string()), std::string::npos) << first;
