@@ -40,7 +40,7 @@ std::string started_container(std::string_view target) {
 void GatedStream::look_at_head() {
   note_use(false);
   if (watch_.target() == "/_ping" || watch_.target() == "/version") greeting_ = watch_.method() + " " + watch_.target();
-  if (gates_->settled && changes_ports(watch_.method(), watch_.target())) {
+  if (gates_->reconciled && changes_ports(watch_.method(), watch_.target())) {
     start_asked_ = true;
     started_ = started_container(watch_.target());
   }
@@ -126,7 +126,7 @@ asio::awaitable<std::size_t> GatedStream::read_some(std::span<char> space) {
   if (gates_->use) gates_->use->last = ClientUse::Clock::now();
   if (got > 0 && !greeting_.empty()) note_greeting({space.data(), got});
   if (got > 0 && !refused_ && std::exchange(start_asked_, false)) {
-    co_await gates_->settled();
+    co_await gates_->reconciled();
     const bool started = std::string_view(space.data(), got).starts_with("HTTP/1.1 204");
     if (started && gates_->taken && !started_.empty())
       if (const std::string taken = co_await gates_->taken(started_); !taken.empty())

@@ -22,8 +22,9 @@ struct ClientUse {
 /// A client's stream to the engine. It passes bytes on, and understands two kinds of calls:
 ///
 /// * A call that may change published ports (a container's start, its move to another network, a new service): its
-///   answer waits until `settled` has returned, so the client then finds the ports open. When `taken` says that a port
-///   cannot be opened, the client gets that as an error (status 500, in the engine's words), and the connection ends.
+///   answer waits until `reconciled` has returned, so the client then finds the ports open. When `taken` says that a
+///   port cannot be opened, the client gets that as an error (status 500, in the engine's words), and the connection
+///   ends.
 /// * A call that creates a container, a service or a volume: its body is given to `check` before the engine gets it.
 ///   What `check` throws is the client's answer (status 400), and the connection ends.
 class GatedStream final : public ByteStream {

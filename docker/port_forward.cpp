@@ -97,7 +97,7 @@ PortForward::PortForward(asio::any_io_executor executor, Config config)
     : executor_(executor),
       config_(std::move(config)),
       ask_(executor),
-      settled_(executor),
+      reconciled_(executor),
       event_(executor),
       failed_(executor),
       udp_(executor, config_.carrier ? config_.carrier : config_.guest, config_.timings.udp),
@@ -139,7 +139,7 @@ asio::awaitable<void> PortForward::set_rules(PortRules rules) {
     watch_listeners();
   }
   config_.rules = rules;
-  co_await settled();
+  co_await reconciled();
 }
 
 // ---- what should be open ------------------------------------------------------------------------------------------
@@ -227,7 +227,7 @@ asio::awaitable<void> PortForward::reconcile() {
       continue;
     }
     done_ = asked;
-    settled_.notify_all();
+    reconciled_.notify_all();
   }
 }
 
@@ -363,14 +363,14 @@ void PortForward::remove_container(const std::string& id) {
   tell();
 }
 
-asio::awaitable<void> PortForward::settled() {
+asio::awaitable<void> PortForward::reconciled() {
   compare();
   const std::uint64_t mine = asked_;
   auto wait = [](PortForward& self, std::uint64_t number) -> asio::awaitable<void> {
-    while (self.done_ < number) co_await self.settled_.wait();
+    while (self.done_ < number) co_await self.reconciled_.wait();
   };
   try {
-    co_await with_timeout(config_.timings.settle, "opening the published ports", wait(*this, mine));
+    co_await with_timeout(config_.timings.reconcile, "opening the published ports", wait(*this, mine));
   } catch (const Error& error) {
     log::warn("{}", one_line(error));
   }

@@ -50,11 +50,11 @@ struct PortCounters {
 class PortForward {
  public:
   struct Timings {
-    std::chrono::milliseconds retry{std::chrono::seconds(1)};     ///< of ports that could not be opened
-    std::chrono::milliseconds reconnect{100};                     ///< after the engine or guest was lost; grows to 2 s
-    std::chrono::milliseconds young{std::chrono::seconds(10)};    ///< a new container may take so long to listen ...
-    std::chrono::milliseconds patience{std::chrono::seconds(3)};  ///< ... and a connection to it waits for that
-    std::chrono::milliseconds settle{std::chrono::seconds(5)};    ///< limit of settled()
+    std::chrono::milliseconds retry{std::chrono::seconds(1)};      ///< of ports that could not be opened
+    std::chrono::milliseconds reconnect{100};                      ///< after the engine or guest was lost; grows to 2 s
+    std::chrono::milliseconds young{std::chrono::seconds(10)};     ///< a new container may take so long to listen ...
+    std::chrono::milliseconds patience{std::chrono::seconds(3)};   ///< ... and a connection to it waits for that
+    std::chrono::milliseconds reconcile{std::chrono::seconds(5)};  ///< limit of reconciled()
     /// Pauses after an event, each before one more look at the engine's list.
     std::array<std::chrono::milliseconds, 2> again{std::chrono::milliseconds(200), std::chrono::milliseconds(800)};
     UdpForward::Timings udp;
@@ -77,13 +77,13 @@ class PortForward {
   PortForward& operator=(const PortForward&) = delete;
   ~PortForward();
 
-  /// Uses these rules from now on; returns as settled() does. Ports that both rules want stay open, with their
+  /// Uses these rules from now on; returns as reconciled() does. Ports that both rules want stay open, with their
   /// connections.
   asio::awaitable<void> set_rules(PortRules rules);
 
   /// Returns when the ports of all containers that run now are open, or have failed. Returns, too, when the engine does
   /// not answer in time.
-  asio::awaitable<void> settled();
+  asio::awaitable<void> reconciled();
 
   /// Whether the engine's event stream is open, which shows that the engine works.
   bool engine_answers() const noexcept { return engine_answers_; }
@@ -138,7 +138,7 @@ class PortForward {
   std::shared_ptr<ByteStream> list_stream_;
   BoundVolumes volumes_;
   std::uint64_t asked_ = 0, done_ = 0;  // comparisons
-  Notifier ask_, settled_;
+  Notifier ask_, reconciled_;
   std::uint64_t events_ = 0;  // of the engine's, so far
   Notifier event_;
   Notifier failed_;

@@ -438,7 +438,7 @@ void Agent::on_received(error_code ec) {
   send();
   if (ended_) return;
   if (ec && quiesced_) {
-    plugged_in_ = false;
+    attached_ = false;
     wire_.close();
     return changed_.notify_all();
   }
@@ -556,21 +556,21 @@ asio::awaitable<void> Agent::quiesce() {
   if (ended_) throw Error(Errc::io, "the session with the guest's agent is lost").because(reason_);
 }
 
-asio::awaitable<void> Agent::unplugged() {
+asio::awaitable<void> Agent::detached() {
   auto self = shared_from_this();
-  while (plugged_in_ && !ended_) co_await changed_.wait();
+  while (attached_ && !ended_) co_await changed_.wait();
 }
 
 void Agent::reattach(Transport transport) {
   if (ended_) return;
   wire_.replace(std::move(transport));
-  plugged_in_ = true;
+  attached_ = true;
   receive();
 }
 
 void Agent::resume() {
   if (ended_ || !pausing_) return;
-  if (!plugged_in_ || !quiesced_) return stop("the machine went on without it");
+  if (!attached_ || !quiesced_) return stop("the machine went on without it");
   pausing_ = quiesced_ = false;
   tell(Kind::go_on, 0);
   const std::string held = std::exchange(held_, {});

@@ -71,7 +71,7 @@ class Agent : public std::enable_shared_from_this<Agent> {
   /// not the session's: callers wait. Throws Error{io} when it ends before. Cut short, it can only be stopped.
   asio::awaitable<void> quiesce();
   /// After quiesce(): returns when the transport has ended.
-  asio::awaitable<void> unplugged();
+  asio::awaitable<void> detached();
   /// Then: goes on over another transport to the same agent, with resume().
   void reattach(Transport transport);
   /// Sends again.
@@ -120,12 +120,12 @@ class Agent : public std::enable_shared_from_this<Agent> {
   std::deque<StreamPtr> senders_;  ///< with bytes and credit, in the order of their turns
   std::string held_;               ///< frames of the time after a pause
   bool up_ = false, ended_ = false, scheduled_ = false, waiting_writable_ = false;
-  bool pausing_ = false;    ///< from quiesce() to resume()
-  bool quiesced_ = false;   ///< the agent is silent, too
-  bool plugged_in_ = true;  ///< the transport stands
+  bool pausing_ = false;   ///< from quiesce() to resume()
+  bool quiesced_ = false;  ///< the agent is silent, too
+  bool attached_ = true;   ///< the transport stands
   std::string reason_;
   Event answered_, lost_;
-  Notifier changed_;  ///< of quiesced_, plugged_in_
+  Notifier changed_;  ///< of quiesced_, attached_
 };
 
 }  // namespace cl

@@ -381,9 +381,9 @@ asio::awaitable<void> AgentGuest::quiesce() {
   if (!trouble.empty()) agent->stop(trouble);
 }
 
-asio::awaitable<void> AgentGuest::unplugged() {
+asio::awaitable<void> AgentGuest::detached() {
   const auto agent = agent_;
-  if (agent && config_.ports) co_await agent->unplugged();
+  if (agent && config_.ports) co_await agent->detached();
 }
 
 asio::awaitable<void> AgentGuest::reattach() {

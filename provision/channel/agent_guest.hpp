@@ -18,7 +18,7 @@ namespace cl {
 ///
 /// Keeps the agent up: greets it over the machine's ports or, where there are none, runs it over an SSH exec channel;
 /// sends it by SSH when the guest has none or another build; and greets it again whenever it is lost. One thread only.
-/// Owner's rule: await stop() before letting go.
+/// Owner's rule: await stop() before destruction.
 ///
 /// It is large because it is the guest for everybody else, whether there is an agent or not: what keeps that up, what
 /// goes round it, and the account of what went wrong with it decide about the same session.
@@ -57,7 +57,7 @@ class AgentGuest : public Guest {
   // What Agent has for a machine that is saved and loaded; a session that cannot follow is given up, and nobody waits
   // for it. See there. Over SSH it rests as SSH does.
   asio::awaitable<void> quiesce();
-  asio::awaitable<void> unplugged();
+  asio::awaitable<void> detached();
   asio::awaitable<void> reattach();
   void resume();
 

@@ -13,12 +13,12 @@ PortStream::PortStream(const asio::any_io_executor& executor, Transport transpor
 
 /// Once at a time, and while there is room for it.
 void PortStream::receive() {
-  if (receiving_ || !plugged_in_ || ended_ || closed_ || !wire_.has_room()) return;
+  if (receiving_ || !attached_ || ended_ || closed_ || !wire_.has_room()) return;
   receiving_ = true;
   wire_.receive([self = shared_from_this()](error_code ec) {
     self->receiving_ = false;
     if (ec && self->quiesced_) {
-      self->plugged_in_ = false;
+      self->attached_ = false;
       self->wire_.close();
     } else if (ec) {
       self->ended_ = true;
@@ -69,7 +69,7 @@ asio::awaitable<void> PortStream::quiesce() {
   quiesced_ = true;
   // Nobody tells when the other side has read; it is a matter of microseconds.
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(5);
-  while (!closed_ && !ended_ && plugged_in_ && wire_.undelivered() > 0) {
+  while (!closed_ && !ended_ && attached_ && wire_.undelivered() > 0) {
     if (std::chrono::steady_clock::now() > deadline) {
       log::warn("the guest does not read from a port; what it carries is given up");
       close();
@@ -78,24 +78,24 @@ asio::awaitable<void> PortStream::quiesce() {
   }
 }
 
-asio::awaitable<void> PortStream::unplugged() {
+asio::awaitable<void> PortStream::detached() {
   const auto self = shared_from_this();
-  while (plugged_in_ && !ended_ && !closed_) {
+  while (attached_ && !ended_ && !closed_) {
     receive();  // also while nobody reads
     co_await changed_.wait();
   }
 }
 
 void PortStream::reattach(Transport transport) {
-  if (ended_ || closed_ || plugged_in_) return;
+  if (ended_ || closed_ || attached_) return;
   wire_.replace(std::move(transport));
-  plugged_in_ = true;
+  attached_ = true;
   changed_.notify_all();
 }
 
 void PortStream::resume() {
   quiesced_ = false;
-  if (!plugged_in_) ended_ = true;
+  if (!attached_) ended_ = true;
   changed_.notify_all();
 }
 

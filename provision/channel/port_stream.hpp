@@ -28,7 +28,7 @@ class PortStream : public ByteStream, public std::enable_shared_from_this<PortSt
   /// not the stream's. A side that does not read for some seconds closes it.
   asio::awaitable<void> quiesce();
   /// After quiesce(): returns when the transport has ended, and all that came over it is received.
-  asio::awaitable<void> unplugged();
+  asio::awaitable<void> detached();
   /// Then: goes on over another transport to the same program, with resume().
   void reattach(Transport transport);
   /// Sends again.
@@ -40,9 +40,9 @@ class PortStream : public ByteStream, public std::enable_shared_from_this<PortSt
   Wire wire_;
   bool receiving_ = false;
   bool quiesced_ = false;
-  bool plugged_in_ = true;  ///< the transport stands
-  bool ended_ = false;      ///< by the guest
-  bool closed_ = false;     ///< by us
+  bool attached_ = true;  ///< the transport stands
+  bool ended_ = false;    ///< by the guest
+  bool closed_ = false;   ///< by us
   Notifier changed_;
 };
 

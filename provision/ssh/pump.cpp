@@ -87,7 +87,7 @@ Pump::Pump(const asio::any_io_executor& executor, Transport transport)
       wire_(executor, std::move(transport)),
       banner_(executor),
       lost_(executor),
-      unplugged_(executor) {
+      detached_(executor) {
   static const int library = libssh2_init(0);
   if (library != 0) throw Error(Errc::internal, "libssh2 cannot be initialised");
   session_ = libssh2_session_init_ex(&Callbacks::allocate, &Callbacks::release, &Callbacks::reallocate, this);
@@ -244,7 +244,7 @@ asio::awaitable<void> Pump::quiesce() {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(5);
   for (;;) {
     if (ended_) throw lost_error("the connection to the guest is lost");
-    if (!plugged_in_ || wire_.undelivered() == 0) co_return;
+    if (!attached_ || wire_.undelivered() == 0) co_return;
     if (std::chrono::steady_clock::now() > deadline) break;
     co_await sleep_for(std::chrono::milliseconds(1));
   }
@@ -252,21 +252,21 @@ asio::awaitable<void> Pump::quiesce() {
   throw Error(Errc::timed_out, "the guest's side of the connection does not read");
 }
 
-asio::awaitable<void> Pump::unplugged() {
+asio::awaitable<void> Pump::detached() {
   auto self = shared_from_this();
-  while (plugged_in_ && !ended_) co_await unplugged_.wait();
+  while (attached_ && !ended_) co_await detached_.wait();
 }
 
 void Pump::reattach(Transport transport) {
   if (ended_) return;
   wire_.replace(std::move(transport));
-  plugged_in_ = true;
+  attached_ = true;
   receive();
 }
 
 void Pump::resume() {
   quiesced_ = false;
-  if (!plugged_in_) return end("the guest closed it");
+  if (!attached_) return end("the guest closed it");
   turn();
 }
 
@@ -427,9 +427,9 @@ void Pump::on_received(error_code ec) {
   }
   if (ended_) return;
   if (ec && quiesced_) {
-    plugged_in_ = false;
+    attached_ = false;
     wire_.close();
-    return unplugged_.notify_all();
+    return detached_.notify_all();
   }
   if (ec) return end(ec == asio::error::eof ? "the guest closed it" : ec.message());
   // Only a session that never got as far as its own channel can leave bytes unread, and then only until its limit.
@@ -520,7 +520,7 @@ void Pump::end(const std::string& reason) noexcept {
     fail_all(*queue, nullptr, asio::error::connection_reset);
   banner_.set();
   lost_.set();
-  unplugged_.notify_all();
+  detached_.notify_all();
 }
 
 }  // namespace cl::ssh

@@ -98,7 +98,7 @@ class Pump : public std::enable_shared_from_this<Pump> {
   /// does not read for a second.
   asio::awaitable<void> quiesce();
   /// After quiesce(): returns when the transport has ended, and all that the peer sent over it is received.
-  asio::awaitable<void> unplugged();
+  asio::awaitable<void> detached();
   /// Then: receives over another transport to the same peer.
   void reattach(Transport transport);
   /// Sends again.
@@ -170,11 +170,11 @@ class Pump : public std::enable_shared_from_this<Pump> {
   bool cut_short_ = false;  // a writer waits for room in the outgoing buffer
   bool ended_ = false;
   bool quiesced_ = false;      // nothing is sent, and the transport's end is not ours
-  bool plugged_in_ = true;     // there is a transport
+  bool attached_ = true;       // there is a transport
   bool refuse_reads_ = false;  // libssh2 shall give up instead of waiting, while it frees things
   std::string reason_;
   Event banner_, lost_;
-  Notifier unplugged_;
+  Notifier detached_;
 };
 
 }  // namespace cl::ssh

@@ -24,7 +24,7 @@ namespace {
 
 constexpr std::string_view first_line = "colima-like export v1\n";
 constexpr std::size_t longest_header = 16 << 20;  // about 700,000 extents
-constexpr std::array<std::string_view, 3> carried{"profile.yaml", "template.yaml", "data.raw"};
+constexpr std::array<std::string_view, 3> entry_names{"profile.yaml", "template.yaml", "data.raw"};
 
 /// Settings by which a profile reaches beyond its machine: what it shows, opens or runs, and whom it asks.
 constexpr std::array<std::string_view, 18> of_the_host{"image",
@@ -136,24 +136,25 @@ void in_pieces(const Extent& extent, Step step) {
   }
 }
 
-struct Carried {
+struct Entry {
   std::string name;
   std::uint64_t size = 0;
   std::vector<Extent> extents;
 };
 
-json::object to_json(const Carried& file) {
+json::object to_json(const Entry& file) {
   json::array extents;
   for (const Extent& extent : file.extents) extents.push_back(json::array{extent.offset, extent.length});
   return json::object{{"name", file.name}, {"size", file.size}, {"extents", extents}};
 }
 
 /// What a stranger wrote: nothing but our three files, and nothing outside them.
-Carried carried_from(const json::value& value) {
-  Carried file;
+Entry entry_from(const json::value& value) {
+  Entry file;
   file.name = value.at("name").as_string();
   file.size = value.at("size").to_number<std::uint64_t>();
-  if (std::find(carried.begin(), carried.end(), file.name) == carried.end() || file.size > std::uint64_t{1} << 44)
+  if (std::find(entry_names.begin(), entry_names.end(), file.name) == entry_names.end() || file.size > std::uint64_t{1}
+                                                                                                           << 44)
     throw Error(Errc::io, "it holds a file that does not belong into a profile: " + file.name);
   std::uint64_t end = 0;
   for (const json::value& pair : value.at("extents").as_array()) {
@@ -167,14 +168,14 @@ Carried carried_from(const json::value& value) {
 }
 
 void write_export(Stream& out, const ProfilePaths& from) {
-  std::vector<std::pair<Carried, UniqueFd>> files;
+  std::vector<std::pair<Entry, UniqueFd>> files;
   json::array list;
-  for (const std::string_view name : carried) {
+  for (const std::string_view name : entry_names) {
     const fs::path path = from.directory / name;
     UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
     if (!fd && errno == ENOENT) continue;
     if (!fd) throw file_error("open", path, errno);
-    Carried file{std::string(name), file_bytes(path), data_extents(fd.get())};
+    Entry file{std::string(name), file_bytes(path), data_extents(fd.get())};
     list.push_back(to_json(file));
     files.emplace_back(std::move(file), std::move(fd));
   }
@@ -198,7 +199,7 @@ std::string read_export(Stream& in, const fs::path& directory) {
     throw Error(Errc::io, "it was not written by 'colima-like export'");
   const json::value header = json::parse(in.read_line(longest_header));
   for (const json::value& one : header.at("files").as_array()) {
-    const Carried file = carried_from(one);
+    const Entry file = entry_from(one);
     const fs::path path = directory / file.name;
     const UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
     if (!fd) throw file_error("create", path, errno);
@@ -225,7 +226,7 @@ void clone_profile(const ProfilePaths& from, const ProfilePaths& to) {
   TemporaryDirectory made(to.directory.parent_path(), ".clone-");
   const fs::path directory = made.path() / "profile";
   make_private_directory(directory);
-  for (const std::string_view name : carried)
+  for (const std::string_view name : entry_names)
     if (file_exists(from.directory / name)) copy_sparse(from.directory / name, directory / name);
   install(directory, to);
 }

@@ -8,7 +8,7 @@
 #include "src/base/async.hpp"
 
 /// What happens to a profile as a whole while it is stopped, in the process of the command; formats in docs/files.md.
-/// Machines are not carried over, only settings and the containers' data: the root disk and the keys are made anew.
+/// Only settings and the containers' data are in it; the root disk and the keys are made anew.
 namespace cl {
 
 /// Settings and data of `from` as the new profile `to`, sparse like the original. A crash leaves no half profile.

@@ -46,7 +46,7 @@ class FileWatch {
   void set_trees(std::vector<std::filesystem::path> trees);
   Status status() const;
   /// Returns when every folder of the trees that were set is watched, or known not to be.
-  asio::awaitable<void> settled();
+  asio::awaitable<void> caught_up();
   /// Tells, as after a gap, what has changed since.
   void look_for_changes_since(WallClock::time_point since);
 

@@ -221,7 +221,7 @@ void FileWatch::set_trees(std::vector<std::filesystem::path> trees) {
 
 FileWatch::Status FileWatch::status() const { return Status{state_->trees.size(), 0, state_->problem, state_->remedy}; }
 
-asio::awaitable<void> FileWatch::settled() {
+asio::awaitable<void> FileWatch::caught_up() {
   const auto state = state_;
   while (state->looking > 0) co_await state->quiet.wait();
 }

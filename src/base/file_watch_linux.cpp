@@ -604,7 +604,7 @@ void FileWatch::set_trees(std::vector<std::filesystem::path> trees) { state_->se
 
 FileWatch::Status FileWatch::status() const { return state_->status(); }
 
-asio::awaitable<void> FileWatch::settled() {
+asio::awaitable<void> FileWatch::caught_up() {
   const auto state = state_;
   while (!state->visits.empty() || state->visiting) co_await state->done.wait();
 }

@@ -108,7 +108,7 @@ struct Core {
   void spawn_permanent(TaskGroup& tasks, std::string name, asio::awaitable<void> work);
   /// One that may end, as what it watches does, but not fail.
   void spawn_watch(TaskGroup& tasks, std::string name, asio::awaitable<void> work);
-  /// Something short beside everything else, whose failure is only logged.
+  /// Something short that runs at the same time as everything else; its failure is only logged.
   void spawn(std::string name, asio::awaitable<void> work) { tasks_.spawn(std::move(name), std::move(work)); }
   /// Ends what spawn() began, and the writing of the state. Before destruction, after close_services().
   asio::awaitable<void> stop();

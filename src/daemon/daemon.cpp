@@ -79,7 +79,7 @@ asio::awaitable<void> serve_commands(Session& session, const ProfilePaths& paths
   co_await tasks.stop();
 }
 
-/// Whatever throws, the session lets go of everything before it is destroyed. One that cannot is left as it is: the
+/// Whatever throws, the session releases everything before it is destroyed. One that cannot is left as it is: the
 /// process ends, which is what kill -9 would do, and the next daemon repairs.
 asio::awaitable<void> serve(Session& session, const ProfilePaths& paths, UniqueFd& ready) {
   std::exception_ptr failure;

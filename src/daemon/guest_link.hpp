@@ -11,9 +11,9 @@
 
 namespace cl {
 
-/// Keeps the way to one machine's guest open: connects, and connects again whenever it is lost. Callers ask for the
-/// guest and are served when it is there; nobody else deals with reconnecting. Owner's rule: await stop() before
-/// letting go.
+/// Keeps the connection to one machine's guest: connects, and connects again whenever it is lost. Callers ask for the
+/// guest and are served when it is there; nobody else deals with reconnecting. Await stop() before
+/// destruction.
 class GuestLink {
  public:
   struct Config {

@@ -70,9 +70,7 @@ KnownData prepare_data(const ProfilePaths& paths, KnownData known, BootOptions o
   DataDisk data = inspect_data_disk(path);
   if (data.kind == DataDiskKind::missing && known.ready) {
     require_data(paths, known.ready, options);
-    // Should the other one come back, it is not taken for this one.
-    known.owner.clear();
-    known.ready = false;
+    known.ready = false;  // with the same owner: the other disk may be put back later
   }
   // A machine that was killed while the guest made the file system leaves a disk without header (mke2fs clears it
   // first) and without file system, which the guest would refuse for ever. It was never mounted. That alone does not

@@ -28,7 +28,7 @@ class Service {
   // Suspend, in this order; an error of the suspend leads from quiesce() straight to resume().
   /// Brings what goes through the guest to rest, so that nothing is on its way when its memory is saved.
   virtual asio::awaitable<void> quiesce() { co_return; }
-  /// The hypervisor has saved and is gone: takes in what it still sent, and lets go of it.
+  /// The hypervisor has saved and is gone: takes in what it still sent, and disconnects.
   virtual asio::awaitable<void> detach() { co_return; }
   /// Another hypervisor is about to load what was saved: connects to it.
   virtual asio::awaitable<void> reattach() { co_return; }

@@ -92,8 +92,8 @@ asio::awaitable<bool> SshLink::quiesce() {
 asio::awaitable<void> SshLink::detach() {
   const auto guest = guest_;
   const auto front = front_;
-  if (guest) co_await guest->pump()->unplugged();
-  if (front) co_await front->unplugged();
+  if (guest) co_await guest->pump()->detached();
+  if (front) co_await front->detached();
 }
 
 asio::awaitable<void> SshLink::reattach() {

@@ -12,7 +12,7 @@
 
 namespace cl {
 
-/// The way by SSH, and the guest's agent beside it (provision/channel/agent_guest.hpp).
+/// The connection by SSH, and the guest's agent (provision/channel/agent_guest.hpp).
 class SshLink : public GuestLink, public std::enable_shared_from_this<SshLink> {
  public:
   static std::shared_ptr<GuestLink> start(asio::any_io_executor executor, Config config);

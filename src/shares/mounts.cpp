@@ -38,16 +38,16 @@ std::vector<ShareState> GuestShares::states() const {
 
 bool GuestShares::complete() const noexcept {
   return std::all_of(entries_.begin(), entries_.end(), [](const auto& entry) {
-    return !entry->wanted.problem.empty() || (entry->settled.is_set() && entry->state.problem.empty());
+    return !entry->wanted.problem.empty() || (entry->decided.is_set() && entry->state.problem.empty());
   });
 }
 
 void GuestShares::tell(Entry& entry, std::string problem) {
   if (!problem.empty()) log::warn("share {}: {}", entry.state.mount_point, problem);
   if (problem.empty()) log::info("share {} is mounted ({})", entry.state.mount_point, entry.state.type);
-  const bool news = entry.state.problem != problem || !entry.settled.is_set();
+  const bool news = entry.state.problem != problem || !entry.decided.is_set();
   entry.state.problem = std::move(problem);
-  entry.settled.set();
+  entry.decided.set();
   if (news && config_.on_change) config_.on_change();
 }
 
@@ -124,7 +124,7 @@ asio::awaitable<void> GuestShares::end(std::vector<std::shared_ptr<Entry>> old) 
     if (entry && entry->wanted.problem.empty()) co_await unmount(entry->wanted.mount_point);
 }
 
-asio::awaitable<void> GuestShares::settle(std::vector<ShareState> wanted) {
+asio::awaitable<void> GuestShares::reconcile(std::vector<ShareState> wanted) {
   std::vector<std::shared_ptr<Entry>> next, old = std::move(entries_);
   entries_.clear();
   auto same = [](const ShareState& a, const ShareState& b) {
@@ -148,14 +148,14 @@ asio::awaitable<void> GuestShares::settle(std::vector<ShareState> wanted) {
   for (const auto& entry : next) {
     if (entry->tasks.size() > 0) continue;
     if (!entry->wanted.problem.empty()) {
-      entry->settled.set();
+      entry->decided.set();
       continue;
     }
     entry->tasks.spawn("share " + entry->wanted.mount_point, keep(entry));
-    co_await wait_a_while(config_.patience, "mounting " + entry->wanted.mount_point, entry->settled);
+    co_await wait_a_while(config_.patience, "mounting " + entry->wanted.mount_point, entry->decided);
   }
   for (const auto& entry : next)
-    if (!entry->settled.is_set()) entry->state.problem = "the guest has not mounted it yet";
+    if (!entry->decided.is_set()) entry->state.problem = "the guest has not mounted it yet";
   if (config_.on_change) config_.on_change();
 }
 
@@ -166,7 +166,7 @@ asio::awaitable<void> GuestShares::quiesce() {
 
 asio::awaitable<void> GuestShares::drained() {
   for (const SharePort& port : ports_)
-    if (const auto stream = port.stream) co_await stream->unplugged();
+    if (const auto stream = port.stream) co_await stream->detached();
 }
 
 asio::awaitable<void> GuestShares::reattach() {

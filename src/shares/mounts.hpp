@@ -23,7 +23,7 @@ class GuestShares {
     std::function<void()> on_change;                                 ///< states() has changed
     std::filesystem::path sftp_server, bwrap, log;
     std::vector<SshPort> ports;  ///< Machine::share_ports(): for as many shares by sshfs; others go by SSH
-    std::chrono::milliseconds patience{std::chrono::seconds(30)};  ///< how long settle() waits for one mount
+    std::chrono::milliseconds patience{std::chrono::seconds(30)};  ///< how long reconcile() waits for one mount
     std::chrono::milliseconds pause{200};  ///< before one that was lost is mounted again; it grows to `longest_pause`
     std::chrono::milliseconds longest_pause{std::chrono::seconds(10)};
     /// For tests; else by the share's type.
@@ -36,10 +36,10 @@ class GuestShares {
 
   /// Makes the guest's mounts those of `wanted`, in its order: others are unmounted, new ones are mounted. Returns when
   /// each is mounted or has a problem. Shares that have a problem already are only listed.
-  asio::awaitable<void> settle(std::vector<ShareState> wanted);
+  asio::awaitable<void> reconcile(std::vector<ShareState> wanted);
   /// Whether all shares without a problem are mounted.
   bool complete() const noexcept;
-  /// As they are now, in the order of settle().
+  /// As they are now, in the order of reconcile().
   std::vector<ShareState> states() const;
   /// The server of that virtiofs device is gone, for as long as the machine runs: its share goes on by sshfs.
   void server_lost(const std::string& tag);
@@ -57,13 +57,13 @@ class GuestShares {
         : wanted(wanted_state),
           state(std::move(wanted_state)),
           lost(std::make_shared<Event>(executor)),
-          settled(executor),
+          decided(executor),
           tasks(executor) {}
-    ShareState wanted;  ///< as given to settle()
+    ShareState wanted;  ///< as given to reconcile()
     ShareState state;
     std::shared_ptr<Event> lost;  ///< its virtiofs device's server is gone
     SharePort* port = nullptr;    ///< its own, of ports_
-    Event settled;                ///< it is mounted, or has failed
+    Event decided;                ///< it is mounted, or has failed
     TaskGroup tasks;
   };
   asio::awaitable<void> keep(std::shared_ptr<Entry> entry);

@@ -384,7 +384,7 @@ Process fork_ports(const Engine& engine, const MakeGuest& make_guest, double& mi
     config.engine = engine.socket.string();
     const auto begun = Clock::now();
     ports->emplace(executor, std::move(config));
-    co_await (*ports)->settled();
+    co_await (*ports)->reconciled();
     const double took = std::chrono::duration<double, std::milli>(Clock::now() - begun).count();
     [[maybe_unused]] const auto put = ::write(to.get(), &took, sizeof took);
     for (const std::string& problem : (*ports)->problems()) std::cerr << "ours+ports: " << problem << "\n";

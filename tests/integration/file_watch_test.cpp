@@ -93,7 +93,7 @@ struct Bed {
   }
   asio::awaitable<void> begin(std::vector<fs::path> trees) {
     watch->set_trees(std::move(trees));
-    co_await watch->settled();
+    co_await watch->caught_up();
   }
   /// Until the reader knows what is there, or a while has passed.
   asio::awaitable<bool> agree(fs::path root) {
@@ -284,7 +284,7 @@ asio::awaitable<bool> since() {
   put(root / "folder" / "new", "2");
   co_await bed.begin({root});
   bed.watch->look_for_changes_since(begun);
-  co_await bed.watch->settled();
+  co_await bed.watch->caught_up();
   bool found = false;
   for (const FileChange& one : bed.all) found = found || one.path == root / "folder" / "new";
   co_await bed.watch->stop();
@@ -336,7 +336,7 @@ asio::awaitable<std::string> other_trees() {
   Bed bed(co_await asio::this_coro::executor);
   std::string said;
   auto look = [&](const char* name) -> asio::awaitable<void> {
-    co_await bed.watch->settled();
+    co_await bed.watch->caught_up();
     bed.all.clear();
     put(root / "a" / "b" / "c" / "x", name);
     put(root / "d" / "x", name);
@@ -417,7 +417,7 @@ asio::awaitable<std::string> one_tree_hangs(fs::path hung) {
   const fs::path root = directory.path();
   Bed bed(co_await asio::this_coro::executor);
   bed.watch->set_trees({hung, root});
-  co_await bed.watch->settled();
+  co_await bed.watch->caught_up();
   std::string said = bed.watch->status().problem;
   put(root / "file", "1");
   if (!co_await bed.agree(root)) said += ", and nothing else is told";

@@ -69,14 +69,14 @@ class Lab {
     config.timings.udp.idle = 2s;
     ports.emplace(executor_, std::move(config));
     auto gates = std::make_shared<GatedStream::Gates>();
-    gates->settled = [this] { return ports->settled(); };
+    gates->reconciled = [this] { return ports->reconciled(); };
     auto open = [this, gates]() -> asio::awaitable<std::unique_ptr<ByteStream>> {
       auto reached = co_await guest();
       auto stream = co_await reached->open_unix(engine_.socket());
       co_return std::make_unique<GatedStream>(std::move(stream), gates);
     };
     socket.emplace(executor_, ssh_.directory() / "docker.sock", open);
-    co_await ports->settled();
+    co_await ports->reconciled();
   }
 
   asio::awaitable<void> stop() {

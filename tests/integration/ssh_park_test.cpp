@@ -98,7 +98,7 @@ asio::awaitable<void> set_up(Setting& setting, std::string sshd_lines = {}) {
 asio::awaitable<void> suspend(Setting& setting) {
   co_await setting.guest->pump()->quiesce();
   co_await setting.cable->pull();
-  co_await setting.guest->pump()->unplugged();
+  co_await setting.guest->pump()->detached();
 }
 
 void resume(Setting& setting) {

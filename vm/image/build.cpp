@@ -17,11 +17,11 @@
 namespace cl {
 namespace {
 
-/// Outermost process of a run. stdin is a leash: when the builder lets go of its end, by cancellation or by dying, the
-/// recipe gets SIGTERM and cleans up. stderr is the lock: it is held until the recipe is gone, even if the
-/// builder no longer is there, and is not passed on, so nothing that the recipe may leave behind holds it.
+/// Outermost process of a run. The builder holds the other end of its stdin: when that is closed, by cancellation or by
+/// the builder's death, the recipe gets SIGTERM and cleans up. Its stderr is the lock, which is held until the recipe
+/// has ended, even without a builder. The lock is not passed on, so nothing that the recipe may leave behind holds it.
 /// $1 = build.sh, $2 = log.
-constexpr const char* leash = R"(
+constexpr const char* supervise = R"(
 exec 3<&0 </dev/null
 sh "$1" 3<&- 2>"$2" & job=$!
 { read -r nothing <&3; kill -TERM $job; } >/dev/null 2>&1 & watcher=$!
@@ -119,7 +119,7 @@ asio::awaitable<void> run_recipe(RecipeRun run, OnPhase on_phase) {
   auto executor = co_await asio::this_coro::executor;
   Pipe leash_pipe = make_pipe(), phases = make_pipe();
   Command command;
-  command.argv = {"sh", "-c", leash, "build", (run.recipe / "build.sh").string(), run.log.string()};
+  command.argv = {"sh", "-c", supervise, "build", (run.recipe / "build.sh").string(), run.log.string()};
   command.environment = {"OUT=" + run.out.string(),    "ARCH=" + debian_arch(run.key.arch),
                          "VARIANT=" + run.key.variant, "SUITE=" + run.key.suite,
                          "MIRROR=" + run.mirror,       "LC_ALL=C"};

@@ -84,7 +84,7 @@ asio::awaitable<std::unique_ptr<ByteStream>> EngineSocket::open_gated() {
   auto stream = co_await core_.guest.open_engine();
   if (!runtime_of(core_.state().profile).speaks_docker) co_return stream;
   auto gates = std::make_shared<GatedStream::Gates>();
-  gates->settled = [this] { return core_.ports.settled(); };
+  gates->reconciled = [this] { return core_.ports.reconciled(); };
   gates->taken = [this](std::string container) { return taken(std::move(container)); };
   gates->check = [this](std::string body) { return check(std::move(body)); };
   gates->use = new_client(clients_);

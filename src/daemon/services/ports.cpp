@@ -45,8 +45,8 @@ void Ports::describe(State& state) const {
   state.port_problems = forward_ ? forward_->problems() : std::vector<std::string>();
 }
 
-asio::awaitable<void> Ports::settled() {
-  if (forward_) co_await forward_->settled();
+asio::awaitable<void> Ports::reconciled() {
+  if (forward_) co_await forward_->reconciled();
 }
 
 std::optional<std::vector<PortStatus>> Ports::list() const {

@@ -24,7 +24,7 @@ class Ports : public Service {
   void describe(State& state) const override;
 
   /// Returns when the ports of what runs are open, or known to fail.
-  asio::awaitable<void> settled();
+  asio::awaitable<void> reconciled();
   /// Whether the engine tells its events.
   bool engine_answers() const noexcept { return forward_ && forward_->engine_answers(); }
   /// Nothing when there are none to open: the runtime is not one of Docker's kind, or no machine runs.

@@ -104,7 +104,7 @@ void Shares::make_mounts() {
   mounts_ = std::make_unique<GuestShares>(core_.executor, std::move(config));
 }
 
-asio::awaitable<void> Shares::settle() {
+asio::awaitable<void> Shares::reconcile() {
   if (!mounts_ && core_.state().shares.empty()) co_return;
   // A server may have ended before anybody was there to be told.
   const auto& devices = core_.state().share_devices;
@@ -133,7 +133,7 @@ asio::awaitable<void> Shares::notify_guest() {
 asio::awaitable<void> Shares::bring_back() {
   const auto failure = co_await failure_of(choose_again());
   if (failure) core_.notes.push_back(one_line(*failure));
-  co_await settle();
+  co_await reconcile();
 }
 
 void Shares::server_lost(const std::string& tag) {

@@ -35,8 +35,8 @@ class Shares : public Service {
   /// What choose_for_boot() said, for the boot and for every later load of the same machine.
   void add_devices(BootPlan& plan) const;
   /// Mounts in the guest what was chosen; returns when each share is there or has said why not.
-  asio::awaitable<void> settle();
-  /// choose_again(), whose failure is a note, and settle().
+  asio::awaitable<void> reconcile();
+  /// choose_again(), whose failure is a note, and reconcile().
   asio::awaitable<void> bring_back();
   /// The virtiofs device with this tag has no server any more, for as long as the machine runs.
   void server_lost(const std::string& tag);

@@ -42,12 +42,12 @@ asio::awaitable<std::shared_ptr<Guest>> wait_for_guest(Core& core) {
 
 /// The result of `main`, once both have ended. When one fails the other is cancelled, and the failure thrown.
 template <class T>
-asio::awaitable<T> beside(asio::awaitable<void> other, asio::awaitable<T> main) {
+asio::awaitable<T> both(asio::awaitable<void> other, asio::awaitable<T> main) {
   auto executor = co_await asio::this_coro::executor;
-  auto both = asio::experimental::make_parallel_group(asio::co_spawn(executor, std::move(main), asio::deferred),
+  auto pair = asio::experimental::make_parallel_group(asio::co_spawn(executor, std::move(main), asio::deferred),
                                                       asio::co_spawn(executor, std::move(other), asio::deferred));
   auto [order, failure, result, other_failure] =
-      co_await both.async_wait(asio::experimental::wait_for_one_error(), asio::use_awaitable);
+      co_await pair.async_wait(asio::experimental::wait_for_one_error(), asio::use_awaitable);
   if (order[0] == 1 && other_failure) std::rethrow_exception(other_failure);
   if (failure) std::rethrow_exception(failure);
   if (other_failure) std::rethrow_exception(other_failure);
@@ -96,7 +96,7 @@ asio::awaitable<Provisioned> provision(Core& core, Job& job, std::shared_ptr<Gue
   auto both =
       asio::experimental::make_parallel_group(asio::co_spawn(executor, std::move(work), asio::deferred),
                                               asio::co_spawn(executor, watch_steps(core, step, began), asio::deferred));
-  auto [order, failure, hang] = co_await both.async_wait(asio::experimental::wait_for_one(), asio::use_awaitable);
+  auto [order, failure, hang] = co_await pair.async_wait(asio::experimental::wait_for_one(), asio::use_awaitable);
   if (order[0] == 1 && hang) std::rethrow_exception(hang);
   if (failure) std::rethrow_exception(failure);
   if (!done) throw Error(Errc::internal, "the guest's set-up has ended without a result");
@@ -116,7 +116,7 @@ asio::awaitable<void> set_up(Core& core, Job& job) {
   job.begin("provision", "setting the guest up");
   ProvisionPlan plan = co_await plan_for(core, *guest);
   // At once: Docker, whose start ends the set-up, waits for the shares.
-  Provisioned done = co_await beside(core.shares.settle(), provision(core, job, guest, std::move(plan)));
+  Provisioned done = co_await both(core.shares.reconcile(), provision(core, job, guest, std::move(plan)));
   State& state = core.store.edit();
   state.data_ready = true;
   state.platforms = std::move(done.platforms);

@@ -119,8 +119,8 @@ TEST_F(Preparation, ADataDiskThatIsGoneIsNotReplacedUnasked) {
   prepare();
   state_.data_ready = true;
   const std::string owner = state_.data_owner;
-  const fs::path away = directory_ / "external" / "data.raw";
-  fs::remove(paths_.data_disk);
+  const fs::path away = directory_ / "external" / "data.raw", kept = directory_ / "kept.raw";
+  fs::rename(paths_.data_disk, kept);
   fs::create_symlink(away, paths_.data_disk);
   try {
     prepare();
@@ -135,8 +135,12 @@ TEST_F(Preparation, ADataDiskThatIsGoneIsNotReplacedUnasked) {
   fs::remove(paths_.data_disk);
   prepare({.allow_new_data = true});
   EXPECT_EQ(inspect_data_disk(paths_.data_disk).kind, DataDiskKind::ours);
-  EXPECT_NE(state_.data_owner, owner) << "should the old disk come back, it is another one";
   EXPECT_FALSE(state_.data_ready);
+  // It was found again.
+  state_.data_ready = true;
+  fs::rename(kept, paths_.data_disk);
+  prepare();
+  EXPECT_EQ(inspect_data_disk(paths_.data_disk).owner, owner);
 }
 
 TEST_F(Preparation, WhatIsThereIsNotWrittenAgainSoAFullDiskKeepsNobodyFromResuming) {

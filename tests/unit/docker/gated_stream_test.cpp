@@ -11,13 +11,13 @@ namespace {
 
 /// client -> gated -> engine
 struct Bed {
-  explicit Bed(asio::any_io_executor executor) : may_settle(executor) {
+  explicit Bed(asio::any_io_executor executor) : may_answer(executor) {
     auto ends = MemoryStream::pair(executor);
     engine = std::move(ends.second);
     auto gates = std::make_shared<GatedStream::Gates>();
-    gates->settled = [this]() -> asio::awaitable<void> {
+    gates->reconciled = [this]() -> asio::awaitable<void> {
       ++asked;
-      co_await may_settle.wait();
+      co_await may_answer.wait();
     };
     gates->taken = [this](std::string container) -> asio::awaitable<std::string> {
       asked_for = container;
@@ -32,7 +32,7 @@ struct Bed {
     gates->greeted = [this](std::string call, std::string answer) { greeted += call + ":" + answer; };
     gated = std::make_unique<GatedStream>(std::move(ends.first), gates);
   }
-  Event may_settle;
+  Event may_answer;
   int asked = 0;
   std::string asked_for, taken;
   std::string checked, greeted;
@@ -62,9 +62,9 @@ asio::awaitable<std::string> start_is_held(std::string call) {
   got.clear();
   reader.spawn("reader", read_into(*bed.gated, got));
   for (int i = 0; i < 20; ++i) co_await asio::post(executor, asio::use_awaitable);
-  if (bed.asked != 1) co_return "settled was asked for " + std::to_string(bed.asked) + " times";
-  if (!got.empty()) co_return "the answer came before the ports were settled";
-  bed.may_settle.set();
+  if (bed.asked != 1) co_return "reconciled was asked for " + std::to_string(bed.asked) + " times";
+  if (!got.empty()) co_return "the answer came before the ports were reconciled";
+  bed.may_answer.set();
   for (int i = 0; i < 20; ++i) co_await asio::post(executor, asio::use_awaitable);
   const bool came = got == answer;
   co_await reader.stop();
@@ -75,13 +75,13 @@ TEST(GatedStream, HoldsTheAnswerToAStartUntilThePortsAreSettled) {
   EXPECT_EQ(run(start_is_held("POST /v1.47/containers/web/start HTTP/1.1\r\nContent-Length: 0\r\n\r\n")), "held");
   EXPECT_EQ(run(start_is_held("POST /containers/web/restart?t=1 HTTP/1.1\r\n\r\n")), "held");
   EXPECT_EQ(run(start_is_held("POST /networks/net/connect HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}")), "held");
-  EXPECT_EQ(run(start_is_held("POST /containers/web/stop HTTP/1.1\r\n\r\n")), "settled was asked for 0 times");
+  EXPECT_EQ(run(start_is_held("POST /containers/web/stop HTTP/1.1\r\n\r\n")), "reconciled was asked for 0 times");
 }
 
 /// What the client gets for its call, and for which container it was asked whether its port is taken.
 asio::awaitable<std::string> start_of_a_taken_port(std::string call, std::string answer) {
   Bed bed(co_await asio::this_coro::executor);
-  bed.may_settle.set();
+  bed.may_answer.set();
   bed.taken = "Bind failed";
   co_await bed.gated->write(call);
   co_await bed.engine->write(answer);

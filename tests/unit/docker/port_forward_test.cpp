@@ -161,28 +161,28 @@ asio::awaitable<void> ask_into(std::uint16_t port, std::string text, std::string
   into = co_await ask(port, std::move(text));
 }
 
-asio::awaitable<std::string> settled_is_open() {
+asio::awaitable<std::string> reconciled_is_open() {
   Bed bed(co_await asio::this_coro::executor);
   const std::uint16_t port = free_port();
   bed.guest->list = container("a", "1", port);
-  co_await bed.ports->settled();
+  co_await bed.ports->reconciled();
   std::string said = co_await ask(port, "x");
   said += " " + bed.guest->targets;
   bed.guest->list = "[]";
-  co_await bed.ports->settled();
+  co_await bed.ports->reconciled();
   said += std::to_string(bed.open());
   co_await bed.stop();
   co_return said;
 }
 
-TEST(PortForward, HasThePortsOfWhatRunsOnceItIsSettled) { EXPECT_EQ(run(settled_is_open()), "x 10.9.8.7:1 0"); }
+TEST(PortForward, HasThePortsOfWhatRunsOnceItIsReconciled) { EXPECT_EQ(run(reconciled_is_open()), "x 10.9.8.7:1 0"); }
 
 asio::awaitable<std::size_t> open_after_a_late_list() {
   auto executor = co_await asio::this_coro::executor;
   PortForward::Timings timings;
   timings.again = {20ms, 20ms};
   Bed bed(executor, timings);
-  co_await bed.ports->settled();
+  co_await bed.ports->reconciled();
   const int before = bed.guest->lists;
   bed.guest->tell("connect", "a");
   while (bed.guest->lists == before) co_await asio::post(executor, asio::use_awaitable);
@@ -201,7 +201,7 @@ asio::awaitable<std::string> taken_port() {
   ip::tcp::acceptor other(executor, ip::tcp::endpoint(ip::address_v4::loopback(), 0));
   const std::uint16_t port = other.local_endpoint().port();
   bed.guest->list = container("abcdef", "1", port);
-  co_await bed.ports->settled();
+  co_await bed.ports->reconciled();
   std::string said = bed.ports->taken("c-abcdef");
   said.replace(said.find(std::to_string(port)), std::to_string(port).size(), "N");
   for (const char* name : {"abcdef", "abc"}) said += bed.ports->taken(name).empty() ? " not by id" : "";
@@ -209,7 +209,7 @@ asio::awaitable<std::string> taken_port() {
     said += bed.ports->taken(name).empty() ? "" : " also by another name";
   other.close();
   bed.guest->list = container("abcdef", "1", free_port());
-  co_await bed.ports->settled();
+  co_await bed.ports->reconciled();
   said += bed.ports->taken("abcdef").empty() ? "" : " still";
   co_await bed.stop();
   co_return said;
@@ -233,17 +233,17 @@ asio::awaitable<std::string> udp_port_that_moves() {
   asio::io_context io(1);
   const auto port = ip::udp::socket(io, ip::udp::endpoint(ip::address_v4::loopback(), 0)).local_endpoint().port();
   bed.guest->list = udp_container(port, "10.9.8.7");
-  co_await bed.ports->settled();
+  co_await bed.ports->reconciled();
   ip::udp::socket client(co_await asio::this_coro::executor, ip::udp::v4());
   const std::string datagram = "1234567";
   client.send_to(asio::buffer(datagram), ip::udp::endpoint(ip::address_v4::loopback(), port));
   auto counted = [&bed] { return bed.ports->ports().at(0).to_container; };
   for (int i = 0; i < 100 && counted() == 0; ++i) co_await sleep_for(10ms);
   std::string said = std::to_string(counted());
-  co_await bed.ports->settled();
+  co_await bed.ports->reconciled();
   said += " " + std::to_string(counted());
   bed.guest->list = udp_container(port, "10.9.8.8");
-  co_await bed.ports->settled();
+  co_await bed.ports->reconciled();
   said += " " + std::to_string(counted()) + " " + std::to_string(bed.open());
   co_await bed.stop();
   co_return said;
@@ -263,20 +263,20 @@ asio::awaitable<std::string> told_containers() {
   config.on_containers = [&told](const boost::json::array& containers) { told += std::to_string(containers.size()); };
   PortForward ports(executor, std::move(config));
   guest->list = R"([{"Id":"a","Ports":[]},{"Id":"b","Ports":[]}])";
-  auto settle = [&]() -> asio::awaitable<void> {
-    co_await ports.settled();
+  auto reconcile = [&]() -> asio::awaitable<void> {
+    co_await ports.reconciled();
     told += " ";
   };
-  co_await settle();
+  co_await reconcile();
   auto until = [&](char last) -> asio::awaitable<void> {
     while (told.back() != last) co_await asio::post(executor, asio::use_awaitable);
   };
   guest->tell("die", "a");  // the engine goes on listing it for a while, and for more than one list
   co_await until('1');
-  co_await settle();
+  co_await reconcile();
   guest->tell("start", "a");
   co_await until('2');
-  co_await settle();
+  co_await reconcile();
   co_await ports.stop();
   co_await guest->stop();
   std::erase(told, ' ');
@@ -290,14 +290,14 @@ asio::awaitable<std::string> dead_but_listed() {
   auto executor = co_await asio::this_coro::executor;
   Bed bed(executor);
   bed.guest->list = container("a", "1", free_port());
-  co_await bed.ports->settled();
+  co_await bed.ports->reconciled();
   std::string seen = std::to_string(bed.open());
   bed.guest->tell("die", "a");
   while (bed.open() != 0) co_await asio::post(executor, asio::use_awaitable);
-  co_await bed.ports->settled();  // the engine lists it still
+  co_await bed.ports->reconciled();  // the engine lists it still
   seen += std::to_string(bed.open());
   bed.guest->list = container("a", "2", free_port());
-  co_await bed.ports->settled();  // another run: the event of its start may come later
+  co_await bed.ports->reconciled();  // another run: the event of its start may come later
   seen += std::to_string(bed.open());
   co_await bed.stop();
   co_return seen;
@@ -311,7 +311,7 @@ asio::awaitable<std::string> waits_for_the_program() {
   const std::uint16_t port = free_port();
   bed.guest->list = container("a", "1", port);
   bed.guest->listening = false;
-  co_await bed.ports->settled();
+  co_await bed.ports->reconciled();
   constexpr int count = 50;
   std::vector<std::string> answers(count);
   TaskGroup clients(executor);
@@ -340,7 +340,7 @@ asio::awaitable<std::string> nobody_listens() {
   const std::uint16_t port = free_port();
   bed.guest->list = container("a", "1", port);
   bed.guest->listening = false;
-  co_await bed.ports->settled();
+  co_await bed.ports->reconciled();
   const std::string said = co_await ask(port, "x");
   co_await bed.stop();
   co_return said;
@@ -405,7 +405,7 @@ asio::awaitable<std::string> privileged_port() {
   std::string list = container("a", "1", 81);
   list.back() = ',';
   bed.guest->list = list + container("b", "1", other).substr(1);
-  co_await bed.ports->settled();
+  co_await bed.ports->reconciled();
   std::string said;
   for (const PortStatus& port : bed.ports->ports())
     if (port.at.port == 81) said += port.problem + " | " + port.remedy;
@@ -433,11 +433,11 @@ asio::awaitable<std::string> large_range(int count) {
     for (;; ++counted) co_await asio::post(co_await asio::this_coro::executor, asio::use_awaitable);
   };
   TaskGroup beside(executor);
-  co_await bed.ports->settled();  // the event stream stands
+  co_await bed.ports->reconciled();  // the event stream stands
   bed.guest->list = container("a", "1", 21000, count);
   beside.spawn("others", others(turns));
   const auto begun = Clock::now();
-  co_await bed.ports->settled();
+  co_await bed.ports->reconciled();
   const auto took = std::chrono::duration<double, std::milli>(Clock::now() - begun).count();
   std::string wrong;
   std::size_t taken = 0;

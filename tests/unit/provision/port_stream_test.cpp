@@ -66,7 +66,7 @@ TEST(PortStream, LosesNothingWhenItsTransportIsExchanged) {
     std::string all = "[" + heard(old.port) + "]";
     say(old.port, "said before the end");
     old.port.reset();
-    co_await stream->unplugged();
+    co_await stream->detached();
     Ends anew = make_ends();
     stream->reattach(std::move(anew.ours));
     say(anew.port, ", said after");
@@ -99,7 +99,7 @@ TEST(PortStream, OneThatIsNotPluggedInAgainHasEnded) {
     auto stream = PortStream::start(co_await asio::this_coro::executor, std::move(ends.ours));
     co_await stream->quiesce();
     ends.port.reset();
-    co_await stream->unplugged();
+    co_await stream->detached();
     stream->resume();
     co_return "end" + co_await next(*stream);
   };

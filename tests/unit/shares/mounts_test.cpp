@@ -99,8 +99,8 @@ TEST(GuestShares, MountsInOrderAndOnce) {
     GuestShares shares(executor, config_for(stage));
     const std::vector<ShareState> wanted{share("/a"), share("/a/b", "virtiofs")};
     auto again = wanted;
-    co_await shares.settle(wanted);
-    co_await shares.settle(std::move(again));
+    co_await shares.reconcile(wanted);
+    co_await shares.reconcile(std::move(again));
     std::string text = told(shares);
     co_await shares.stop();
     co_return std::pair(std::move(text), stage.log);
@@ -118,7 +118,7 @@ TEST(GuestShares, OneThatFailsSaysWhyAndIsTriedAgain) {
     GuestShares shares(executor, config_for(stage));
     std::vector<ShareState> wanted{share("/a"), share("/b")};
     wanted.back().problem = "cannot be";
-    co_await shares.settle(std::move(wanted));
+    co_await shares.reconcile(std::move(wanted));
     std::vector<std::string> texts{told(shares), shares.complete() ? "complete" : "incomplete"};
     stage.refusal.clear();
     while (told(shares) == texts.front()) co_await sleep_for(1ms);
@@ -141,7 +141,7 @@ TEST(GuestShares, OneThatIsLostIsMountedAgainAndTold) {
     GuestShares shares(executor, std::move(config));
     all = &shares;
     std::vector<ShareState> wanted{share("/a")};
-    co_await shares.settle(std::move(wanted));
+    co_await shares.reconcile(std::move(wanted));
     stage.break_now.notify_all();
     while (stage.log.size() < 2 || told(shares) != "/a sshfs\n") co_await sleep_for(1ms);
     co_await shares.stop();
@@ -158,11 +158,11 @@ TEST(GuestShares, ADeadDeviceGoesOnBySshfsAndTheOthersAsTheyWere) {
     GuestShares shares(executor, config_for(stage));
     std::vector<ShareState> wanted{share("/a", "virtiofs"), share("/b", "virtiofs")};
     auto again = wanted;
-    co_await shares.settle(std::move(wanted));
+    co_await shares.reconcile(std::move(wanted));
     shares.server_lost("taga");
     while (told(shares) != "/a sshfs\n/b virtiofs\n") co_await sleep_for(1ms);
     std::string why = shares.states()[0].why;
-    co_await shares.settle(std::move(again));  // as a later `apply` would: the device is still dead
+    co_await shares.reconcile(std::move(again));  // as a later `apply` would: the device is still dead
     std::string text = told(shares);
     co_await shares.stop();
     co_return std::pair(std::move(text), std::move(why));
@@ -178,11 +178,11 @@ TEST(GuestShares, WhatIsNotWantedAnyMoreIsUnmountedAndWhatHasAProblemOnlyListed)
     Stage stage(executor);
     GuestShares shares(executor, config_for(stage));
     std::vector<ShareState> first{share("/a"), share("/b")};
-    co_await shares.settle(std::move(first));
+    co_await shares.reconcile(std::move(first));
     ShareState away = share("/c");
     away.problem = "it is away";
     std::vector<ShareState> second{share("/b"), away};
-    co_await shares.settle(std::move(second));
+    co_await shares.reconcile(std::move(second));
     std::string text = told(shares);
     co_await shares.stop();
     co_return std::pair(std::move(text), stage.log);
