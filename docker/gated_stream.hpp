@@ -30,7 +30,7 @@ struct ClientUse {
 class GatedStream final : public ByteStream {
  public:
   struct Gates {
-    std::function<asio::awaitable<void>()> settled;  ///< throws nothing but cancellation; empty = no such gate
+    std::function<asio::awaitable<void>()> reconciled;  ///< throws nothing but cancellation; empty = no such gate
     /// Ends a started container whose port another program of this host has, and returns the error text; empty when the
     /// container may run. The argument is the client's name for it. Throws only a cancellation; empty = no such gate.
     std::function<asio::awaitable<std::string>(std::string container)> taken;

@@ -272,6 +272,7 @@ constexpr auto accel_names = names_of(accel_words);
 constexpr auto driver_names = names_of(driver_words);
 constexpr auto rosetta_names = names_of(rosetta_words);
 constexpr auto idle_client_names = names_of(idle_client_words);
+constexpr auto share_confinement_names = names_of(share_confinement_words);
 constexpr auto forward_names = names_of(forward_words);
 constexpr auto runtime_names = names_of(runtimes);
 
@@ -361,6 +362,11 @@ constexpr std::array table{
     Key{"share_type", "", "how shares get into the machine; auto is the best that works", Kind::scalar, Change::live,
         "", "", [](Profile& p, std::string_view text) { return set_word(p.share_type, text, share_type_names); },
         [](const Profile& p) { return p.share_type; }, share_type_names},
+    Key{"share_confinement", "",
+        "whether a folder is shared only where nothing but it can be reached by its server on this host",
+        Kind::scalar, Change::live, "", "",
+        [](Profile& p, std::string_view text) { return set_word(p.share_confinement, text); },
+        [](const Profile& p) { return std::string(to_string(p.share_confinement)); }, share_confinement_names},
     Key{"file_events", "", "whether changes of shared folders reach programs in containers that watch files there",
         Kind::scalar, Change::live, "", boolean_schema,
         [](Profile& p, std::string_view text) { return set_boolean(p.file_events, text); },

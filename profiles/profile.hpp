@@ -48,6 +48,7 @@ struct Profile {
   std::string docker_subnet;                 ///< of containers' networks; empty = Docker's own
   std::vector<std::string> shares{"~"};      ///< "location[:mount point][:ro][:type]"
   std::string share_type = "auto";           ///< of share_type_names
+  ShareConfinement share_confinement = ShareConfinement::required;
   std::vector<Script> provision;
   bool ssh_agent = false;   ///< the host's SSH agent is at hand in sessions
   bool file_events = true;  ///< changes of shared folders reach those who watch files in containers

@@ -46,6 +46,12 @@ inline constexpr std::array forward_words{Word{"published", ForwardWish::publish
                                           Word{"none", ForwardWish::none}};
 constexpr const auto& words_of(ForwardWish) { return forward_words; }
 
+/// Whether a folder is shared whose server nothing on this host confines to it.
+enum class ShareConfinement { required, optional };
+inline constexpr std::array share_confinement_words{Word{"required", ShareConfinement::required},
+                                                    Word{"optional", ShareConfinement::optional}};
+constexpr const auto& words_of(ShareConfinement) { return share_confinement_words; }
+
 template <class E>
   requires requires(E value) { words_of(value); }
 constexpr std::string_view to_string(E value) {

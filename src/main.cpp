@@ -3,12 +3,15 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "src/base/confine.hpp"
 #include "src/cli/command.hpp"
 #include "src/daemon/daemon.hpp"
 
-/// `colima-like daemon PROFILE FD` is the background process (src/cli/launch.cpp starts it); anything else is a user.
+/// `colima-like daemon PROFILE FD` is the background process (src/cli/launch.cpp starts it), `colima-like confine` runs
+/// a program that a guest may take over (src/base/confine.hpp); anything else is a user.
 int main(int argc, char** argv) {
   if (argc == 4 && std::string_view(argv[1]) == "daemon") return cl::run_daemon(argv[2], std::atoi(argv[3]));
+  if (argc > 2 && std::string_view(argv[1]) == "confine") return cl::run_confined(argc, argv);
   // A broken pipe is an error of that write; the daemon's sockets and our children's pipes must not end us.
   ::signal(SIGPIPE, SIG_IGN);
   return cl::cli::run(argc, argv);

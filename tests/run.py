@@ -161,7 +161,9 @@ def run(build, selection, options, expected):
     """Runs ctest; what it says is passed on line by line, the report comes before its closing lines."""
     file = build / "tests.xml"
     file.unlink(missing_ok=True)
-    command = ["ctest", "--test-dir", str(build), "--output-on-failure", "--no-tests=error", "-j2", *selection, *options,
+    # Some unit tests wait and take no CPU.
+    jobs = 3 if "^quick$" in selection else 2
+    command = ["ctest", "--test-dir", str(build), "--output-on-failure", "--no-tests=error", f"-j{jobs}", *selection, *options,
                "--output-junit", str(file), "--test-output-size-passed", str(1 << 20), "--test-output-size-failed", str(1 << 20)]
     closing, fine = [], True
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, errors="replace") as ctest:

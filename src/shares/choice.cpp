@@ -5,6 +5,10 @@
 #include <algorithm>
 
 #include "src/base/child.hpp"
+#include "src/base/confine.hpp"
+#include "src/base/file.hpp"
+#include "src/base/platform.hpp"
+#include "src/shares/transport.hpp"
 #include "vm/qemu/virtiofsd.hpp"
 
 namespace cl {
@@ -13,6 +17,7 @@ namespace {
 
 constexpr const char* no_9p =
     "the guest's kernel has no 9p (Debian's cloud kernel is built without it); use virtiofs or sshfs";
+constexpr const char* allow_unconfined = "'share_confinement: optional' shares it all the same";
 constexpr const char* install_sftp_server = "install the package openssh-sftp-server";
 
 fs::path first_program(std::initializer_list<const char*> names) {
@@ -38,12 +43,39 @@ std::string joined(std::string text, const std::string& more) {
   return text + "; " + more;
 }
 
+/// For `share_confinement: optional`, where the user was told what it means.
+std::string unconfined_note(const std::string& why) {
+  return "the guest's root could reach all that this user can: " + why;
+}
+
+std::string refused_unconfined(const std::string& why) {
+  return "its server could reach all that this user can: " + why;
+}
+
 std::string sshfs_note(const ShareHost& host) {
   std::string note;
   if (!host.root) note = "chown does nothing there: every file is this user's";
-  if (host.bwrap.empty())
-    note = joined(note, "the guest's root could reach beyond the folder: bubblewrap does not run here");
+  if (!host.unconfined.empty()) note = joined(note, unconfined_note(host.unconfined));
   return note;
+}
+
+}  // namespace
+
+namespace {
+
+/// It is run once, on nothing: a system may refuse it for reasons of its own.
+asio::awaitable<std::string> why_unconfined(const fs::path& sftp_server) {
+  std::string why = why_no_confinement();
+  if (!why.empty()) co_return why + "; bubblewrap would do";
+  const SftpPrograms programs{sftp_server, {}, platform::executable(), -1, -1};
+  ShareState empty;
+  empty.location = "/usr/lib";
+  empty.read_only = true;
+  Command probe;
+  probe.argv = sftp_command_line(empty, programs);
+  const Finished tried = co_await run(std::move(probe), "", std::chrono::seconds(5));
+  if (tried.status.ok()) co_return "";
+  co_return "sftp-server does not run confined: " + last_lines(tried.errors, 1);
 }
 
 }  // namespace
@@ -57,6 +89,7 @@ asio::awaitable<ShareHost> look_for_share_servers(fs::path cache, std::string hy
                      "/usr/libexec/sftp-server", "/opt/homebrew/opt/openssh/libexec/sftp-server"});
   const ServerRights rights = co_await server_rights();
   if (rights.sandbox == ServerRights::Sandbox::name_spaces) host.bwrap = first_program({"bwrap"});
+  if (host.bwrap.empty() && !host.sftp_server.empty()) host.unconfined = co_await why_unconfined(host.sftp_server);
   if (!hypervisor.empty()) {
     host.virtiofs_by = std::move(hypervisor);
     co_return host;
@@ -71,8 +104,7 @@ asio::awaitable<ShareHost> look_for_share_servers(fs::path cache, std::string hy
     host.virtiofs_by = "virtiofsd " + found.version;
     if (!host.root && !rights.subuids)
       host.virtiofs_note = "every file is this user's: /etc/subuid has no range for it";
-    if (rights.sandbox == ServerRights::Sandbox::none)
-      host.virtiofs_note = joined(host.virtiofs_note, "virtiofsd has no sandbox: name spaces do not work here");
+    if (rights.sandbox == ServerRights::Sandbox::none) host.virtiofsd_unconfined = why_no_confinement();
   } catch (const Error& error) {
     host.no_virtiofs = one_line(error);
   }
@@ -80,7 +112,8 @@ asio::awaitable<ShareHost> look_for_share_servers(fs::path cache, std::string hy
 }
 
 std::vector<ShareState> choose_share_types(const std::vector<Share>& plan, const ShareHost& host,
-                                           const std::vector<ShareState>* devices) {
+                                           const std::vector<ShareState>* devices, ShareConfinement confinement) {
+  const bool required = confinement == ShareConfinement::required;
   std::vector<ShareState> chosen;
   int number = 0;
   for (const Share& share : plan) {
@@ -99,7 +132,9 @@ std::vector<ShareState> choose_share_types(const std::vector<Share>& plan, const
     };
     const ShareState* device = devices != nullptr ? device_of(share, *devices) : nullptr;
     const bool wants_virtiofs = any || share.type == "virtiofs";
-    const std::string& no_virtiofs = why_no_virtiofs(share, host);
+    std::string no_virtiofs = why_no_virtiofs(share, host);
+    if (no_virtiofs.empty() && required && !host.virtiofsd_unconfined.empty())
+      no_virtiofs = refused_unconfined(host.virtiofsd_unconfined);
     if (share.type == "9p") {
       impossible(no_9p, "colima-like config set share_type auto");
     } else if (!share.problem.empty()) {
@@ -108,10 +143,13 @@ std::vector<ShareState> choose_share_types(const std::vector<Share>& plan, const
       state.type = "virtiofs";
       state.tag = device != nullptr ? device->tag : "share" + std::to_string(number++);
       state.why = joined(host.virtiofs_by, host.virtiofs_note);
+      if (!host.virtiofsd_unconfined.empty()) state.why = joined(state.why, unconfined_note(host.virtiofsd_unconfined));
     } else if (share.type == "virtiofs" && !no_virtiofs.empty()) {
       impossible(no_virtiofs, "scripts/setup --virtiofsd; or let share_type be auto");
     } else if (host.sftp_server.empty()) {
       impossible("there is no sftp-server on this host", install_sftp_server);
+    } else if (required && !host.unconfined.empty()) {
+      impossible(refused_unconfined(host.unconfined) + "; " + allow_unconfined, allow_unconfined);
     } else {
       state.type = "sshfs";
       if (any) state.why = no_virtiofs;

@@ -66,7 +66,8 @@ SharePort* GuestShares::port_of(Entry& entry) {
 std::unique_ptr<ShareTransport> GuestShares::transport_of(Entry& entry) {
   if (config_.transport) return config_.transport(entry.state, entry.lost);
   if (entry.state.type == "virtiofs") return virtiofs_transport(entry.state, entry.lost);
-  return sshfs_transport(entry.state, {config_.sftp_server, config_.bwrap, log_.get()}, port_of(entry));
+  return sshfs_transport(entry.state, {config_.sftp_server, config_.bwrap, config_.confine, log_.get(), -1},
+                         port_of(entry));
 }
 
 /// A device whose server is dead stays dead while the machine runs: QEMU does not connect to another server.

@@ -11,6 +11,7 @@
 
 #include "provision/readiness.hpp"
 #include "src/base/child.hpp"
+#include "src/base/confine.hpp"
 #include "src/base/file.hpp"
 #include "src/base/log.hpp"
 #include "src/base/net/relay.hpp"
@@ -171,7 +172,11 @@ asio::awaitable<std::string> SshfsTransport::serve(std::shared_ptr<Guest> guest,
 
   auto [ours, theirs] = socket_pair();
   Command command;
-  command.argv = sftp_command_line(share_, programs_);
+  const UniqueFd calls = programs_.bwrap.empty() ? UniqueFd() : call_filter();
+  SftpPrograms programs = programs_;
+  programs.calls = calls.get();
+  if (calls) command.keep = {calls.get()};
+  command.argv = sftp_command_line(share_, programs);
   command.input = command.output = theirs.get();
   command.errors = programs_.log;
   command.new_session = true;
@@ -283,12 +288,18 @@ std::vector<std::string> sftp_command_line(const ShareState& share, const SftpPr
     for (const char* path : {"/lib", "/lib64", "/etc/ld.so.cache", "/etc/passwd", "/etc/group", "/etc/nsswitch.conf"})
       words.insert(words.end(), {"--ro-bind-try", path, path});
     words.insert(words.end(), {"--dev-bind", "/dev/null", "/dev/null", share.read_only ? "--ro-bind" : "--bind",
-                               share.location, share.location, "--remount-ro", "/", "--chdir", share.location, "--"});
+                               share.location, share.location, "--remount-ro", "/", "--chdir", share.location});
+    if (programs.calls >= 0) words.insert(words.end(), {"--seccomp", std::to_string(programs.calls)});
+    words.emplace_back("--");
   }
   // The guest's kernel has applied the caller's umask already; ours (0077) must not be applied again.
   words.insert(words.end(), {programs.server.string(), "-e", "-l", "ERROR", "-u", "0000", "-d", share.location});
   if (share.read_only) words.emplace_back("-R");
-  return words;
+  if (!programs.bwrap.empty() || programs.confine.empty()) return words;
+  Confinement limits{system_libraries(), {"/dev/null"}};
+  limits.read.push_back(programs.server);
+  (share.read_only ? limits.read : limits.write).emplace_back(share.location);
+  return confined(programs.confine, limits, words);
 }
 
 std::unique_ptr<ShareTransport> virtiofs_transport(ShareState share, std::shared_ptr<Event> lost) {

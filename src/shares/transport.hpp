@@ -35,8 +35,10 @@ struct SharePort {
 /// The programs that the sshfs transport runs on this host.
 struct SftpPrograms {
   std::filesystem::path server;
-  std::filesystem::path bwrap;  ///< may be empty: then the server can reach what its user can
-  int log = -1;                 ///< descriptor for its messages; not owned
+  std::filesystem::path bwrap;    ///< confines it by name spaces; empty: they do not work here
+  std::filesystem::path confine;  ///< this program, which confines it otherwise; empty: that does not work either
+  int log = -1;                   ///< descriptor for its messages; not owned
+  int calls = -1;                 ///< call_filter() for bwrap; not owned
 };
 
 /// An sftp-server of this host, connected to `sshfs -o passive` in the guest: by `port`, or through the SSH session
@@ -44,8 +46,8 @@ struct SftpPrograms {
 /// server is dead.
 std::unique_ptr<ShareTransport> sshfs_transport(ShareState share, SftpPrograms programs, SharePort* port);
 
-/// The server's argv. With bwrap the server runs in name spaces that have only the folder and what the program needs,
-/// and the kernel enforces read-only; without it the server does. Pure.
+/// The server's argv. With bwrap the server runs in name spaces that have only the folder and what the program needs;
+/// else it is confined to that (src/base/confine.hpp) where that works. In both cases the kernel enforces read-only.
 std::vector<std::string> sftp_command_line(const ShareState& share, const SftpPrograms& programs);
 
 /// The command in the guest: sshfs on stdin and stdout or, with its name, on a pair of ports. It prints "@mounted" to

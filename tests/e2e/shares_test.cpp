@@ -25,7 +25,10 @@ struct Virtiofs {
   static constexpr const char* setting = "virtiofs";
   static constexpr const char* name = "virtiofs";
   static constexpr const char* server = "--shared-dir=";
-  static std::set<std::string> not_passed() { return {}; }
+  /// A user's virtiofsd is given further ids by a program that could not be confined with it.
+  static std::set<std::string> not_passed() {
+    return ::geteuid() == 0 ? std::set<std::string>{"set-uid"} : std::set<std::string>{};
+  }
   static bool is_here() { return Sandbox::has_virtiofsd(); }
 };
 /// By itself, since the virtiofsd that is found serves nothing.
@@ -34,8 +37,10 @@ struct Sshfs {
   static constexpr const char* name = "sshfs";
   static constexpr const char* server = "sftp-server -e";
   static std::set<std::string> not_passed() {
-    return {"nanoseconds", "long-name", "symlink-stays-inside", "hard-link-count", "fifo", "unix-socket", "sparse",
-            "fallocate",   "xattr"};
+    return {"nanoseconds",     "long-name", "symlink-stays-inside",
+            "hard-link-count", "fifo",      "unix-socket",
+            "sparse",          "fallocate", "xattr",
+            "set-uid"};
   }
   static bool is_here() { return true; }
 };

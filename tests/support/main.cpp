@@ -1,8 +1,12 @@
 #include <gtest/gtest.h>
 
 #include <csignal>
+#include <string_view>
+
+#include "src/base/confine.hpp"
 
 int main(int argc, char** argv) {
+  if (argc > 2 && std::string_view(argv[1]) == "confine") return cl::run_confined(argc, argv);  // as src/main.cpp
   std::signal(SIGPIPE, SIG_IGN);  // as src/main.cpp does: a peer that is gone is an error to handle, not our end
   testing::InitGoogleTest(&argc, argv);
   return RUN_ALL_TESTS();

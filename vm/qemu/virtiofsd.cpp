@@ -17,6 +17,7 @@
 #include <map>
 
 #include "src/base/blocking.hpp"
+#include "src/base/confine.hpp"
 #include "src/base/file.hpp"
 #include "src/base/file_lock.hpp"
 #include "src/base/log.hpp"
@@ -61,6 +62,22 @@ void require_share_server(const BootPlan& plan) {
 }
 
 /// In a session of its own, so that it can be ended with what it started.
+/// Where it cannot confine itself it is confined, where that works. It makes no setuid file for the guest, which
+/// another user of this computer could run; but newuidmap, which gives it further ids, is setuid itself and would not
+/// work then.
+std::vector<std::string> server_argv(const BootShare& share, const Virtiofsd& host, const ServerRights& rights,
+                                     int fd) {
+  std::vector<std::string> words = virtiofsd_command_line(share, host, rights, fd);
+  const fs::path program = platform::executable();
+  if (rights.sandbox == ServerRights::Sandbox::none && why_no_confinement().empty()) {
+    Confinement limits{system_libraries(), {"/dev/null"}};
+    limits.read.push_back(host.binary);
+    (share.read_only ? limits.read : limits.write).push_back(share.directory);
+    return confined(program, limits, words);
+  }
+  return rights.subuids ? words : without_setuid(program, words);
+}
+
 Child start_server(const asio::any_io_executor& executor, std::vector<std::string> argv, std::vector<int> keep,
                    int errors) {
   Command command;
@@ -299,8 +316,8 @@ asio::awaitable<std::map<fs::path, std::string>> try_share_servers(const BootPla
     const fs::path lock_path = share_lock(plan.run_directory, "trial-" + share.tag);
     const auto lock = FileLock::try_acquire(lock_path);
     if (!lock) throw Error(Errc::busy, "a server of share " + share.directory.string() + " still runs");
-    Child server = start_server(executor, virtiofsd_command_line(share, host, rights, socket.get()),
-                                {socket.get(), lock->fd()}, messages.get());
+    Child server = start_server(executor, server_argv(share, host, rights, socket.get()), {socket.get(), lock->fd()},
+                                messages.get());
     socket.reset();  // its alone: the connection breaks when it ends
     bool serves = false;
     std::exception_ptr failure;
@@ -338,7 +355,7 @@ asio::awaitable<std::vector<ShareServer>> start_share_servers(const BootPlan& pl
       const UniqueFd socket = listen_at(share_socket(plan.run_directory, share.tag));
       const auto lock = FileLock::try_acquire(share_lock(plan.run_directory, share.tag));
       if (!lock) throw Error(Errc::busy, "a server of share " + share.directory.string() + " still runs");
-      std::vector<std::string> argv = virtiofsd_command_line(share, host, rights, socket.get());
+      std::vector<std::string> argv = server_argv(share, host, rights, socket.get());
       servers.push_back({share.tag, start_server(executor, std::move(argv), {socket.get(), lock->fd()}, log_fd)});
       log::info("virtiofsd {} serves {}, process {}", host.version, share.directory.string(),
                 servers.back().child->pid());

@@ -8,6 +8,7 @@
 #include "src/base/file.hpp"
 #include "src/base/log.hpp"
 #include "src/base/path.hpp"
+#include "src/base/platform.hpp"
 #include "src/base/shell.hpp"
 #include "src/daemon/core.hpp"
 #include "src/daemon/preparation.hpp"
@@ -18,7 +19,7 @@ namespace {
 
 /// Containers that come back by themselves start only now (vm/guest_image: colima-like-shares.service). The engine's
 /// socket is put where clients know it when that is inside a share, whose own socket there leads nowhere in the guest.
-constexpr const char* settled_script = R"(
+constexpr const char* mounted_script = R"(
 mkdir -p /run/colima-like
 : > /run/colima-like/shares-settled
 pipe=/run/colima-like/shares-pipe
@@ -57,7 +58,7 @@ asio::awaitable<void> Shares::choose_for_boot() {
 
 void Shares::choose_devices(const std::vector<Share>& wanted) {
   State& state = core_.store.edit();
-  state.shares = choose_share_types(wanted, host_, nullptr);
+  state.shares = choose_share_types(wanted, host_, nullptr, state.profile.share_confinement);
   state.share_devices.clear();
   for (const ShareState& share : state.shares)
     if (share.problem.empty() && share.type == "virtiofs") state.share_devices.push_back(share);
@@ -84,7 +85,7 @@ asio::awaitable<void> Shares::choose_again() {
   if (!wanted.empty()) host_ = co_await look_for_share_servers(core_.home.cache, core_.driver->traits().share_server);
   host_.unserved = unserved;
   State& state = core_.store.edit();
-  state.shares = choose_share_types(wanted, host_, &state.share_devices);
+  state.shares = choose_share_types(wanted, host_, &state.share_devices, state.profile.share_confinement);
   note_problems();
 }
 
@@ -95,11 +96,12 @@ void Shares::make_mounts() {
     core_.describe(*this);
     // After a reboot inside the guest, too, whose Docker waits for those that come over SSH.
     if (mounts_ && is<phase::Running>(core_.phase()) && mounts_->complete())
-      core_.spawn("shares settled", notify_guest());
+      core_.spawn("shares mounted", notify_guest());
   };
   if (const auto machine = machine_of(core_.phase())) config.ports = (*machine)->share_ports();
   config.sftp_server = host_.sftp_server;
   config.bwrap = host_.bwrap;
+  if (host_.unconfined.empty()) config.confine = platform::executable();
   config.log = core_.paths.log_directory / "shares.log";
   mounts_ = std::make_unique<GuestShares>(core_.executor, std::move(config));
 }
@@ -115,7 +117,7 @@ asio::awaitable<void> Shares::reconcile() {
   if (lost) co_await choose_again();
   if (!mounts_) make_mounts();
   std::vector<ShareState> wanted = core_.state().shares;
-  co_await mounts_->settle(std::move(wanted));
+  co_await mounts_->reconcile(std::move(wanted));
   co_await notify_guest();
 }
 
@@ -125,7 +127,7 @@ asio::awaitable<void> Shares::notify_guest() {
   const Runtime& runtime = runtime_of(core_.state().profile);
   const std::string engine = runtime.speaks_docker ? std::string(runtime.guest_socket) : "";
   std::string script = "engine=" + shell_quoted(engine) +
-                       "\nsocket=" + shell_quoted(core_.paths.docker_socket.string()) + settled_script;
+                       "\nsocket=" + shell_quoted(core_.paths.docker_socket.string()) + mounted_script;
   const GuestResult told = co_await run_in_guest(*guest, "sh -s", std::move(script));
   if (told.exit_code != 0) log::warn("shares: {}", last_lines(told.errors, 2));
 }

@@ -93,10 +93,10 @@ asio::awaitable<Provisioned> provision(Core& core, Job& job, std::shared_ptr<Gue
   std::optional<Provisioned> done;
   auto work = store(core.parts.provision(*guest, std::move(plan), say), done);
   const auto executor = co_await asio::this_coro::executor;
-  auto both =
+  auto race =
       asio::experimental::make_parallel_group(asio::co_spawn(executor, std::move(work), asio::deferred),
                                               asio::co_spawn(executor, watch_steps(core, step, began), asio::deferred));
-  auto [order, failure, hang] = co_await pair.async_wait(asio::experimental::wait_for_one(), asio::use_awaitable);
+  auto [order, failure, hang] = co_await race.async_wait(asio::experimental::wait_for_one(), asio::use_awaitable);
   if (order[0] == 1 && hang) std::rethrow_exception(hang);
   if (failure) std::rethrow_exception(failure);
   if (!done) throw Error(Errc::internal, "the guest's set-up has ended without a result");

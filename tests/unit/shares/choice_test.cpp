@@ -33,10 +33,11 @@ ShareHost without_virtiofsd() {
 
 /// "PATH TYPE TAG (why) !problem", one a line.
 std::string chosen(const std::vector<Share>& plan, const ShareHost& host,
-                   const std::vector<ShareState>* devices = nullptr) {
+                   const std::vector<ShareState>* devices = nullptr,
+                   ShareConfinement confinement = ShareConfinement::required) {
   std::string text;
   try {
-    for (const ShareState& one : choose_share_types(plan, host, devices))
+    for (const ShareState& one : choose_share_types(plan, host, devices, confinement))
       text += one.mount_point + " " + one.type + " " + one.tag + " (" + one.why + ")" +
               (one.problem.empty() ? "" : " !" + one.problem) + "\n";
   } catch (const Error& error) {
@@ -78,7 +79,25 @@ TEST(ShareChoice, WhatIsNotAsOnTheHostIsSaid) {
   host.bwrap.clear();
   const std::string text = chosen({share("/a", "sshfs")}, host);
   EXPECT_NE(text.find("chown does nothing"), std::string::npos) << text;
-  EXPECT_NE(text.find("bubblewrap"), std::string::npos) << text;
+}
+
+TEST(ShareChoice, WhatNothingConfinesIsRefusedUnlessThatIsAllowed) {
+  ShareHost host = without_virtiofsd();
+  host.bwrap.clear();
+  host.unconfined = "no Landlock";
+  const std::string why = "its server could reach all that this user can: no Landlock";
+  EXPECT_EQ(chosen({share("/a")}, host),
+            "/a   () !" + why + "; 'share_confinement: optional' shares it all the same\n");
+  EXPECT_EQ(chosen({share("/a", "sshfs")}, host), "refused: /a cannot be shared by sshfs: " + why +
+                                                      "; 'share_confinement: optional' shares it all the same");
+  const std::string allowed = chosen({share("/a")}, host, nullptr, ShareConfinement::optional);
+  EXPECT_TRUE(allowed.starts_with("/a sshfs")) << allowed;
+  EXPECT_NE(allowed.find("the guest's root could reach all that this user can: no Landlock"), std::string::npos);
+
+  ShareHost virtiofs = full_host();
+  virtiofs.virtiofsd_unconfined = "no Landlock";
+  EXPECT_EQ(chosen({share("/a")}, virtiofs), "/a sshfs  (" + why + ")\n") << "bubblewrap confines that one";
+  EXPECT_TRUE(chosen({share("/a")}, virtiofs, nullptr, ShareConfinement::optional).starts_with("/a virtiofs share0"));
 }
 
 TEST(ShareChoice, AFolderThatIsAwayHasNoDevice) {
@@ -89,7 +108,7 @@ TEST(ShareChoice, AFolderThatIsAwayHasNoDevice) {
 }
 
 TEST(ShareChoice, AMachineThatRunsHasTheDevicesItWasBootedWith) {
-  const auto devices = choose_share_types({share("/a"), share("/b")}, full_host(), nullptr);
+  const auto devices = choose_share_types({share("/a"), share("/b")}, full_host(), nullptr, ShareConfinement::required);
   EXPECT_EQ(chosen({share("/b"), share("/c"), share("/a", "sshfs")}, full_host(), &devices),
             "/b virtiofs share1 (virtiofsd 1.13.2)\n/c sshfs  (virtiofs from the next start on)\n/a sshfs  ()\n");
   EXPECT_EQ(chosen({share("/a", "auto", true)}, full_host(), &devices), "/a sshfs  (virtiofs from the next start on)\n")
@@ -98,7 +117,8 @@ TEST(ShareChoice, AMachineThatRunsHasTheDevicesItWasBootedWith) {
 }
 
 TEST(ShareChoice, TheGuestIsToldWhatToMountAtBoot) {
-  auto states = choose_share_types({share("/a b"), share("/c", "sshfs", true)}, full_host(), nullptr);
+  auto states =
+      choose_share_types({share("/a b"), share("/c", "sshfs", true)}, full_host(), nullptr, ShareConfinement::required);
   states.push_back({});
   states.back().problem = "away";
   EXPECT_EQ(shares_credential(states), "virtiofs share0 rw /a b\nsshfs - ro /c\n");
@@ -108,7 +128,7 @@ TEST(SftpServer, SeesTheFolderAlone) {
   ShareState state;
   state.location = "/home/u/my work";
   state.read_only = true;
-  const auto words = sftp_command_line(state, {"/usr/lib/openssh/sftp-server", "/usr/bin/bwrap", -1});
+  const auto words = sftp_command_line(state, {"/usr/lib/openssh/sftp-server", "/usr/bin/bwrap", "", -1, 9});
   std::string text;
   for (const std::string& word : words) text += word + "|";
   EXPECT_NE(text.find("|--unshare-net|"), std::string::npos) << text;
@@ -116,9 +136,10 @@ TEST(SftpServer, SeesTheFolderAlone) {
   EXPECT_NE(text.find("|-R|"), std::string::npos) << text;
   EXPECT_NE(text.find("|--cap-drop|ALL|"), std::string::npos) << "a server of root's keeps three rights: " << text;
   EXPECT_NE(text.find("|--remount-ro|/|"), std::string::npos) << "its own root took memory without a limit: " << text;
+  EXPECT_NE(text.find("|--seccomp|9|"), std::string::npos) << text;
   EXPECT_EQ(text.find("|/home/u|"), std::string::npos) << text;
   state.read_only = false;
-  EXPECT_EQ(sftp_command_line(state, {"/s", "", -1})[0], "/s");
+  EXPECT_EQ(sftp_command_line(state, {"/s", "", "", -1, -1})[0], "/s");
 }
 
 TEST(GuestCommands, SetAsideWhatMayBeDeadAndUnmountTheRest) {

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "src/base/unique_fd.hpp"
+
+namespace cl {
+
+/// What a confined program may reach of this computer's files. It is for programs that a guest may have taken over,
+/// where name spaces do not work.
+struct Confinement {
+  std::vector<std::filesystem::path> read;   ///< files, and folders with all in them: to read and to execute
+  std::vector<std::filesystem::path> write;  ///< likewise, to do anything with but making devices
+};
+
+/// Why this system cannot confine a program; empty: it can. Linux needs Landlock with its third ABI (Linux 6.2), macOS
+/// has sandbox-exec.
+std::string why_no_confinement();
+
+/// The argv that runs `argv` confined, for good and with all that it starts. Besides its files it cannot make sockets
+/// or setuid files, look into other processes or change the kernel; root keeps what gives files any owner and no more.
+/// `program` is platform::executable().
+std::vector<std::string> confined(const std::filesystem::path& program, const Confinement& limits,
+                                  const std::vector<std::string>& argv);
+
+/// The argv that runs `argv` so that it makes no setuid file and no device; all else is as before. On macOS `argv`
+/// itself.
+std::vector<std::string> without_setuid(const std::filesystem::path& program, const std::vector<std::string>& argv);
+
+/// The limits on system calls of a confined program, as a descriptor for bubblewrap's --seccomp; empty on macOS.
+UniqueFd call_filter();
+
+/// What programs for servers of folders read to run at all: system libraries and the user database.
+std::vector<std::filesystem::path> system_libraries();
+
+/// The process of such an argv on Linux, `colima-like confine r:PATH w:PATH ... -- ARGV` or `colima-like confine modes
+/// -- ARGV`: confines itself and becomes the program. Returns only when it cannot: 1 with a line on stderr.
+int run_confined(int argc, char** argv);
+
+}  // namespace cl

@@ -1,0 +1,54 @@
+#include <cstdio>
+
+#include "src/base/confine.hpp"
+#include "src/base/file.hpp"
+
+namespace cl {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr const char* sandbox_exec = "/usr/bin/sandbox-exec";
+
+/// As a string of the profile's language.
+std::string quoted(const fs::path& path) {
+  std::string text = "\"";
+  for (const char c : path.string()) {
+    if (c == '"' || c == '\\') text += '\\';
+    text += c;
+  }
+  return text + "\"";
+}
+
+}  // namespace
+
+std::string why_no_confinement() {
+  return file_exists(sandbox_exec) ? "" : std::string(sandbox_exec) + " is not there";
+}
+
+std::vector<std::string> confined(const fs::path&, const Confinement& limits, const std::vector<std::string>& argv) {
+  // The later rule decides. A program needs the names of what is above its files, and of the system what dyld reads.
+  std::string profile =
+      "(version 1)(deny default)(allow process-exec)(allow sysctl-read)(allow file-read-metadata)"
+      "(allow mach-lookup (global-name \"com.apple.system.opendirectoryd.libinfo\"))"
+      "(allow file-read* (literal \"/\") (literal \"/dev/null\") (literal \"/dev/urandom\"))";
+  for (const fs::path& path : limits.read)
+    profile += "(allow file-read* file-map-executable (subpath " + quoted(path) + "))";
+  for (const fs::path& path : limits.write) profile += "(allow file-read* file-write* (subpath " + quoted(path) + "))";
+  profile += "(deny file-write-setugid)";
+  std::vector<std::string> words{sandbox_exec, "-p", profile};
+  words.insert(words.end(), argv.begin(), argv.end());
+  return words;
+}
+
+std::vector<std::string> without_setuid(const fs::path&, const std::vector<std::string>& argv) { return argv; }
+
+UniqueFd call_filter() { return {}; }
+
+std::vector<fs::path> system_libraries() { return {"/usr/lib", "/usr/libexec", "/System", "/opt/homebrew"}; }
+
+int run_confined(int, char**) {
+  std::fputs("colima-like: sandbox-exec confines programs here\n", stderr);
+  return 1;
+}
+
+}  // namespace cl

@@ -1,0 +1,260 @@
+#include <fcntl.h>
+#include <linux/audit.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <span>
+#include <string_view>
+
+#include "src/base/confine.hpp"
+#include "src/base/error.hpp"
+
+// Landlock's numbers are those of linux/landlock.h of Linux 6.12, which older systems' headers lack in part; the system
+// calls have the same numbers on every architecture.
+
+namespace cl {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr long create_ruleset = 444, add_rule = 445, restrict_self = 446;
+constexpr long least_abi = 3;  // the second can rename between folders, the third watches truncate(2)
+
+constexpr std::uint64_t execute = 1 << 0, write_file = 1 << 1, read_file = 1 << 2, read_dir = 1 << 3,
+                        make_char = 1 << 6, make_block = 1 << 11, truncate = 1 << 14, ioctl_dev = 1 << 15;
+constexpr std::uint64_t rights_of_third_abi = (1 << 15) - 1;
+constexpr std::uint64_t of_files = execute | write_file | read_file | truncate | ioctl_dev;
+
+/// struct landlock_ruleset_attr. An older kernel takes a longer one whose unknown part is zero.
+struct Ruleset {
+  std::uint64_t files = 0, network = 0, scope = 0;
+};
+/// struct landlock_path_beneath_attr, which is packed.
+struct [[gnu::packed]] PathBeneath {
+  std::uint64_t rights;
+  std::int32_t parent;
+};
+constexpr long path_beneath = 1;  // LANDLOCK_RULE_PATH_BENEATH
+
+long landlock_abi() { return ::syscall(create_ruleset, nullptr, 0, 1 /* LANDLOCK_CREATE_RULESET_VERSION */); }
+
+struct Failure {
+  const char* what;
+  int code;
+};
+
+void check(long result, const char* what) {
+  if (result < 0) throw Failure{what, errno};
+}
+
+void allow(int ruleset, const char* path, std::uint64_t rights) {
+  const UniqueFd fd(::open(path, O_PATH | O_CLOEXEC));
+  if (!fd) {
+    if (errno == ENOENT) return;  // this distribution has no such folder
+    throw Failure{path, errno};
+  }
+  struct stat info{};
+  check(::fstat(fd.get(), &info), path);
+  if (!S_ISDIR(info.st_mode)) rights &= of_files;
+  const PathBeneath rule{rights, fd.get()};
+  check(::syscall(add_rule, ruleset, path_beneath, &rule, 0), path);
+}
+
+void restrict_files(const std::vector<std::string_view>& rules) {
+  const long abi = landlock_abi();
+  if (abi < least_abi) throw Failure{"confine by Landlock", ENOSYS};
+  Ruleset handled;
+  handled.files = rights_of_third_abi;
+  if (abi >= 4) handled.network = 3;  // TCP: to bind and to connect
+  if (abi >= 5) handled.files |= ioctl_dev;
+  if (abi >= 6) handled.scope = 3;  // abstract unix sockets, signals
+  const UniqueFd ruleset(static_cast<int>(::syscall(create_ruleset, &handled, sizeof handled, 0)));
+  check(ruleset.get(), "make a Landlock ruleset");
+  for (const std::string_view rule : rules) {
+    const bool writes = rule.starts_with("w:");
+    const std::uint64_t rights = writes ? handled.files & ~(make_char | make_block) : execute | read_file | read_dir;
+    allow(ruleset.get(), rule.substr(2).data(), rights);
+  }
+  check(::syscall(restrict_self, ruleset.get(), 0), "confine by Landlock");
+}
+
+/// Root keeps what a server of files with any owner needs. What it cannot get back by executing a program either.
+void drop_capabilities() {
+  if (::geteuid() != 0) return;
+  constexpr std::uint32_t kept = 1U << CAP_CHOWN | 1U << CAP_DAC_OVERRIDE | 1U << CAP_FOWNER;
+  for (unsigned long one = 0; ::prctl(PR_CAPBSET_READ, one) >= 0; ++one)
+    if (one > 31 || (kept >> one & 1) == 0) ::prctl(PR_CAPBSET_DROP, one);  // fails where we never had it
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  std::array<__user_cap_data_struct, 2> now{}, wanted{};
+  check(::syscall(SYS_capget, &header, now.data()), "read the capabilities");
+  wanted[0].effective = wanted[0].permitted = wanted[0].inheritable = now[0].permitted & kept;
+  check(::syscall(SYS_capset, &header, wanted.data()), "drop capabilities");
+}
+
+#if defined(__x86_64__)
+constexpr std::uint32_t architecture = AUDIT_ARCH_X86_64;
+#elif defined(__aarch64__)
+constexpr std::uint32_t architecture = AUDIT_ARCH_AARCH64;
+#endif
+
+/// What no server of folders does, and what could undo the rest.
+constexpr auto denied = std::to_array<long>({SYS_socket,
+                                             SYS_connect,
+                                             SYS_bind,
+                                             SYS_listen,
+                                             SYS_ptrace,
+                                             SYS_process_vm_readv,
+                                             SYS_process_vm_writev,
+                                             SYS_mount,
+                                             SYS_umount2,
+                                             SYS_pivot_root,
+                                             SYS_setns,
+                                             SYS_unshare,
+                                             SYS_bpf,
+                                             SYS_perf_event_open,
+                                             SYS_add_key,
+                                             SYS_keyctl,
+                                             SYS_request_key,
+                                             SYS_kexec_load,
+                                             SYS_init_module,
+                                             SYS_finit_module,
+                                             SYS_delete_module,
+                                             SYS_open_by_handle_at,
+                                             SYS_userfaultfd,
+                                             SYS_reboot,
+                                             SYS_swapon,
+                                             SYS_swapoff,
+                                             SYS_settimeofday,
+                                             SYS_clock_settime,
+                                             425L /* io_uring_setup */,
+                                             442L /* mount_setattr */,
+                                             429L /* move_mount */,
+                                             428L /* open_tree */});
+
+sock_filter statement(std::uint16_t code, std::uint32_t value) { return {code, 0, 0, value}; }
+sock_filter jump(std::uint16_t code, std::uint32_t value, std::uint8_t yes, std::uint8_t no) {
+  return {code, yes, no, value};
+}
+
+/// Refuses `call` when its mode, in this argument, would make a file that runs as its owner, or a device.
+void add_mode_check(std::vector<sock_filter>& filter, long call, unsigned argument) {
+  // The lower half of the argument, on little-endian machines.
+  const auto at = static_cast<std::uint32_t>(offsetof(seccomp_data, args) + 8 * argument);
+  filter.push_back(jump(BPF_JMP | BPF_JEQ | BPF_K, static_cast<std::uint32_t>(call), 0, 7));
+  filter.push_back(statement(BPF_LD | BPF_W | BPF_ABS, at));
+  filter.push_back(jump(BPF_JMP | BPF_JSET | BPF_K, S_ISUID, 4, 0));
+  filter.push_back(statement(BPF_ALU | BPF_AND | BPF_K, S_IFMT));
+  filter.push_back(jump(BPF_JMP | BPF_JEQ | BPF_K, S_IFCHR, 2, 0));
+  filter.push_back(jump(BPF_JMP | BPF_JEQ | BPF_K, S_IFBLK, 1, 0));
+  filter.push_back(statement(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
+  filter.push_back(statement(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM));
+}
+
+std::vector<sock_filter> filter_of(std::span<const long> refused) {
+  std::vector<sock_filter> filter{
+      statement(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, arch)),
+      jump(BPF_JMP | BPF_JEQ | BPF_K, architecture, 1, 0),
+      statement(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+      statement(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+  };
+#if defined(__x86_64__)
+  // x32 has other numbers for the same calls.
+  filter.push_back(jump(BPF_JMP | BPF_JGE | BPF_K, 0x40000000, 0, 1));
+  filter.push_back(statement(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM));
+#endif
+  for (const long call : refused) {
+    filter.push_back(jump(BPF_JMP | BPF_JEQ | BPF_K, static_cast<std::uint32_t>(call), 0, 1));
+    filter.push_back(statement(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM));
+  }
+  add_mode_check(filter, SYS_fchmod, 1);
+  add_mode_check(filter, SYS_fchmodat, 2);
+  add_mode_check(filter, 452 /* fchmodat2 */, 2);
+  add_mode_check(filter, SYS_mknodat, 2);
+  add_mode_check(filter, SYS_openat, 3);
+#if defined(__x86_64__)
+  add_mode_check(filter, SYS_chmod, 1);
+  add_mode_check(filter, SYS_mknod, 1);
+  add_mode_check(filter, SYS_open, 2);
+  add_mode_check(filter, SYS_creat, 1);
+#endif
+  filter.push_back(statement(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
+  return filter;
+}
+
+void restrict_calls(std::span<const long> refused) {
+  std::vector<sock_filter> filter = filter_of(refused);
+  sock_fprog program{static_cast<unsigned short>(filter.size()), filter.data()};
+  check(::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), "restrict system calls");
+}
+
+}  // namespace
+
+std::string why_no_confinement() {
+  if (landlock_abi() >= least_abi) return {};
+  return "neither name spaces nor Landlock (Linux 6.2) work here";
+}
+
+std::vector<std::string> confined(const fs::path& program, const Confinement& limits,
+                                  const std::vector<std::string>& argv) {
+  std::vector<std::string> words{program.string(), "confine"};
+  for (const fs::path& path : limits.read) words.push_back("r:" + path.string());
+  for (const fs::path& path : limits.write) words.push_back("w:" + path.string());
+  words.emplace_back("--");
+  words.insert(words.end(), argv.begin(), argv.end());
+  return words;
+}
+
+std::vector<std::string> without_setuid(const fs::path& program, const std::vector<std::string>& argv) {
+  std::vector<std::string> words{program.string(), "confine", "modes", "--"};
+  words.insert(words.end(), argv.begin(), argv.end());
+  return words;
+}
+
+UniqueFd call_filter() {
+  const std::vector<sock_filter> filter = filter_of(denied);
+  const std::size_t size = filter.size() * sizeof(sock_filter);
+  UniqueFd fd(::memfd_create("calls", MFD_CLOEXEC));
+  const bool written = fd && ::pwrite(fd.get(), filter.data(), size, 0) == static_cast<ssize_t>(size);
+  if (!written) throw io_error("cannot make a filter of system calls", errno);
+  return fd;
+}
+
+std::vector<fs::path> system_libraries() {
+  return {"/usr",       "/lib",      "/lib64", "/etc/ld.so.cache", "/etc/passwd", "/etc/group", "/etc/nsswitch.conf",
+          "/nix/store", "/gnu/store"};
+}
+
+int run_confined(int argc, char** argv) {
+  std::vector<std::string_view> rules;
+  int at = 2;
+  for (; at < argc && std::strcmp(argv[at], "--") != 0; ++at) rules.emplace_back(argv[at]);
+  if (++at >= argc) return 2;
+  try {
+    check(::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "give up new privileges");
+    if (rules == std::vector<std::string_view>{"modes"}) {
+      restrict_calls({});
+    } else {
+      restrict_files(rules);
+      drop_capabilities();
+      restrict_calls(denied);
+    }
+    ::execv(argv[at], argv + at);
+    throw Failure{argv[at], errno};
+  } catch (const Failure& failure) {
+    std::fprintf(stderr, "colima-like: cannot %s: %s\n", failure.what, std::strerror(failure.code));
+    return 1;
+  }
+}
+
+}  // namespace cl
