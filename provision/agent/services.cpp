@@ -18,8 +18,9 @@
 namespace cl::agent {
 namespace {
 
-constexpr Service services[] = {{"listeners", &listeners, true}, {"files", &file_events},     {"trim", &trim},
-                                {"sync", &sync_disks},           {"statistics", &statistics}, {"units", &units}};
+constexpr Service services[] = {
+    {"listeners", &listeners, true}, {"files", &file_events}, {"trim", &trim}, {"sync", &sync_disks},
+    {"statistics", &statistics},     {"units", &units},       {"hold", &hold}};
 
 struct Address {
   sockaddr_storage storage{};

@@ -22,5 +22,6 @@ void trim(Channel& host, std::string_view paths);
 void sync_disks(Channel& host, std::string_view paths);
 void statistics(Channel& host, std::string_view arguments);
 void units(Channel& host, std::string_view names);
+void hold(Channel& host, std::string_view arguments);
 
 }  // namespace cl::agent

@@ -32,6 +32,7 @@ Core::Core(asio::any_io_executor executor_, Home home_, ProfilePaths paths_, Fil
       guest(*this),
       shares(*this),
       file_events(*this),
+      bound_files(*this),
       ports(*this),
       data_path(*this),
       runtime_watch(*this),

@@ -18,6 +18,7 @@
 #include "src/daemon/guest_link.hpp"
 #include "src/daemon/job.hpp"
 #include "src/daemon/phase.hpp"
+#include "src/daemon/services/bound_files.hpp"
 #include "src/daemon/services/clock.hpp"
 #include "src/daemon/services/data_path.hpp"
 #include "src/daemon/services/docker_client.hpp"
@@ -136,6 +137,7 @@ struct Core {
   GuestAccess guest;
   Shares shares;
   FileEventService file_events;
+  BoundFiles bound_files;
   Ports ports;
   DataPath data_path;
   RuntimeWatch runtime_watch;
@@ -146,8 +148,9 @@ struct Core {
 
  private:
   /// The order: opened from left to right.
-  std::array<Service*, 12> services_{&docker_client, &engine_socket, &guest, &shares, &file_events, &ports,
-                                     &data_path,     &runtime_watch, &trim,  &clock,  &idle,        &machine_watch};
+  std::array<Service*, 13> services_{&docker_client, &engine_socket, &guest,        &shares,        &file_events,
+                                     &bound_files,   &ports,         &data_path,    &runtime_watch, &trim,
+                                     &clock,         &idle,          &machine_watch};
   Phase phase_ = phase::Stopped{};
   Notifier changed_;
   TaskGroup tasks_;

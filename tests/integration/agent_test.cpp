@@ -136,7 +136,7 @@ asio::awaitable<std::string> hello(bool split) {
   co_return words;
 }
 TEST_P(Split, TellsWhatItServes) {
-  EXPECT_NE(run(hello(GetParam())).find(" unix tcp udp echo clock listeners files trim sync statistics units"),
+  EXPECT_NE(run(hello(GetParam())).find(" unix tcp udp echo clock listeners files trim sync statistics units hold"),
             std::string::npos);
 }
 
@@ -508,6 +508,47 @@ TEST(Agent, ServesFiguresDisksAndClock) {
       run(services()),
       "cpu memory disk network DIRECTORY ok\n/nonexistent error No such file or directory\nerror that is no time");
 }
+
+/// How many processes of this computer have the file open.
+int holders(const fs::path& file) {
+  int found = 0;
+  for (const fs::path& process : list_folder("/proc"))
+    for (std::error_code gone; const auto& one : fs::directory_iterator(process / "fd", gone)) {
+      const fs::path target = fs::read_symlink(one, gone);
+      found += target == file || target == file.string() + " (deleted)";
+    }
+  return found;
+}
+
+asio::awaitable<std::string> holding() {
+  Bed bed(co_await asio::this_coro::executor);
+  co_await bed.agent->wait_up();
+  const fs::path file = bed.directory / "file", folder = bed.directory / "folder";
+  write_atomically(file, "old");
+  fs::create_directory(folder);
+  auto hold = co_await bed.agent->open_service("hold");
+  std::string said;
+  auto until = [&](int wanted) -> asio::awaitable<void> {
+    while (holders(file) != wanted) co_await sleep_for(5ms);
+  };
+  for (const fs::path& path : {folder, file, file, bed.directory / "missing"})
+    co_await hold->write("+" + path.string());
+  co_await until(1);
+  said += holders(folder) == 0 ? "the file alone, " : "the folder too, ";
+  fs::remove(file);
+  said += holders(file) == 1 ? "after its removal, " : "";
+  co_await hold->write("-" + file.string());
+  co_await until(0);
+  write_atomically(file, "new");
+  co_await hold->write("+" + file.string());
+  co_await until(1);
+  hold.reset();
+  co_await until(0);
+  said += "until the end";
+  co_await bed.end();
+  co_return said;
+}
+TEST(Agent, HoldsFilesOpen) { EXPECT_EQ(run(holding(), 20s), "the file alone, after its removal, until the end"); }
 
 asio::awaitable<std::string> quiesced() {
   Bed bed(co_await asio::this_coro::executor);

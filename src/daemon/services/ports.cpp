@@ -28,7 +28,10 @@ asio::awaitable<void> Ports::open() {
   config.engine = runtime.guest_socket;
   config.rules = port_rules(core_.state().profile);
   config.on_change = [this] { core_.describe(*this); };
-  config.on_containers = [this](const boost::json::array& containers) { core_.file_events.set_containers(containers); };
+  config.on_containers = [this](const boost::json::array& containers) {
+    core_.file_events.set_containers(containers);
+    core_.bound_files.set_containers(containers);
+  };
   forward_ = std::make_unique<PortForward>(core_.executor, std::move(config));
 }
 
