@@ -51,6 +51,7 @@ struct BootPlan {
   std::vector<Credential> credentials;
   std::string network = "10.0.2.0/24";  ///< the guest's, for drivers that make one: the host is its second address
   std::vector<BootShare> shares;        ///< by virtiofs
+  bool confine_shares = true;           ///< a virtiofsd that nothing confines to its folder is not started
   std::filesystem::path share_server;   ///< virtiofsd, for drivers without DriverTraits::share_server
   bool rosetta = false;  ///< the guest finds Apple's translator under the tag "rosetta"; the vz driver alone
 

@@ -19,9 +19,13 @@ struct Confinement {
 /// has sandbox-exec.
 std::string why_no_confinement();
 
-/// The argv that runs `argv` confined, for good and with all that it starts. Besides its files it cannot make sockets
-/// or setuid files, look into other processes or change the kernel; root keeps what gives files any owner and no more.
-/// `program` is platform::executable().
+/// The program for the two below: this one, also after its file was replaced; macOS's own there.
+std::filesystem::path confining_program();
+
+/// The argv that runs `argv` confined, for good and with all that it starts, and with an environment of two variables.
+/// Besides its files it cannot make sockets or setuid files, signal or look into other processes or change the kernel;
+/// root keeps what gives files any owner and no more. Landlock watches over what is in files and folders, not over
+/// their modes, owners and times: those a program can change wherever its user can. So it is no confinement of root.
 std::vector<std::string> confined(const std::filesystem::path& program, const Confinement& limits,
                                   const std::vector<std::string>& argv);
 

@@ -25,7 +25,10 @@ std::string why_no_confinement() {
   return file_exists(sandbox_exec) ? "" : std::string(sandbox_exec) + " is not there";
 }
 
-std::vector<std::string> confined(const fs::path&, const Confinement& limits, const std::vector<std::string>& argv) {
+fs::path confining_program() { return sandbox_exec; }
+
+std::vector<std::string> confined(const fs::path& program, const Confinement& limits,
+                                  const std::vector<std::string>& argv) {
   // The later rule decides. A program needs the names of what is above its files, and of the system what dyld reads.
   std::string profile =
       "(version 1)(deny default)(allow process-exec)(allow sysctl-read)(allow file-read-metadata)"
@@ -35,7 +38,7 @@ std::vector<std::string> confined(const fs::path&, const Confinement& limits, co
     profile += "(allow file-read* file-map-executable (subpath " + quoted(path) + "))";
   for (const fs::path& path : limits.write) profile += "(allow file-read* file-write* (subpath " + quoted(path) + "))";
   profile += "(deny file-write-setugid)";
-  std::vector<std::string> words{sandbox_exec, "-p", profile};
+  std::vector<std::string> words{program.string(), "-p", profile};
   words.insert(words.end(), argv.begin(), argv.end());
   return words;
 }

@@ -108,52 +108,52 @@ constexpr std::uint32_t architecture = AUDIT_ARCH_X86_64;
 constexpr std::uint32_t architecture = AUDIT_ARCH_AARCH64;
 #endif
 
+constexpr std::uint32_t new_name_spaces = 0x7e020080;  // CLONE_NEW*, all eight
+
 /// What no server of folders does, and what could undo the rest.
-constexpr auto denied = std::to_array<long>({SYS_socket,
-                                             SYS_connect,
-                                             SYS_bind,
-                                             SYS_listen,
-                                             SYS_ptrace,
-                                             SYS_process_vm_readv,
-                                             SYS_process_vm_writev,
-                                             SYS_mount,
-                                             SYS_umount2,
-                                             SYS_pivot_root,
-                                             SYS_setns,
-                                             SYS_unshare,
-                                             SYS_bpf,
-                                             SYS_perf_event_open,
-                                             SYS_add_key,
-                                             SYS_keyctl,
-                                             SYS_request_key,
-                                             SYS_kexec_load,
-                                             SYS_init_module,
-                                             SYS_finit_module,
-                                             SYS_delete_module,
-                                             SYS_open_by_handle_at,
-                                             SYS_userfaultfd,
-                                             SYS_reboot,
-                                             SYS_swapon,
-                                             SYS_swapoff,
-                                             SYS_settimeofday,
-                                             SYS_clock_settime,
-                                             425L /* io_uring_setup */,
-                                             442L /* mount_setattr */,
-                                             429L /* move_mount */,
-                                             428L /* open_tree */});
+// clang-format off
+constexpr auto denied = std::to_array<long>({
+    SYS_socket, SYS_socketpair, SYS_connect, SYS_bind, SYS_listen,
+    SYS_kill, SYS_tkill, SYS_rt_sigqueueinfo, SYS_rt_tgsigqueueinfo, 424 /* pidfd_send_signal */, SYS_setpriority,
+    SYS_ptrace, SYS_process_vm_readv, SYS_process_vm_writev, SYS_shmget, SYS_shmat, SYS_shmctl, SYS_semget, SYS_semctl,
+    SYS_msgget, SYS_msgrcv, SYS_msgctl,
+    SYS_mount, SYS_umount2, SYS_pivot_root, SYS_setns, SYS_unshare, 428 /* open_tree */, 429 /* move_mount */,
+    430 /* fsopen */, 431 /* fsconfig */, 432 /* fsmount */, 433 /* fspick */, 442 /* mount_setattr */,
+    SYS_open_by_handle_at, SYS_bpf, SYS_perf_event_open, SYS_userfaultfd, 425 /* io_uring_setup */,
+    SYS_add_key, SYS_keyctl, SYS_request_key, SYS_kexec_load, SYS_init_module, SYS_finit_module, SYS_delete_module,
+    SYS_reboot, SYS_swapon, SYS_swapoff, SYS_settimeofday, SYS_clock_settime});
+// clang-format on
 
 sock_filter statement(std::uint16_t code, std::uint32_t value) { return {code, 0, 0, value}; }
 sock_filter jump(std::uint16_t code, std::uint32_t value, std::uint8_t yes, std::uint8_t no) {
   return {code, yes, no, value};
 }
 
-/// Refuses `call` when its mode, in this argument, would make a file that runs as its owner, or a device.
-void add_mode_check(std::vector<sock_filter>& filter, long call, unsigned argument) {
-  // The lower half of the argument, on little-endian machines.
-  const auto at = static_cast<std::uint32_t>(offsetof(seccomp_data, args) + 8 * argument);
+/// Where the lower half of an argument is, on little-endian machines.
+std::uint32_t place_of(unsigned argument) {
+  return static_cast<std::uint32_t>(offsetof(seccomp_data, args) + 8 * argument);
+}
+
+void answer(std::vector<sock_filter>& filter, long call, std::uint32_t error) {
+  filter.push_back(jump(BPF_JMP | BPF_JEQ | BPF_K, static_cast<std::uint32_t>(call), 0, 1));
+  filter.push_back(statement(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error));
+}
+
+/// Refuses `call` unless its first argument is `wanted`.
+void only_with(std::vector<sock_filter>& filter, long call, std::uint32_t wanted) {
+  filter.push_back(jump(BPF_JMP | BPF_JEQ | BPF_K, static_cast<std::uint32_t>(call), 0, 4));
+  filter.push_back(statement(BPF_LD | BPF_W | BPF_ABS, place_of(0)));
+  filter.push_back(jump(BPF_JMP | BPF_JEQ | BPF_K, wanted, 0, 1));
+  filter.push_back(statement(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
+  filter.push_back(statement(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM));
+}
+
+/// Refuses `call` when its mode, in this argument, has one of these bits, or makes a device.
+void add_mode_check(std::vector<sock_filter>& filter, long call, unsigned argument, std::uint32_t bits) {
+  const std::uint32_t at = place_of(argument);
   filter.push_back(jump(BPF_JMP | BPF_JEQ | BPF_K, static_cast<std::uint32_t>(call), 0, 7));
   filter.push_back(statement(BPF_LD | BPF_W | BPF_ABS, at));
-  filter.push_back(jump(BPF_JMP | BPF_JSET | BPF_K, S_ISUID, 4, 0));
+  filter.push_back(jump(BPF_JMP | BPF_JSET | BPF_K, bits, 4, 0));
   filter.push_back(statement(BPF_ALU | BPF_AND | BPF_K, S_IFMT));
   filter.push_back(jump(BPF_JMP | BPF_JEQ | BPF_K, S_IFCHR, 2, 0));
   filter.push_back(jump(BPF_JMP | BPF_JEQ | BPF_K, S_IFBLK, 1, 0));
@@ -161,7 +161,8 @@ void add_mode_check(std::vector<sock_filter>& filter, long call, unsigned argume
   filter.push_back(statement(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM));
 }
 
-std::vector<sock_filter> filter_of(std::span<const long> refused) {
+/// `own` is the only process that it may send signals to; 0: name spaces see to that.
+std::vector<sock_filter> filter_of(std::span<const long> refused, pid_t own) {
   std::vector<sock_filter> filter{
       statement(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, arch)),
       jump(BPF_JMP | BPF_JEQ | BPF_K, architecture, 1, 0),
@@ -173,27 +174,38 @@ std::vector<sock_filter> filter_of(std::span<const long> refused) {
   filter.push_back(jump(BPF_JMP | BPF_JGE | BPF_K, 0x40000000, 0, 1));
   filter.push_back(statement(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM));
 #endif
-  for (const long call : refused) {
-    filter.push_back(jump(BPF_JMP | BPF_JEQ | BPF_K, static_cast<std::uint32_t>(call), 0, 1));
+  for (const long call : refused) answer(filter, call, EPERM);
+  // Its arguments lie in memory, where no filter sees them; virtiofsd knows the older call.
+  answer(filter, 437 /* openat2 */, ENOSYS);
+  if (!refused.empty()) {
+    answer(filter, 435 /* clone3 */, ENOSYS);  // likewise; the C library knows the older one
+    filter.push_back(jump(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 0, 4));
+    filter.push_back(statement(BPF_LD | BPF_W | BPF_ABS, place_of(0)));
+    filter.push_back(jump(BPF_JMP | BPF_JSET | BPF_K, new_name_spaces, 1, 0));
+    filter.push_back(statement(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
     filter.push_back(statement(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM));
+    only_with(filter, SYS_prlimit64, 0);  // of itself
+    if (own != 0) only_with(filter, SYS_tgkill, static_cast<std::uint32_t>(own));
   }
-  add_mode_check(filter, SYS_fchmod, 1);
-  add_mode_check(filter, SYS_fchmodat, 2);
-  add_mode_check(filter, 452 /* fchmodat2 */, 2);
-  add_mode_check(filter, SYS_mknodat, 2);
-  add_mode_check(filter, SYS_openat, 3);
+  // A folder's set-group-id bit is useful, and comes by chmod alone.
+  constexpr std::uint32_t run_as_owner = S_ISUID, run_as_other = S_ISUID | S_ISGID;
+  add_mode_check(filter, SYS_fchmod, 1, run_as_owner);
+  add_mode_check(filter, SYS_fchmodat, 2, run_as_owner);
+  add_mode_check(filter, 452 /* fchmodat2 */, 2, run_as_owner);
+  add_mode_check(filter, SYS_mknodat, 2, run_as_other);
+  add_mode_check(filter, SYS_openat, 3, run_as_other);
 #if defined(__x86_64__)
-  add_mode_check(filter, SYS_chmod, 1);
-  add_mode_check(filter, SYS_mknod, 1);
-  add_mode_check(filter, SYS_open, 2);
-  add_mode_check(filter, SYS_creat, 1);
+  add_mode_check(filter, SYS_chmod, 1, run_as_owner);
+  add_mode_check(filter, SYS_mknod, 1, run_as_other);
+  add_mode_check(filter, SYS_open, 2, run_as_other);
+  add_mode_check(filter, SYS_creat, 1, run_as_other);
 #endif
   filter.push_back(statement(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
   return filter;
 }
 
 void restrict_calls(std::span<const long> refused) {
-  std::vector<sock_filter> filter = filter_of(refused);
+  std::vector<sock_filter> filter = filter_of(refused, ::getpid());
   sock_fprog program{static_cast<unsigned short>(filter.size()), filter.data()};
   check(::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), "restrict system calls");
 }
@@ -201,9 +213,10 @@ void restrict_calls(std::span<const long> refused) {
 }  // namespace
 
 std::string why_no_confinement() {
-  if (landlock_abi() >= least_abi) return {};
-  return "neither name spaces nor Landlock (Linux 6.2) work here";
+  return landlock_abi() >= least_abi ? "" : "there is no Landlock of Linux 6.2 or newer";
 }
+
+fs::path confining_program() { return "/proc/self/exe"; }
 
 std::vector<std::string> confined(const fs::path& program, const Confinement& limits,
                                   const std::vector<std::string>& argv) {
@@ -222,7 +235,7 @@ std::vector<std::string> without_setuid(const fs::path& program, const std::vect
 }
 
 UniqueFd call_filter() {
-  const std::vector<sock_filter> filter = filter_of(denied);
+  const std::vector<sock_filter> filter = filter_of(denied, 0);
   const std::size_t size = filter.size() * sizeof(sock_filter);
   UniqueFd fd(::memfd_create("calls", MFD_CLOEXEC));
   const bool written = fd && ::pwrite(fd.get(), filter.data(), size, 0) == static_cast<ssize_t>(size);
@@ -231,8 +244,16 @@ UniqueFd call_filter() {
 }
 
 std::vector<fs::path> system_libraries() {
-  return {"/usr",       "/lib",      "/lib64", "/etc/ld.so.cache", "/etc/passwd", "/etc/group", "/etc/nsswitch.conf",
-          "/nix/store", "/gnu/store"};
+  return {"/usr",
+          "/lib",
+          "/lib64",
+          "/etc/ld.so.cache",
+          "/etc/passwd",
+          "/etc/group",
+          "/etc/nsswitch.conf",
+          "/var/lib/sss/mc",
+          "/nix/store",
+          "/gnu/store"};
 }
 
 int run_confined(int argc, char** argv) {
@@ -249,7 +270,10 @@ int run_confined(int argc, char** argv) {
       drop_capabilities();
       restrict_calls(denied);
     }
-    ::execv(argv[at], argv + at);
+    // What the user's shell had in its environment is nobody's business there.
+    char path[] = "PATH=/usr/local/bin:/usr/bin:/bin", locale[] = "LC_ALL=C.UTF-8";
+    char* const environment[] = {path, locale, nullptr};
+    ::execve(argv[at], argv + at, environment);
     throw Failure{argv[at], errno};
   } catch (const Failure& failure) {
     std::fprintf(stderr, "colima-like: cannot %s: %s\n", failure.what, std::strerror(failure.code));

@@ -7,7 +7,6 @@
 #include "src/base/child.hpp"
 #include "src/base/confine.hpp"
 #include "src/base/file.hpp"
-#include "src/base/platform.hpp"
 #include "src/shares/transport.hpp"
 #include "vm/qemu/virtiofsd.hpp"
 
@@ -63,19 +62,41 @@ std::string sshfs_note(const ShareHost& host) {
 
 namespace {
 
-/// It is run once, on nothing: a system may refuse it for reasons of its own.
-asio::awaitable<std::string> why_unconfined(const fs::path& sftp_server) {
-  std::string why = why_no_confinement();
-  if (!why.empty()) co_return why + "; bubblewrap would do";
-  const SftpPrograms programs{sftp_server, {}, platform::executable(), -1, -1};
+/// Why an sftp-server does not run like this; it is tried once, on nothing. Empty: it does.
+asio::awaitable<std::string> why_not(SftpPrograms programs) {
   ShareState empty;
   empty.location = "/usr/lib";
   empty.read_only = true;
-  Command probe;
-  probe.argv = sftp_command_line(empty, programs);
-  const Finished tried = co_await run(std::move(probe), "", std::chrono::seconds(5));
-  if (tried.status.ok()) co_return "";
-  co_return "sftp-server does not run confined: " + last_lines(tried.errors, 1);
+  std::string why;
+  try {
+    Command probe;
+    probe.argv = sftp_command_line(empty, programs);
+    const Finished tried = co_await run(std::move(probe), "", std::chrono::seconds(5));
+    if (!tried.status.ok()) why = tried.errors.empty() ? tried.status.str() : last_lines(tried.errors, 1);
+  } catch (const Error& error) {
+    why = one_line(error);
+  }
+  co_return why;
+}
+
+/// By name spaces, else by what the system has for a user's programs.
+asio::awaitable<void> choose_confinement(ShareHost& host) {
+  SftpPrograms programs{host.sftp_server, first_program({"bwrap"}), {}};
+  std::string why = "bubblewrap is not installed";
+  if (!programs.bwrap.empty()) {
+    why = co_await why_not(programs);
+    host.bwrap = programs.bwrap;
+    if (why.empty()) co_return;
+    why = "bubblewrap does not run: " + why;
+    host.bwrap.clear();
+    programs.bwrap.clear();
+  }
+  host.unconfined = why;
+  if (host.root) co_return;  // nothing else holds root
+  std::string other = why_no_confinement();
+  programs.confine = confining_program();
+  if (other.empty()) other = co_await why_not(programs);
+  host.unconfined = other.empty() ? "" : joined(why, other);
 }
 
 }  // namespace
@@ -88,8 +109,7 @@ asio::awaitable<ShareHost> look_for_share_servers(fs::path cache, std::string hy
       first_program({"/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server",
                      "/usr/libexec/sftp-server", "/opt/homebrew/opt/openssh/libexec/sftp-server"});
   const ServerRights rights = co_await server_rights();
-  if (rights.sandbox == ServerRights::Sandbox::name_spaces) host.bwrap = first_program({"bwrap"});
-  if (host.bwrap.empty() && !host.sftp_server.empty()) host.unconfined = co_await why_unconfined(host.sftp_server);
+  if (!host.sftp_server.empty()) co_await choose_confinement(host);
   if (!hypervisor.empty()) {
     host.virtiofs_by = std::move(hypervisor);
     co_return host;

@@ -66,13 +66,14 @@ SharePort* GuestShares::port_of(Entry& entry) {
 std::unique_ptr<ShareTransport> GuestShares::transport_of(Entry& entry) {
   if (config_.transport) return config_.transport(entry.state, entry.lost);
   if (entry.state.type == "virtiofs") return virtiofs_transport(entry.state, entry.lost);
-  return sshfs_transport(entry.state, {config_.sftp_server, config_.bwrap, config_.confine, log_.get(), -1},
-                         port_of(entry));
+  SftpPrograms programs = config_.sftp();
+  programs.log = log_.get();
+  return sshfs_transport(entry.state, std::move(programs), port_of(entry));
 }
 
 /// A device whose server is dead stays dead while the machine runs: QEMU does not connect to another server.
 void GuestShares::fall_back(Entry& entry) const {
-  if (entry.state.type != "virtiofs" || config_.sftp_server.empty()) return;
+  if (entry.state.type != "virtiofs" || config_.sftp().server.empty()) return;
   entry.state.type = "sshfs";
   entry.state.tag.clear();
   entry.state.why =

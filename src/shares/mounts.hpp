@@ -21,7 +21,8 @@ class GuestShares {
   struct Config {
     std::function<asio::awaitable<std::shared_ptr<Guest>>()> guest;  ///< waits for it
     std::function<void()> on_change;                                 ///< states() has changed
-    std::filesystem::path sftp_server, bwrap, confine, log;
+    std::function<SftpPrograms()> sftp;  ///< as they are when a server is started; its `log` is ours
+    std::filesystem::path log;
     std::vector<SshPort> ports;  ///< Machine::share_ports(): for as many shares by sshfs; others go by SSH
     std::chrono::milliseconds patience{std::chrono::seconds(30)};  ///< how long reconcile() waits for one mount
     std::chrono::milliseconds pause{200};  ///< before one that was lost is mounted again; it grows to `longest_pause`

@@ -170,6 +170,8 @@ asio::awaitable<std::string> SshfsTransport::serve(std::shared_ptr<Guest> guest,
   const std::shared_ptr<PortStream> stream = port_ != nullptr ? port_->stream : nullptr;
   ByteStream& io = stream ? static_cast<ByteStream&>(*stream) : process->io();
 
+  if (programs_.required && programs_.bwrap.empty() && programs_.confine.empty())
+    throw Error(Errc::host_requirement, "nothing confines its server to the folder");
   auto [ours, theirs] = socket_pair();
   Command command;
   const UniqueFd calls = programs_.bwrap.empty() ? UniqueFd() : call_filter();
@@ -278,14 +280,25 @@ std::string unmount_command(const std::string& mount_point) { return head(mount_
 std::vector<std::string> sftp_command_line(const ShareState& share, const SftpPrograms& programs) {
   std::vector<std::string> words;
   if (!programs.bwrap.empty()) {
-    words = {programs.bwrap.string(), "--die-with-parent", "--unshare-net", "--unshare-pid",
-             "--unshare-ipc",         "--unshare-uts",     "--cap-drop",    "ALL"};
+    words = {programs.bwrap.string(),
+             "--die-with-parent",
+             "--unshare-net",
+             "--unshare-pid",
+             "--unshare-ipc",
+             "--unshare-uts",
+             "--cap-drop",
+             "ALL",
+             "--clearenv",
+             "--setenv",
+             "PATH",
+             "/usr/bin:/bin"};
     // A server of root needs these capabilities for files of any owner; a user's has none to keep.
     if (::geteuid() == 0)
       for (const char* kept : {"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER"})
         words.insert(words.end(), {"--cap-add", kept});
     words.insert(words.end(), {"--ro-bind", "/usr", "/usr"});
-    for (const char* path : {"/lib", "/lib64", "/etc/ld.so.cache", "/etc/passwd", "/etc/group", "/etc/nsswitch.conf"})
+    for (const char* path :
+         {"/lib", "/lib64", "/etc/ld.so.cache", "/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/var/lib/sss/mc"})
       words.insert(words.end(), {"--ro-bind-try", path, path});
     words.insert(words.end(), {"--dev-bind", "/dev/null", "/dev/null", share.read_only ? "--ro-bind" : "--bind",
                                share.location, share.location, "--remount-ro", "/", "--chdir", share.location});

@@ -36,7 +36,8 @@ struct SharePort {
 struct SftpPrograms {
   std::filesystem::path server;
   std::filesystem::path bwrap;    ///< confines it by name spaces; empty: they do not work here
-  std::filesystem::path confine;  ///< this program, which confines it otherwise; empty: that does not work either
+  std::filesystem::path confine;  ///< confining_program(); empty: that does not work either
+  bool required = true;           ///< a server that nothing confines is not started
   int log = -1;                   ///< descriptor for its messages; not owned
   int calls = -1;                 ///< call_filter() for bwrap; not owned
 };

@@ -65,13 +65,20 @@ void require_share_server(const BootPlan& plan) {
 /// Where it cannot confine itself it is confined, where that works. It makes no setuid file for the guest, which
 /// another user of this computer could run; but newuidmap, which gives it further ids, is setuid itself and would not
 /// work then.
+/// Throws Error{host_requirement} where nothing confines it and that is `required`.
 std::vector<std::string> server_argv(const BootShare& share, const Virtiofsd& host, const ServerRights& rights,
-                                     int fd) {
+                                     bool required, int fd) {
   std::vector<std::string> words = virtiofsd_command_line(share, host, rights, fd);
-  const fs::path program = platform::executable();
-  if (rights.sandbox == ServerRights::Sandbox::none && why_no_confinement().empty()) {
+  const fs::path program = confining_program();
+  if (rights.sandbox == ServerRights::Sandbox::none) {
+    const std::string why = why_no_confinement();
+    if (!why.empty() && required)
+      throw Error(Errc::host_requirement, "nothing confines virtiofsd to " + share.directory.string(),
+                  "'share_confinement: optional' shares it all the same")
+          .because("name spaces are refused here; " + why);
+    if (!why.empty()) return words;
     Confinement limits{system_libraries(), {"/dev/null"}};
-    limits.read.push_back(host.binary);
+    limits.read.insert(limits.read.end(), {host.binary, "/proc/sys/fs/nr_open"});
     (share.read_only ? limits.read : limits.write).push_back(share.directory);
     return confined(program, limits, words);
   }
@@ -218,10 +225,11 @@ std::vector<std::string> virtiofsd_command_line(const BootShare& share, const Vi
   std::vector<std::string> words{host.binary.string(), fmt::format("--fd={}", fd),
                                  "--shared-dir=" + share.directory.string(), "--log-level=warn", "--xattr",
                                  "--announce-submounts",
-                                 // Descriptors are for what is open, not for every name that the guest has seen.
-                                 "--inode-file-handles=prefer",
                                  // The guest asks again after a second, and at each open: close-to-open consistency.
                                  "--cache=auto"};
+  // Descriptors are for what is open, not for every name that the guest has seen; by handles it could leave a folder
+  // that no name space keeps it in.
+  words.emplace_back(rights.sandbox == none ? "--inode-file-handles=never" : "--inode-file-handles=prefer");
   switch (rights.sandbox) {
     case name_spaces: words.emplace_back("--sandbox=namespace"); break;
     case chroot: words.emplace_back("--sandbox=chroot"); break;
@@ -241,11 +249,12 @@ std::vector<std::string> virtiofsd_command_line(const BootShare& share, const Vi
     words.emplace_back("--migration-on-error=guest-error");
     if (root) {
       words.emplace_back("--migration-mode=file-handles");
-      words.emplace_back("--modcaps=+dac_read_search");
     } else {
       words.emplace_back("--migration-verify-handles");  // never another file under the same name
     }
   }
+  // Capabilities of files are as good as a setuid bit, and a device is all of a disk.
+  if (root) words.push_back(std::string("--modcaps=-setfcap:-mknod") + (host.saves ? ":+dac_read_search" : ""));
   return words;
 }
 
@@ -316,8 +325,8 @@ asio::awaitable<std::map<fs::path, std::string>> try_share_servers(const BootPla
     const fs::path lock_path = share_lock(plan.run_directory, "trial-" + share.tag);
     const auto lock = FileLock::try_acquire(lock_path);
     if (!lock) throw Error(Errc::busy, "a server of share " + share.directory.string() + " still runs");
-    Child server = start_server(executor, server_argv(share, host, rights, socket.get()), {socket.get(), lock->fd()},
-                                messages.get());
+    Child server = start_server(executor, server_argv(share, host, rights, plan.confine_shares, socket.get()),
+                                {socket.get(), lock->fd()}, messages.get());
     socket.reset();  // its alone: the connection breaks when it ends
     bool serves = false;
     std::exception_ptr failure;
@@ -355,7 +364,7 @@ asio::awaitable<std::vector<ShareServer>> start_share_servers(const BootPlan& pl
       const UniqueFd socket = listen_at(share_socket(plan.run_directory, share.tag));
       const auto lock = FileLock::try_acquire(share_lock(plan.run_directory, share.tag));
       if (!lock) throw Error(Errc::busy, "a server of share " + share.directory.string() + " still runs");
-      std::vector<std::string> argv = server_argv(share, host, rights, socket.get());
+      std::vector<std::string> argv = server_argv(share, host, rights, plan.confine_shares, socket.get());
       servers.push_back({share.tag, start_server(executor, std::move(argv), {socket.get(), lock->fd()}, log_fd)});
       log::info("virtiofsd {} serves {}, process {}", host.version, share.directory.string(),
                 servers.back().child->pid());

@@ -4,11 +4,11 @@
 #include <utility>
 
 #include "profiles/runtime.hpp"
+#include "src/base/confine.hpp"
 #include "src/base/failure.hpp"
 #include "src/base/file.hpp"
 #include "src/base/log.hpp"
 #include "src/base/path.hpp"
-#include "src/base/platform.hpp"
 #include "src/base/shell.hpp"
 #include "src/daemon/core.hpp"
 #include "src/daemon/preparation.hpp"
@@ -72,6 +72,7 @@ void Shares::note_problems() {
 void Shares::add_devices(BootPlan& plan) const {
   for (const ShareState& device : core_.state().share_devices)
     plan.shares.push_back({device.tag, device.location, device.read_only});
+  plan.confine_shares = core_.state().profile.share_confinement == ShareConfinement::required;
   if (!plan.shares.empty() && core_.driver->traits().share_server.empty())
     plan.share_server = find_virtiofsd(core_.home.cache / "tools" / "bin").value_or("");
   std::error_code ignored;
@@ -99,9 +100,12 @@ void Shares::make_mounts() {
       core_.spawn("shares mounted", notify_guest());
   };
   if (const auto machine = machine_of(core_.phase())) config.ports = (*machine)->share_ports();
-  config.sftp_server = host_.sftp_server;
-  config.bwrap = host_.bwrap;
-  if (host_.unconfined.empty()) config.confine = platform::executable();
+  config.sftp = [this] {
+    SftpPrograms programs{host_.sftp_server, host_.bwrap, {}};
+    if (host_.bwrap.empty() && host_.unconfined.empty()) programs.confine = confining_program();
+    programs.required = core_.state().profile.share_confinement == ShareConfinement::required;
+    return programs;
+  };
   config.log = core_.paths.log_directory / "shares.log";
   mounts_ = std::make_unique<GuestShares>(core_.executor, std::move(config));
 }

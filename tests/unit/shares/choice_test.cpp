@@ -88,8 +88,8 @@ TEST(ShareChoice, WhatNothingConfinesIsRefusedUnlessThatIsAllowed) {
   const std::string why = "its server could reach all that this user can: no Landlock";
   EXPECT_EQ(chosen({share("/a")}, host),
             "/a   () !" + why + "; 'share_confinement: optional' shares it all the same\n");
-  EXPECT_EQ(chosen({share("/a", "sshfs")}, host), "refused: /a cannot be shared by sshfs: " + why +
-                                                      "; 'share_confinement: optional' shares it all the same");
+  EXPECT_EQ(chosen({share("/a", "sshfs")}, host),
+            "refused: /a cannot be shared by sshfs: " + why + "; 'share_confinement: optional' shares it all the same");
   const std::string allowed = chosen({share("/a")}, host, nullptr, ShareConfinement::optional);
   EXPECT_TRUE(allowed.starts_with("/a sshfs")) << allowed;
   EXPECT_NE(allowed.find("the guest's root could reach all that this user can: no Landlock"), std::string::npos);
@@ -128,7 +128,7 @@ TEST(SftpServer, SeesTheFolderAlone) {
   ShareState state;
   state.location = "/home/u/my work";
   state.read_only = true;
-  const auto words = sftp_command_line(state, {"/usr/lib/openssh/sftp-server", "/usr/bin/bwrap", "", -1, 9});
+  const auto words = sftp_command_line(state, {"/usr/lib/openssh/sftp-server", "/usr/bin/bwrap", "", true, -1, 9});
   std::string text;
   for (const std::string& word : words) text += word + "|";
   EXPECT_NE(text.find("|--unshare-net|"), std::string::npos) << text;
@@ -139,7 +139,7 @@ TEST(SftpServer, SeesTheFolderAlone) {
   EXPECT_NE(text.find("|--seccomp|9|"), std::string::npos) << text;
   EXPECT_EQ(text.find("|/home/u|"), std::string::npos) << text;
   state.read_only = false;
-  EXPECT_EQ(sftp_command_line(state, {"/s", "", "", -1, -1})[0], "/s");
+  EXPECT_EQ(sftp_command_line(state, {"/s", "", ""})[0], "/s");
 }
 
 TEST(GuestCommands, SetAsideWhatMayBeDeadAndUnmountTheRest) {

@@ -76,7 +76,7 @@ GuestShares::Config config_for(Stage& stage) {
   config.transport = [&stage](const ShareState& state, std::shared_ptr<Event> lost) {
     return std::make_unique<FakeTransport>(stage, state, std::move(lost));
   };
-  config.sftp_server = "/sftp-server";
+  config.sftp = [] { return SftpPrograms{"/sftp-server", "", "/confine"}; };
   config.pause = 1ms;
   config.longest_pause = 4ms;
   config.patience = 50ms;
