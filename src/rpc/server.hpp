@@ -16,7 +16,7 @@ namespace cl::rpc {
 struct ServerLimits {
   std::chrono::milliseconds first_request = std::chrono::seconds(10);  ///< from connecting to the end of its line
   std::chrono::milliseconds last_word = std::chrono::seconds(1);       ///< for telling an error to who does not read
-  std::chrono::milliseconds look_again = std::chrono::seconds(10);     ///< whether the socket still has its name
+  std::chrono::milliseconds look_again = std::chrono::seconds(30);     ///< whether the socket still has its name
   std::size_t silent = 64;  ///< connections without a request; one more, and the oldest is closed
 };
 

@@ -44,7 +44,7 @@ class TrimPolicy {
 };
 
 struct TrimTimings {
-  std::chrono::milliseconds look{std::chrono::seconds(10)};  ///< at the file's times, which costs the guest nothing
+  std::chrono::milliseconds look{std::chrono::seconds(15)};  ///< at the file's times, which costs the guest nothing
   /// So long nobody has written: then a pass disturbs nobody. After this many times of waiting for that it begins all
   /// the same.
   std::chrono::milliseconds quiet{std::chrono::seconds(2)};
