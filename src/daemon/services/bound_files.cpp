@@ -24,7 +24,7 @@ BoundFiles::BoundFiles(Core& core) : core_(core), changed_(core.executor) {}
 asio::awaitable<void> BoundFiles::ready() {
   if (tasks_ || !runtime_of(core_.state().profile).speaks_docker) co_return;
   tasks_ = std::make_unique<TaskGroup>(core_.executor);
-  core_.spawn_permanent(*tasks_, "files that containers mount", follow());
+  core_.spawn_permanent(*tasks_, "files that containers mount", follow(*tasks_));
 }
 
 asio::awaitable<void> BoundFiles::close() {
@@ -48,21 +48,21 @@ void BoundFiles::set_containers(const boost::json::array& containers) {
   changed_.notify_all();
 }
 
-asio::awaitable<void> BoundFiles::follow() {
+asio::awaitable<void> BoundFiles::follow(TaskGroup& tasks) {
   for (;;) {
     while (wanted_.empty()) co_await changed_.wait();
     while (!is<phase::Running>(core_.phase())) co_await core_.changed();
-    if (const auto failure = co_await failure_of(hold()))
+    if (const auto failure = co_await failure_of(hold(tasks)))
       log::debug("files that containers mount: {}", one_line(*failure));
     co_await sleep_for(again);
   }
 }
 
-asio::awaitable<void> BoundFiles::hold() {
+asio::awaitable<void> BoundFiles::hold(TaskGroup& tasks) {
   const auto guest = co_await core_.guest.reach(answer);
   const std::shared_ptr<MessageStream> agent = co_await guest->open_service("hold");
   const auto ended = std::make_shared<bool>(false);
-  core_.spawn_watch(*tasks_, "the agent that holds files", notice_end(agent, ended));
+  core_.spawn_watch(tasks, "the agent that holds files", notice_end(agent, ended));
   std::set<std::string> held;
   while (!*ended) {
     const std::set<std::string> wanted = wanted_;

@@ -28,8 +28,8 @@ class BoundFiles : public Service {
   void set_containers(const boost::json::array& containers);
 
  private:
-  asio::awaitable<void> follow();
-  asio::awaitable<void> hold();
+  asio::awaitable<void> follow(TaskGroup& tasks);
+  asio::awaitable<void> hold(TaskGroup& tasks);
   asio::awaitable<void> notice_end(std::shared_ptr<MessageStream> agent, std::shared_ptr<bool> ended);
 
   Core& core_;
