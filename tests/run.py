@@ -11,6 +11,7 @@ Exit code 1 when a test fails, when one is skipped that tests/expected_skips doe
 A test inside a group of e2e has the group's name in front: e2e.docker.Ports.CarryDatagrams.
 """
 import collections
+import ctypes
 import dataclasses
 import fnmatch
 import json
@@ -61,6 +62,12 @@ def can_mount():
     return answers("unshare", "--mount", *user, "mount", "-t", "tmpfs", "none", "/mnt")
 
 
+def has_landlock():
+    """Its third ABI at least; the number of the system call is the same on every architecture."""
+    create_ruleset, version = 444, 1
+    return sys.platform == "darwin" or ctypes.CDLL(None, use_errno=True).syscall(create_ruleset, None, ctypes.c_size_t(0), version) >= 3
+
+
 # What may be true of a machine. `unset:NAME` is one more: the environment has no such variable.
 CONDITIONS = {
     "always": lambda: True,
@@ -70,6 +77,8 @@ CONDITIONS = {
     "not-root": lambda: os.geteuid() != 0,
     "no-fuse": lambda: not os.path.exists("/dev/fuse"),
     "no-mounts": lambda: not can_mount(),
+    "no-landlock": lambda: not has_landlock(),
+    "no-bubblewrap": lambda: not answers("bwrap", "--ro-bind", "/", "/", "true"),
     "no-virtiofsd": lambda: not has_virtiofsd(),
     "no-zig": lambda: not os.path.exists(os.path.expanduser("~/.cache/colima-like-zig/version")),
     "low-ports-are-free": lambda: first_free_port() <= 81,
