@@ -151,6 +151,13 @@ asio::awaitable<boost::json::object> start(Core& core, Job& job, StartOrder orde
     co_await end_hypervisor(core);
     co_await tear_down(core, "its hypervisor ended");
   }
+  if (const auto* degraded = std::get_if<phase::Degraded>(&core.phase())) {
+    const LiveMachine machine = degraded->machine;
+    // The guest is lost before its hypervisor is seen to have ended.
+    const bool lives = co_await still_answers(machine);
+    if (!lives) co_await end_hypervisor(core);
+    if (!lives) co_await tear_down(core, "its hypervisor ended");
+  }
   if (order.cold && is<phase::Saved>(core.phase())) co_await require_data(core, order);
   if (order.cold && is<phase::Saved, phase::Paused>(core.phase())) co_await give_up_suspended(core);
   const bool repair = is<phase::Degraded>(core.phase());  // its containers must not suffer from a repair that fails
