@@ -77,9 +77,9 @@ asio::awaitable<void> boot_new(Core& core, Job& job, Profile wanted, bool new_da
   const auto failure = co_await failure_of(boot_once(core, job, wanted, new_data));
   if (!failure) co_return;
   const auto machine = machine_of(core.phase());
-  const bool crashed = machine && machine->ended() && machine->ended()->crashed;
-  if (!crashed || job.cancelled()) throw *failure;
-  const std::string why = machine->ended()->text;
+  const auto reason = machine ? machine->ended() : std::nullopt;
+  if (!reason || !reason->crashed || job.cancelled()) throw *failure;
+  const std::string why = reason->text;
   log::error("{}; the machine is booted once more", one_line(*failure));
   core.notes.push_back("the machine was booted twice: at first " + why);
   co_await core.forget_machine();
