@@ -131,7 +131,7 @@ sock_filter jump(std::uint16_t code, std::uint32_t value, std::uint8_t yes, std:
 
 /// Where the lower half of an argument is, on little-endian machines.
 std::uint32_t place_of(unsigned argument) {
-  return static_cast<std::uint32_t>(offsetof(seccomp_data, args) + 8 * argument);
+  return static_cast<std::uint32_t>(offsetof(seccomp_data, args) + std::size_t{8} * argument);
 }
 
 void answer(std::vector<sock_filter>& filter, long call, std::uint32_t error) {

@@ -116,10 +116,8 @@ asio::awaitable<void> Session::wait_for(std::shared_ptr<Job> before, Before trea
 /// it should not: the machine is kept, if there is one, and the next start repairs it.
 asio::awaitable<void> Session::leave_stable_phase() {
   const auto machine = machine_of(core_.phase());
-  if (machine && machine->ended()) {
-    const ExitReason reason = *machine->ended();
-    co_await transition::tear_down(core_, reason.clean ? std::string() : reason.text);
-  }
+  const auto reason = machine ? machine->ended() : std::nullopt;
+  if (reason) co_await transition::tear_down(core_, reason->clean ? std::string() : reason->text);
   if (is_stable(core_.phase())) co_return;
   log::error("bug: a job has ended while {}", to_string(core_.phase()));
   if (machine) {

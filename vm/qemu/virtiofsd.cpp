@@ -365,9 +365,9 @@ asio::awaitable<std::vector<ShareServer>> start_share_servers(const BootPlan& pl
       const auto lock = FileLock::try_acquire(share_lock(plan.run_directory, share.tag));
       if (!lock) throw Error(Errc::busy, "a server of share " + share.directory.string() + " still runs");
       std::vector<std::string> argv = server_argv(share, host, rights, plan.confine_shares, socket.get());
-      servers.push_back({share.tag, start_server(executor, std::move(argv), {socket.get(), lock->fd()}, log_fd)});
-      log::info("virtiofsd {} serves {}, process {}", host.version, share.directory.string(),
-                servers.back().child->pid());
+      Child server = start_server(executor, std::move(argv), {socket.get(), lock->fd()}, log_fd);
+      log::info("virtiofsd {} serves {}, process {}", host.version, share.directory.string(), server.pid());
+      servers.push_back({share.tag, std::move(server)});
     }
   } catch (...) {
     failure = std::current_exception();
