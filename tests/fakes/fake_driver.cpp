@@ -103,6 +103,7 @@ class FakeMachine : public Machine {
   asio::awaitable<ExitReason> exited() override {
     const auto process = process_;
     while (!process->gone) co_await next_event();
+    if (driver_.behaviour.notice_after.count() > 0) co_await sleep_for(driver_.behaviour.notice_after);
     co_return process->reason;
   }
 

@@ -18,6 +18,7 @@ struct FakeBehaviour {
   bool power_off_fails = false;    ///< the hypervisor does not answer
   std::chrono::milliseconds power_off_time{0};
   std::optional<Error> save_failure, load_failure;
+  std::chrono::milliseconds notice_after{0};  ///< so long after its end that is told
   std::string hangs_at;     ///< any call of Driver and Machine, by its name: it never returns while the machine runs
   std::string cannot_save;  ///< why its machines can only be paused
 };

@@ -124,8 +124,9 @@ SessionLab::SessionLab(std::string runtime) {
 Parts SessionLab::parts() {
   Parts parts;
   parts.driver = [driver = driver](std::string_view) { return std::make_unique<DriverHandle>(driver); };
-  parts.link = [guest = guest](const asio::any_io_executor&, const GuestLink::Config&) {
+  parts.link = [guest = guest](const asio::any_io_executor&, const GuestLink::Config& config) {
     ++guest->connections;
+    guest->on_change = config.on_change;
     return std::make_shared<QuietLink>(guest);
   };
   parts.login = [](const ProfilePaths&) -> asio::awaitable<SshLogin> { co_return SshLogin{}; };

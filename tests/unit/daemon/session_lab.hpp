@@ -20,11 +20,12 @@ namespace cl::test {
 /// What a guest is made to do; may be changed between calls.
 struct GuestBehaviour {
   std::optional<Error> provision_failure;
-  std::optional<Error> plan_failure;  ///< of what is prepared on this computer before it boots or resumes
-  std::function<void()> at_set_up;    ///< happens as its set-up begins
-  bool hangs = false;                 ///< its set-up never ends
-  std::string hangs_at;               ///< "quiesce", "detach", "reattach" of its link, "version": never returns
-  int connections = 0;                ///< made so far
+  std::optional<Error> plan_failure;    ///< of what is prepared on this computer before it boots or resumes
+  std::function<void()> at_set_up;      ///< happens as its set-up begins
+  bool hangs = false;                   ///< its set-up never ends
+  std::string hangs_at;                 ///< "quiesce", "detach", "reattach" of its link, "version": never returns
+  int connections = 0;                  ///< made so far
+  std::function<void(bool)> on_change;  ///< of the last connection: whether the guest is reached
   /// What a service of its agent says, by the service and its arguments; empty: there is no agent.
   std::function<std::string(std::string_view what)> agent;
 };

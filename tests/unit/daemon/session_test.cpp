@@ -178,6 +178,23 @@ TEST(Session, AHypervisorThatDiesAsAStartReturnsIsNoticedToo) {
   }
 }
 
+TEST(Session, AStartThatComesBeforeAKilledHypervisorIsSeenToHaveEndedBoots) {
+  SessionLab lab;
+  auto life = [&](Session& session) -> asio::awaitable<void> {
+    EXPECT_EQ(co_await outcome(session.start({})), "");
+    lab.driver->behaviour.notice_after = 100ms;
+    lab.driver->crash(lab.paths.run_directory);
+    lab.guest->on_change(false);
+    EXPECT_TRUE(is<phase::Degraded>(session.phase()));
+    EXPECT_EQ(co_await outcome(session.start({})), "");
+    EXPECT_EQ(lab.driver->plans.size(), 2U);
+    EXPECT_TRUE(lab.runs());
+    lab.driver->behaviour.notice_after = 0ms;
+    EXPECT_EQ(co_await outcome(session.stop(false)), "");
+  };
+  play(lab, life);
+}
+
 TEST(Session, AHypervisorThatCrashesAtItsBootIsGivenOneMoreTry) {
   SessionLab lab;
   int crashes_left = 1;
