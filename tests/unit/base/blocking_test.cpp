@@ -113,8 +113,8 @@ TEST(Blocking, ACallThatHangsHoldsUpNoOther) {
 /// What the abandoned work still uses is its own; ASan would tell otherwise.
 TEST(Blocking, WorkThatOutlivesItsLoopTouchesNothingOfIt) {
   BlockingThreads threads({.idle = 1ms});
+  Hung hung;
   {
-    Hung hung;
     auto io = std::make_unique<asio::io_context>(1);
     std::vector<std::string> values{"a", "b"};
     auto work = [open = open_of(hung), values] {
@@ -126,6 +126,7 @@ TEST(Blocking, WorkThatOutlivesItsLoopTouchesNothingOfIt) {
     io->poll();
     io.reset();
   }
+  hung.end();  // for the thread that opens it later, too
   run(until_threads(threads, 0));
 }
 
