@@ -58,10 +58,6 @@ std::string sshfs_note(const ShareHost& host) {
   return note;
 }
 
-}  // namespace
-
-namespace {
-
 /// Why an sftp-server does not run like this; it is tried once, on nothing. Empty: it does.
 asio::awaitable<std::string> why_not(SftpPrograms programs) {
   ShareState empty;
@@ -85,10 +81,9 @@ asio::awaitable<void> choose_confinement(ShareHost& host) {
   std::string why = "bubblewrap is not installed";
   if (!programs.bwrap.empty()) {
     why = co_await why_not(programs);
-    host.bwrap = programs.bwrap;
+    host.bwrap = why.empty() ? programs.bwrap : fs::path();
     if (why.empty()) co_return;
     why = "bubblewrap does not run: " + why;
-    host.bwrap.clear();
     programs.bwrap.clear();
   }
   host.unconfined = why;

@@ -171,7 +171,8 @@ asio::awaitable<std::string> SshfsTransport::serve(std::shared_ptr<Guest> guest,
   ByteStream& io = stream ? static_cast<ByteStream&>(*stream) : process->io();
 
   if (programs_.required && programs_.bwrap.empty() && programs_.confine.empty())
-    throw Error(Errc::host_requirement, "nothing confines its server to the folder");
+    throw Error(Errc::host_requirement, "nothing confines its server to the folder",
+                "install bubblewrap; or 'share_confinement: optional' shares it all the same");
   auto [ours, theirs] = socket_pair();
   Command command;
   const UniqueFd calls = programs_.bwrap.empty() ? UniqueFd() : call_filter();
@@ -296,10 +297,8 @@ std::vector<std::string> sftp_command_line(const ShareState& share, const SftpPr
     if (::geteuid() == 0)
       for (const char* kept : {"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER"})
         words.insert(words.end(), {"--cap-add", kept});
-    words.insert(words.end(), {"--ro-bind", "/usr", "/usr"});
-    for (const char* path :
-         {"/lib", "/lib64", "/etc/ld.so.cache", "/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/var/lib/sss/mc"})
-      words.insert(words.end(), {"--ro-bind-try", path, path});
+    for (const std::filesystem::path& path : system_libraries())
+      words.insert(words.end(), {"--ro-bind-try", path.string(), path.string()});
     words.insert(words.end(), {"--dev-bind", "/dev/null", "/dev/null", share.read_only ? "--ro-bind" : "--bind",
                                share.location, share.location, "--remount-ro", "/", "--chdir", share.location});
     if (programs.calls >= 0) words.insert(words.end(), {"--seccomp", std::to_string(programs.calls)});

@@ -61,7 +61,6 @@ void require_share_server(const BootPlan& plan) {
     throw Error(Errc::host_requirement, "there is no virtiofsd on this host", "scripts/setup --virtiofsd");
 }
 
-/// In a session of its own, so that it can be ended with what it started.
 /// Where it cannot confine itself it is confined, where that works. It makes no setuid file for the guest, which
 /// another user of this computer could run; but newuidmap, which gives it further ids, is setuid itself and would not
 /// work then.
@@ -85,6 +84,7 @@ std::vector<std::string> server_argv(const BootShare& share, const Virtiofsd& ho
   return rights.subuids ? words : without_setuid(program, words);
 }
 
+/// In a session of its own, so that it can be ended with what it started.
 Child start_server(const asio::any_io_executor& executor, std::vector<std::string> argv, std::vector<int> keep,
                    int errors) {
   Command command;

@@ -136,27 +136,21 @@ asio::awaitable<boost::json::object> start(Core& core, Job& job, StartOrder orde
     wanted = layers.profile;
   }
   refuse_hopeless(core);
-  if (const auto* running = std::get_if<phase::Running>(&core.phase())) {
-    const LiveMachine machine = running->machine;
-    if (order.wake) co_return started(core, "already runs");
-    if (co_await still_answers(machine)) {
-      if (order.cold)
-        core.notes.push_back("it runs already; 'colima-like restart " + core.paths.name + "' boots it cold");
-      if (order.new_data) core.notes.emplace_back("it has its data disk; --new-data changes nothing");
-      co_await bring_in(core, job, wanted);
-      co_await core.docker_client.activate(job, order.environment);
-      co_return started(core, "already runs");
-    }
-    // It was killed a moment ago: whoever asks for a start gets a machine.
-    co_await end_hypervisor(core);
-    co_await tear_down(core, "its hypervisor ended");
-  }
-  if (const auto* degraded = std::get_if<phase::Degraded>(&core.phase())) {
-    const LiveMachine machine = degraded->machine;
-    // The guest is lost before its hypervisor is seen to have ended.
-    const bool lives = co_await still_answers(machine);
+  if (order.wake && is<phase::Running>(core.phase())) co_return started(core, "already runs");
+  if (is<phase::Running, phase::Degraded>(core.phase())) {
+    const auto machine = machine_of(core.phase());
+    const bool lives = machine && co_await still_answers(*machine);
+    // It was killed a moment ago (the guest is lost before that is seen): whoever asks for a start gets a machine.
     if (!lives) co_await end_hypervisor(core);
     if (!lives) co_await tear_down(core, "its hypervisor ended");
+  }
+  if (is<phase::Running>(core.phase())) {
+    if (order.cold)
+      core.notes.push_back("it runs already; 'colima-like restart " + core.paths.name + "' boots it cold");
+    if (order.new_data) core.notes.emplace_back("it has its data disk; --new-data changes nothing");
+    co_await bring_in(core, job, wanted);
+    co_await core.docker_client.activate(job, order.environment);
+    co_return started(core, "already runs");
   }
   if (order.cold && is<phase::Saved>(core.phase())) co_await require_data(core, order);
   if (order.cold && is<phase::Saved, phase::Paused>(core.phase())) co_await give_up_suspended(core);
