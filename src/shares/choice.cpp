@@ -16,7 +16,8 @@ namespace {
 
 constexpr const char* no_9p =
     "the guest's kernel has no 9p (Debian's cloud kernel is built without it); use virtiofs or sshfs";
-constexpr const char* allow_unconfined = "'share_confinement: optional' shares it all the same";
+constexpr const char* allow_unconfined =
+    "install bubblewrap; or 'colima-like config set share_confinement optional' shares it all the same";
 constexpr const char* install_sftp_server = "install the package openssh-sftp-server";
 
 fs::path first_program(std::initializer_list<const char*> names) {
@@ -143,7 +144,7 @@ std::vector<ShareState> choose_share_types(const std::vector<Share>& plan, const
       if (!any)
         throw Error(Errc::host_requirement, share.written.string() + " cannot be shared by " + share.type, remedy)
             .because(why);
-      state.problem = why;
+      state.problem = why + "; " + remedy;
     };
     const ShareState* device = devices != nullptr ? device_of(share, *devices) : nullptr;
     const bool wants_virtiofs = any || share.type == "virtiofs";
@@ -164,7 +165,7 @@ std::vector<ShareState> choose_share_types(const std::vector<Share>& plan, const
     } else if (host.sftp_server.empty()) {
       impossible("there is no sftp-server on this host", install_sftp_server);
     } else if (required && !host.unconfined.empty()) {
-      impossible(refused_unconfined(host.unconfined) + "; " + allow_unconfined, allow_unconfined);
+      impossible(refused_unconfined(host.unconfined), allow_unconfined);
     } else {
       state.type = "sshfs";
       if (any) state.why = no_virtiofs;

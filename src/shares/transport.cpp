@@ -172,7 +172,7 @@ asio::awaitable<std::string> SshfsTransport::serve(std::shared_ptr<Guest> guest,
 
   if (programs_.required && programs_.bwrap.empty() && programs_.confine.empty())
     throw Error(Errc::host_requirement, "nothing confines its server to the folder",
-                "install bubblewrap; or 'share_confinement: optional' shares it all the same");
+                "install bubblewrap; or 'colima-like config set share_confinement optional' shares it all the same");
   auto [ours, theirs] = socket_pair();
   Command command;
   const UniqueFd calls = programs_.bwrap.empty() ? UniqueFd() : call_filter();

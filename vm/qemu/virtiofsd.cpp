@@ -73,7 +73,7 @@ std::vector<std::string> server_argv(const BootShare& share, const Virtiofsd& ho
     const std::string why = why_no_confinement();
     if (!why.empty() && required)
       throw Error(Errc::host_requirement, "nothing confines virtiofsd to " + share.directory.string(),
-                  "'share_confinement: optional' shares it all the same")
+                  "'colima-like config set share_confinement optional' shares it all the same")
           .because("name spaces are refused here; " + why);
     if (!why.empty()) return words;
     Confinement limits{system_libraries(), {"/dev/null"}};

@@ -69,7 +69,8 @@ TEST(ShareChoice, WhatIsAskedForIsTakenOrRefused) {
   EXPECT_NE(chosen({share("/a", "9p")}, full_host()).find("kernel has no 9p"), std::string::npos);
   ShareHost bare = without_virtiofsd();
   bare.sftp_server.clear();
-  EXPECT_EQ(chosen({share("/a")}, bare), "/a   () !there is no sftp-server on this host\n");
+  EXPECT_EQ(chosen({share("/a")}, bare),
+            "/a   () !there is no sftp-server on this host; install the package openssh-sftp-server\n");
   EXPECT_NE(chosen({share("/a", "sshfs")}, bare).find("refused"), std::string::npos);
 }
 
@@ -86,10 +87,10 @@ TEST(ShareChoice, WhatNothingConfinesIsRefusedUnlessThatIsAllowed) {
   host.bwrap.clear();
   host.unconfined = "no Landlock";
   const std::string why = "its server could reach all that this user can: no Landlock";
-  EXPECT_EQ(chosen({share("/a")}, host),
-            "/a   () !" + why + "; 'share_confinement: optional' shares it all the same\n");
-  EXPECT_EQ(chosen({share("/a", "sshfs")}, host),
-            "refused: /a cannot be shared by sshfs: " + why + "; 'share_confinement: optional' shares it all the same");
+  const std::string remedy =
+      "install bubblewrap; or 'colima-like config set share_confinement optional' shares it all the same";
+  EXPECT_EQ(chosen({share("/a")}, host), "/a   () !" + why + "; " + remedy + "\n");
+  EXPECT_EQ(chosen({share("/a", "sshfs")}, host), "refused: /a cannot be shared by sshfs: " + why);
   const std::string allowed = chosen({share("/a")}, host, nullptr, ShareConfinement::optional);
   EXPECT_TRUE(allowed.starts_with("/a sshfs")) << allowed;
   EXPECT_NE(allowed.find("the guest's root could reach all that this user can: no Landlock"), std::string::npos);
