@@ -1,0 +1,68 @@
+#!/bin/bash
+# What goes through an emulated or real guest: a published port in bulk with QEMU's CPU, `docker save`, and `_ping` over the socket
+# against the same request in the guest. Linux, QEMU; needs busybox (static), curl and python3. Prints, asserts nothing.
+#
+#   tests/bench/guest_bench.sh PROGRAM     in a profile of its own, with the user's image cache
+set -eu
+program=$(realpath "$1")
+home=$(mktemp -d)
+export COLIMA_LIKE_HOME=$home/profiles DOCKER_CONFIG=$home/docker
+trap '"$program" delete -f --data >/dev/null 2>&1; rm -rf "$home"' EXIT
+"$program" start >/dev/null 2>&1
+socket=$COLIMA_LIKE_HOME/default/docker.sock
+export DOCKER_HOST=unix://$socket
+mkdir -p "$home/box/bin" "$home/data"
+cp "$(command -v busybox)" "$home/box/bin/busybox"
+ln -s busybox "$home/box/bin/sh"
+head -c 67108864 /dev/urandom >"$home/data/random"
+tar -C "$home/box" -c . | docker import - box >/dev/null
+tar -C "$home/data" -c . | docker import - data >/dev/null
+# shellcheck disable=SC2016  # for the container's shell
+docker run -d --name source -p 19191:9000 -p 19192:9001 -p 19193:9002 -p 19194:9003 box busybox sh -c \
+  'for p in 9000 9001 9002 9003; do (while :; do busybox nc -l -p $p -e busybox dd if=/dev/zero bs=1M count=64; done) & done; wait' >/dev/null
+sleep 2 # until they listen
+python3 - "$home" <<'PYTHON'
+import os, pathlib, socket, sys, threading, time
+
+def qemu():
+    for process in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "comm").read_text().startswith("qemu-system") and sys.argv[1].encode() in (process / "cmdline").read_bytes():
+                return process
+        except OSError:
+            pass
+    sys.exit("there is no QEMU")
+
+def cpu(process):
+    fields = (process / "stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+def fetch(port, sizes):
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        buffer, size = bytearray(1 << 20), 0
+        while got := connection.recv_into(buffer):
+            size += got
+        sizes.append(size)
+
+machine = qemu()
+for streams in (1, 1, 4, 4):
+    sizes, began, before = [], time.monotonic(), cpu(machine)
+    threads = [threading.Thread(target=fetch, args=(19191 + n, sizes)) for n in range(streams)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    mib = sum(sizes) / 2**20
+    print(f"published port, {streams} streams: {mib / (time.monotonic() - began):.0f} MiB/s, QEMU {(cpu(machine) - before) / mib * 1024:.1f} CPU s for each GiB")
+    time.sleep(1)  # nc listens again
+PYTHON
+docker rm -f source >/dev/null
+for _ in 1 2; do
+  began=$(date +%s%N)
+  docker save data | cat >/dev/null
+  echo "docker save of 64 MiB: $((($(date +%s%N) - began) / 1000000)) ms"
+done
+median() { sort -n | awk '{a[NR] = $1} END {if (NR) printf "%.2f ms\n", a[int((NR + 1) / 2)] * 1000}'; }
+ping="curl -s -o /dev/null -w '%{time_total}\n' 'http://d/_ping?[1-300]' --unix-socket"
+for _ in 1 2; do
+  echo "_ping here, kept connection, median: $(eval "$ping" "$socket" | median)"
+  echo "_ping in the guest: $("$program" ssh -- "$ping /var/run/docker.sock" 2>/dev/null | median)"
+done
