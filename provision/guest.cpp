@@ -121,4 +121,9 @@ asio::awaitable<std::unique_ptr<DatagramFlow>> Guest::open_udp(std::string, std:
   co_return nullptr;
 }
 
+asio::awaitable<std::unique_ptr<GuestListener>> Guest::listen(std::string) {
+  throw Error(Errc::guest_failed, "there is no agent in the guest that listens");
+  co_return nullptr;
+}
+
 }  // namespace cl

@@ -61,6 +61,24 @@ class DatagramFlow {
   virtual bool usable() const noexcept = 0;
 };
 
+/// A listening socket in the guest; ends by being destroyed, as do the connections that were not taken.
+class GuestListener {
+ public:
+  /// A connection that waits to be taken.
+  struct Arrival {
+    std::uint32_t number = 0;
+    std::string address;  ///< of TCP: where it was going, also when the guest's packet filter sent it here
+    std::uint16_t port = 0;
+  };
+  virtual ~GuestListener() = default;
+  /// The next one. Throws Error{guest_failed} when the guest cannot be reached any more.
+  virtual asio::awaitable<Arrival> next() = 0;
+  /// Its bytes; Error{guest_failed} when it is not there any more.
+  virtual asio::awaitable<std::unique_ptr<ByteStream>> take(Arrival arrival) = 0;
+  /// It is reset.
+  virtual asio::awaitable<void> drop(Arrival arrival) = 0;
+};
+
 /// One reachable guest. Every function throws Error{guest_failed} when the guest cannot be reached any more.
 class Guest {
  public:
@@ -76,6 +94,9 @@ class Guest {
   /// Likewise a UDP socket of the guest; `address` is numeric. What becomes of it is seen by what comes back.
   virtual asio::awaitable<std::unique_ptr<DatagramFlow>> open_udp(std::string address, std::uint16_t port,
                                                                   DatagramFlow::OnDatagram on_datagram);
+  /// A socket of the guest that listens: "unix PATH" or "tcp ADDRESS PORT", with a numeric address. A unix socket is
+  /// every guest user's to connect to; the folders above it are made. Error{guest_failed} when that is not possible.
+  virtual asio::awaitable<std::unique_ptr<GuestListener>> listen(std::string where);
   /// Completes when the guest can no longer be reached through this object (transport ended or broke).
   virtual asio::awaitable<void> lost() = 0;
 };

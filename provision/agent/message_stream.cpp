@@ -21,8 +21,8 @@ void UdpStream::release() {
 }
 
 void UdpStream::begin() {
-  socket_.reset(::socket(address_.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  if (!socket_ || ::connect(socket_.get(), reinterpret_cast<const sockaddr*>(&address_), size_) != 0 ||
+  socket_.reset(::socket(address_.family(), SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (!socket_ || ::connect(socket_.get(), address_.get(), address_.size) != 0 ||
       !session_.loop().add(socket_.get(), *this))
     return session_.refuse(*this, error_text(errno));
   session_.accept(*this);

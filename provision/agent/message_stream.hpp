@@ -1,10 +1,9 @@
 #pragma once
 
-#include <sys/socket.h>
-
 #include <deque>
 #include <string>
 
+#include "provision/agent/address.hpp"
 #include "provision/agent/child.hpp"
 #include "provision/agent/session.hpp"
 #include "src/base/unique_fd.hpp"
@@ -14,8 +13,8 @@ namespace cl::agent {
 /// Datagrams of a connected UDP socket. What does not fit is lost.
 class UdpStream : public Stream, public Watched {
  public:
-  UdpStream(Session& session, std::uint32_t number, const sockaddr_storage& address, socklen_t size)
-      : Stream(session, number), address_(address), size_(size) {}
+  UdpStream(Session& session, std::uint32_t number, const Address& address)
+      : Stream(session, number), address_(address) {}
 
   void begin() override;
   void take(std::string_view datagram) override;
@@ -25,8 +24,7 @@ class UdpStream : public Stream, public Watched {
   void ready(std::uint32_t events) override;
 
  private:
-  const sockaddr_storage address_;
-  const socklen_t size_;
+  const Address address_;
   UniqueFd socket_;
   bool readable_ = false;
 };

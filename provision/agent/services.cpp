@@ -1,15 +1,12 @@
 #include "provision/agent/services.hpp"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <time.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 
+#include "provision/agent/address.hpp"
+#include "provision/agent/listen_stream.hpp"
 #include "provision/agent/message_stream.hpp"
 #include "provision/agent/socket_stream.hpp"
 #include "provision/agent/system.hpp"
@@ -21,45 +18,6 @@ namespace {
 constexpr Service services[] = {
     {"listeners", &listeners, true}, {"files", &file_events}, {"trim", &trim}, {"sync", &sync_disks},
     {"statistics", &statistics},     {"units", &units},       {"hold", &hold}};
-
-struct Address {
-  sockaddr_storage storage{};
-  socklen_t size = 0;
-};
-
-bool read_unix(std::string_view path, Address& to, std::string& why) {
-  auto& address = reinterpret_cast<sockaddr_un&>(to.storage);
-  if (path.size() >= sizeof address.sun_path) {
-    why = "the path is too long";
-    return false;
-  }
-  address.sun_family = AF_UNIX;
-  std::memcpy(address.sun_path, path.data(), path.size());
-  to.size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size() + 1);
-  return true;
-}
-
-/// "ADDRESS PORT".
-bool read_ip(std::string_view text, Address& to, std::string& why) {
-  const std::string address(take_word(text));
-  auto& v4 = reinterpret_cast<sockaddr_in&>(to.storage);
-  auto& v6 = reinterpret_cast<sockaddr_in6&>(to.storage);
-  std::uint16_t port = 0;
-  if (!read_number(text, port)) {
-    why = "that is no port";
-  } else if (::inet_pton(AF_INET, address.c_str(), &v4.sin_addr) == 1) {
-    v4.sin_family = AF_INET;
-    v4.sin_port = htons(port);
-    to.size = sizeof v4;
-  } else if (::inet_pton(AF_INET6, address.c_str(), &v6.sin6_addr) == 1) {
-    v6.sin6_family = AF_INET6;
-    v6.sin6_port = htons(port);
-    to.size = sizeof v6;
-  } else {
-    why = address + " is no address";
-  }
-  return why.empty();
-}
 
 class EchoStream : public Stream {
  public:
@@ -119,19 +77,36 @@ class ClockStream : public Stream {
   }
 };
 
+/// "unix PATH", "tcp ADDRESS PORT", "udp ADDRESS PORT".
+std::unique_ptr<Stream> make_listener(Session& session, std::uint32_t id, std::string_view what, std::string& why) {
+  const std::string_view kind = take_word(what);
+  if (kind != "unix" && kind != "tcp" && kind != "udp") {
+    why = "nothing listens so";
+    return nullptr;
+  }
+  const auto address = kind == "unix" ? read_unix(what, why) : read_ip(what, why);
+  if (!address) return nullptr;
+  if (kind == "udp") return std::make_unique<UdpListenStream>(session, id, *address);
+  return std::make_unique<ListenStream>(session, id, *address);
+}
+
 }  // namespace
 
 std::unique_ptr<Stream> make_stream(Session& session, std::uint32_t id, std::string_view what, std::string& why) {
   const std::string_view name = take_word(what);
-  Address address;
-  if (name == "unix") {
-    if (!read_unix(what, address, why)) return nullptr;
-    return std::make_unique<SocketStream>(session, id, address.storage, address.size);
+  if (name == "listen") return make_listener(session, id, what, why);
+  if (name == "unix" || name == "tcp" || name == "udp") {
+    const auto address = name == "unix" ? read_unix(what, why) : read_ip(what, why);
+    if (!address) return nullptr;
+    if (name == "udp") return std::make_unique<UdpStream>(session, id, *address);
+    return std::make_unique<SocketStream>(session, id, *address);
   }
-  if (name == "tcp" || name == "udp") {
-    if (!read_ip(what, address, why)) return nullptr;
-    if (name == "udp") return std::make_unique<UdpStream>(session, id, address.storage, address.size);
-    return std::make_unique<SocketStream>(session, id, address.storage, address.size);
+  if (name == "taken") {
+    std::uint32_t number = 0;
+    UniqueFd connection = read_number(what, number) ? session.arrivals().take(number) : UniqueFd();
+    if (connection) return std::make_unique<SocketStream>(session, id, std::move(connection));
+    why = "it is not waiting any more";
+    return nullptr;
   }
   if (name == "echo") return std::make_unique<EchoStream>(session, id);
   if (name == "clock") return std::make_unique<ClockStream>(session, id);
@@ -149,7 +124,7 @@ std::string hello_words() {
 #else
 #error "the agent is for x86_64 and aarch64"
 #endif
-  words += " unix tcp udp echo clock";
+  words += " unix tcp udp echo clock listen taken";
   for (const Service& service : services) words += std::string(" ") + service.name;
   return words;
 }

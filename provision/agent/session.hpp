@@ -6,6 +6,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "provision/agent/arrivals.hpp"
 #include "provision/agent/loop.hpp"
 #include "provision/agent/out_buffer.hpp"
 #include "provision/channel/protocol.hpp"
@@ -94,6 +95,7 @@ class Session : public Watched {
   /// begin() is to be called again in some milliseconds.
   void again_soon(const Stream& stream) { again_.push_back(stream.id); }
   std::uint32_t host_window() const { return host_window_; }
+  Arrivals& arrivals() { return arrivals_; }
 
   void ready(std::uint32_t events) override;
 
@@ -125,6 +127,7 @@ class Session : public Watched {
   std::vector<std::unique_ptr<Stream>> over_;
   std::deque<std::uint32_t> senders_;
   std::vector<std::uint32_t> again_;
+  Arrivals arrivals_;
   std::uint32_t last_id_ = 0;
   std::unique_ptr<char[]> input_;
   std::size_t input_begin_ = 0, input_end_ = 0;

@@ -7,10 +7,24 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "provision/agent/system.hpp"
 
 namespace cl::agent {
+
+namespace {
+
+bool is_unix(int socket) {
+  int family = 0;
+  socklen_t size = sizeof family;
+  return ::getsockopt(socket, SOL_SOCKET, SO_DOMAIN, &family, &size) == 0 && family == AF_UNIX;
+}
+
+}  // namespace
+
+SocketStream::SocketStream(Session& session, std::uint32_t number, UniqueFd connection)
+    : Stream(session, number), socket_(std::move(connection)), is_unix_(is_unix(socket_.get())), taken_(true) {}
 
 void SocketStream::release() {
   if (socket_) session_.loop().remove(socket_.get());
@@ -18,13 +32,17 @@ void SocketStream::release() {
 }
 
 void SocketStream::begin() {
+  if (taken_) {
+    if (!session_.loop().add(socket_.get(), *this)) return session_.refuse(*this, error_text(errno));
+    return connected();
+  }
   if (!socket_) {
-    socket_.reset(::socket(address_.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+    socket_.reset(::socket(address_.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (!socket_) return session_.refuse(*this, error_text(errno));
     const int on = 1;
-    if (address_.ss_family != AF_UNIX) ::setsockopt(socket_.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (!is_unix_) ::setsockopt(socket_.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   }
-  if (::connect(socket_.get(), reinterpret_cast<const sockaddr*>(&address_), size_) == 0) {
+  if (::connect(socket_.get(), address_.get(), address_.size) == 0) {
     if (!session_.loop().add(socket_.get(), *this)) return session_.refuse(*this, error_text(errno));
     return connected();
   }
@@ -117,7 +135,7 @@ bool SocketStream::serve() {
   if (got > 0) {
     session_.sent(*this, static_cast<std::size_t>(got));
     // TCP gives all it has; what comes then is told anew.
-    if (static_cast<std::size_t>(got) < most && !hung_up_ && address_.ss_family != AF_UNIX) readable_ = false;
+    if (static_cast<std::size_t>(got) < most && !hung_up_ && !is_unix_) readable_ = false;
     return readable_;
   }
   if (got == 0) {

@@ -1,18 +1,18 @@
 #pragma once
 
-#include <sys/socket.h>
-
+#include "provision/agent/address.hpp"
 #include "provision/agent/session.hpp"
 #include "provision/agent/waiting.hpp"
 #include "src/base/unique_fd.hpp"
 
 namespace cl::agent {
 
-/// Bytes of a connection to a unix or TCP socket of the guest.
+/// Bytes of a connection to a unix or TCP socket of the guest, or of one that a listening socket there has taken.
 class SocketStream : public Stream, public Watched {
  public:
-  SocketStream(Session& session, std::uint32_t number, const sockaddr_storage& address, socklen_t size)
-      : Stream(session, number), address_(address), size_(size) {}
+  SocketStream(Session& session, std::uint32_t number, const Address& address)
+      : Stream(session, number), address_(address), is_unix_(address.family() == AF_UNIX) {}
+  SocketStream(Session& session, std::uint32_t number, UniqueFd connection);
   void begin() override;
   void take(std::string_view bytes) override;
   void take_end() override;
@@ -28,10 +28,11 @@ class SocketStream : public Stream, public Watched {
   void end_writing();
   void settle();
 
-  const sockaddr_storage address_;
-  const socklen_t size_;
+  const Address address_;  ///< to connect to
   UniqueFd socket_;
-  Waiting waiting_;  ///< of the host's bytes
+  const bool is_unix_;
+  Waiting waiting_;           ///< of the host's bytes
+  const bool taken_ = false;  ///< it was connected from the beginning
   bool connected_ = false;
   bool readable_ = false;
   bool hung_up_ = false;      ///< its end is known to be there

@@ -130,6 +130,34 @@ class AgentFlow final : public DatagramFlow {
   Agent::StreamPtr stream_;
 };
 
+class AgentListener final : public GuestListener {
+ public:
+  AgentListener(std::shared_ptr<Agent> agent, std::unique_ptr<MessageStream> arrivals)
+      : agent_(std::move(agent)), arrivals_(std::move(arrivals)) {}
+
+  asio::awaitable<Arrival> next() override {
+    const auto message = co_await arrivals_->read();
+    if (!message) throw Error(Errc::guest_failed, "the guest does not listen any more");
+    Arrival arrival;
+    std::string_view words = *message;
+    const std::string_view number = agent::take_word(words), address = agent::take_word(words);
+    if (!agent::read_number(number, arrival.number) || (!words.empty() && !agent::read_number(words, arrival.port)))
+      throw Error(Errc::protocol, "the guest's agent speaks nonsense of who has connected");
+    arrival.address = address;
+    co_return arrival;
+  }
+  asio::awaitable<std::unique_ptr<ByteStream>> take(Arrival arrival) override {
+    return agent_->open("taken " + std::to_string(arrival.number), "who connected in the guest is gone");
+  }
+  asio::awaitable<void> drop(Arrival arrival) override {
+    co_await arrivals_->write("drop " + std::to_string(arrival.number));
+  }
+
+ private:
+  std::shared_ptr<Agent> agent_;
+  std::unique_ptr<MessageStream> arrivals_;
+};
+
 Agent::Agent(const asio::any_io_executor& executor, Transport transport, std::string build)
     : executor_(executor),
       wire_(executor, std::move(transport)),
@@ -198,26 +226,36 @@ asio::awaitable<void> Agent::wait_accepted(StreamPtr stream, std::string what) {
   if (!stream->accepted) throw Error(Errc::guest_failed, std::move(what)).because(stream->reason);
 }
 
-asio::awaitable<std::unique_ptr<ByteStream>> Agent::open_unix(std::string path) {
+asio::awaitable<std::unique_ptr<ByteStream>> Agent::open(std::string service, std::string refused) {
   auto self = shared_from_this();
-  const std::string what = "cannot connect to " + path + " in the guest";
-  if (!up_ || ended_) throw Error(Errc::guest_failed, what).because("the session with its agent is lost");
-  if (path.size() > agent::most_text - 16) throw Error(Errc::guest_failed, what).because("the path is too long");
-  const StreamPtr stream = begin("unix " + path);
+  if (!up_ || ended_) throw Error(Errc::guest_failed, refused).because("the session with its agent is lost");
+  if (service.size() > agent::most_text) throw Error(Errc::guest_failed, refused).because("its name is too long");
+  const StreamPtr stream = begin(service);
   auto handle = std::make_unique<AgentStream>(self, stream);  // which gives the stream up if the wait is cut short
-  co_await wait_accepted(stream, what);
+  co_await wait_accepted(stream, refused);
   co_return handle;
 }
 
+asio::awaitable<std::unique_ptr<ByteStream>> Agent::open_unix(std::string path) {
+  std::string refused = "cannot connect to " + path + " in the guest";
+  return open("unix " + path, std::move(refused));
+}
+
 asio::awaitable<std::unique_ptr<ByteStream>> Agent::open_tcp(std::string address, std::uint16_t port) {
-  auto self = shared_from_this();
   const std::string number = std::to_string(port);
-  const std::string what = "cannot connect to " + address + " port " + number + " in the guest";
-  if (!up_ || ended_) throw Error(Errc::guest_failed, what).because("the session with its agent is lost");
-  const StreamPtr stream = begin("tcp " + address + " " + number);
-  auto handle = std::make_unique<AgentStream>(self, stream);
-  co_await wait_accepted(stream, what);
-  co_return handle;
+  return open("tcp " + address + " " + number, "cannot connect to " + address + " port " + number + " in the guest");
+}
+
+asio::awaitable<std::unique_ptr<GuestListener>> Agent::listen(std::string where) {
+  auto self = shared_from_this();
+  const std::string refused = "the guest cannot listen at " + where;
+  if (!up_ || ended_) throw Error(Errc::guest_failed, refused).because("the session with its agent is lost");
+  if (where.size() > agent::most_text - 16) throw Error(Errc::guest_failed, refused).because("its name is too long");
+  const StreamPtr stream = begin("listen " + where);
+  stream->by_messages = true;
+  auto arrivals = std::make_unique<AgentMessages>(self, stream);
+  co_await wait_accepted(stream, refused);
+  co_return std::make_unique<AgentListener>(self, std::move(arrivals));
 }
 
 asio::awaitable<std::unique_ptr<MessageStream>> Agent::open_service(std::string what) {

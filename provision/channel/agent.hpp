@@ -53,6 +53,8 @@ class Agent : public std::enable_shared_from_this<Agent> {
   asio::awaitable<std::unique_ptr<ByteStream>> open_tcp(std::string address, std::uint16_t port);
   /// A service of the agent by its name and arguments (docs/agent.md). Error{guest_failed} when it has none such.
   asio::awaitable<std::unique_ptr<MessageStream>> open_service(std::string what);
+  /// A listening socket of the guest: "unix PATH" or "tcp ADDRESS PORT".
+  asio::awaitable<std::unique_ptr<GuestListener>> listen(std::string where);
   /// A UDP socket of the guest, at once: what becomes of it is seen by what comes back.
   std::unique_ptr<DatagramFlow> open_udp(const std::string& address, std::uint16_t port,
                                          DatagramFlow::OnDatagram on_datagram);
@@ -81,10 +83,12 @@ class Agent : public std::enable_shared_from_this<Agent> {
   friend class AgentStream;
   friend class AgentMessages;
   friend class AgentFlow;
+  friend class AgentListener;
   struct Stream;
   using StreamPtr = std::shared_ptr<Stream>;
 
   StreamPtr begin(const std::string& what);
+  asio::awaitable<std::unique_ptr<ByteStream>> open(std::string service, std::string refused);
   asio::awaitable<void> wait_accepted(StreamPtr stream, std::string what);
   asio::awaitable<std::size_t> read(StreamPtr stream, std::span<char> space);
   asio::awaitable<std::optional<std::string>> read_message(StreamPtr stream);

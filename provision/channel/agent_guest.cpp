@@ -354,6 +354,11 @@ asio::awaitable<std::unique_ptr<DatagramFlow>> AgentGuest::open_udp(std::string 
   co_return flow;
 }
 
+asio::awaitable<std::unique_ptr<GuestListener>> AgentGuest::listen(std::string where) {
+  const auto agent = co_await reach("sockets that listen");
+  co_return co_await watched(agent->listen(std::move(where)));
+}
+
 asio::awaitable<void> AgentGuest::lost() { return ssh_->lost(); }
 
 asio::awaitable<void> AgentGuest::check(std::chrono::milliseconds limit) {

@@ -49,6 +49,7 @@ class AgentGuest : public Guest {
   asio::awaitable<std::unique_ptr<MessageStream>> open_service(std::string what) override;
   asio::awaitable<std::unique_ptr<DatagramFlow>> open_udp(std::string address, std::uint16_t port,
                                                           DatagramFlow::OnDatagram on_datagram) override;
+  asio::awaitable<std::unique_ptr<GuestListener>> listen(std::string where) override;
   asio::awaitable<void> lost() override;
 
   /// For who has reason to doubt that it works: an exchange that must end in `limit`, or the agent is greeted anew.

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <array>
+#include <boost/algorithm/string/replace.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/ip/udp.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
@@ -549,6 +550,105 @@ asio::awaitable<std::string> holding() {
   co_return said;
 }
 TEST(Agent, HoldsFilesOpen) { EXPECT_EQ(run(holding(), 20s), "the file alone, after its removal, until the end"); }
+
+asio::awaitable<StreamPtr> connect_unix(Bed& bed, std::string path) {
+  Local::socket socket(bed.executor);
+  co_await socket.async_connect(Local::endpoint(path), asio::use_awaitable);
+  co_return std::make_unique<SocketStream>(SocketStream::Socket(std::move(socket)));
+}
+
+asio::awaitable<std::string> taking() {
+  Bed bed(co_await asio::this_coro::executor);
+  co_await bed.agent->wait_up();
+  const std::string path = (bed.directory / "made/for/it").string();
+  auto listener = co_await bed.agent->listen("unix " + path);
+  auto near = co_await connect_unix(bed, path);
+  auto unwanted = co_await connect_unix(bed, path);
+  auto far = co_await listener->take(co_await listener->next());
+  co_await near->write(std::string_view("question"));
+  co_await near->shutdown_write();
+  std::string said = co_await read_to_end(*far);
+  co_await far->write(std::string_view(" answer"));
+  co_await far->shutdown_write();
+  said += co_await read_to_end(*near);
+  const auto arrival = co_await listener->next();
+  co_await listener->drop(arrival);
+  std::array<char, 8> space;
+  said += ", dropped " + std::to_string(co_await unwanted->read_some(space));
+  said += ", taken " + co_await failure_of(listener->take(arrival));
+  auto waiting = co_await connect_unix(bed, path);
+  co_await listener->next();
+  listener.reset();
+  said += ", over " + std::to_string(co_await waiting->read_some(space));
+  said += fs::exists(path) ? " still there" : "";
+  co_await bed.end();
+  co_return said;
+}
+TEST(Agent, ListensAndHandsOverWhoConnects) {
+  EXPECT_EQ(run(taking(), 20s),
+            "question answer, dropped 0, taken guest_failed: who connected in the guest is gone: it is not waiting any "
+            "more, over 0");
+}
+
+asio::awaitable<std::string> crowd() {
+  Bed bed(co_await asio::this_coro::executor);
+  co_await bed.agent->wait_up();
+  const std::string path = (bed.directory / "crowd").string();
+  auto listener = co_await bed.agent->listen("unix " + path);
+  std::vector<StreamPtr> near;
+  constexpr int many = 200;  // more than the agent accepts before one is taken
+  for (int i = 0; i < many; ++i) {
+    near.push_back(co_await connect_unix(bed, path));
+    co_await near.back()->write(std::string_view("x"));
+  }
+  std::string said;
+  for (int i = 0; i < many; ++i) {
+    auto far = co_await listener->take(co_await listener->next());
+    said += co_await read_exactly(*far, 1);
+  }
+  co_await bed.end();
+  co_return std::to_string(said.size());
+}
+TEST(Agent, TakesACrowdInTurns) { EXPECT_EQ(run(crowd(), 20s), "200"); }
+
+asio::awaitable<std::string> listening_at_addresses() {
+  Bed bed(co_await asio::this_coro::executor);
+  co_await bed.agent->wait_up();
+  using asio::ip::tcp;
+  const std::uint16_t port =
+      tcp::acceptor(bed.executor, tcp::endpoint(asio::ip::address_v4::loopback(), 0)).local_endpoint().port();
+  const std::string number = std::to_string(port), where = "127.0.0.1 " + number;
+  auto listener = co_await bed.agent->listen("tcp " + where);
+  tcp::socket near(bed.executor);
+  co_await near.async_connect(tcp::endpoint(asio::ip::address_v4::loopback(), port), asio::use_awaitable);
+  const auto arrival = co_await listener->next();
+  std::string said = arrival.address + (arrival.port == port ? ":port" : ":another port");
+  said += ", twice " + co_await failure_of(bed.agent->listen("tcp " + where));
+  said += ", file " + co_await failure_of(bed.agent->listen("unix " + (bed.directory / "").string()));
+  auto answers = co_await bed.agent->open_service("listen udp " + where);
+  using asio::ip::udp;
+  udp::socket asking(bed.executor, udp::endpoint(asio::ip::address_v4::loopback(), 0));
+  const udp::endpoint there(asio::ip::address_v4::loopback(), port);
+  co_await asking.async_send_to(asio::buffer("a\nb", 3), there, asio::use_awaitable);
+  const std::string question = (co_await answers->read()).value_or("");
+  const std::string from = "127.0.0.1 " + std::to_string(asking.local_endpoint().port()) + "\n";
+  said += question == from + "a\nb" ? ", asked" : ", not asked: " + question;
+  co_await answers->write("no address\nlost");
+  co_await answers->write(from + "answer");
+  std::array<char, 32> space;
+  const std::size_t got = co_await asking.async_receive(asio::buffer(space), asio::use_awaitable);
+  said += ", " + std::string(space.data(), got);
+  co_await bed.end();
+  boost::replace_all(said, number, "PORT");
+  boost::replace_all(said, bed.directory.path().string(), "DIRECTORY");
+  co_return said;
+}
+TEST(Agent, ListensAtAddresses) {
+  EXPECT_EQ(
+      run(listening_at_addresses(), 20s),
+      "127.0.0.1:port, twice guest_failed: the guest cannot listen at tcp 127.0.0.1 PORT: Address already in use, "
+      "file guest_failed: the guest cannot listen at unix DIRECTORY/: Address already in use, asked, answer");
+}
 
 asio::awaitable<std::string> quiesced() {
   Bed bed(co_await asio::this_coro::executor);
