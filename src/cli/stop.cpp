@@ -19,7 +19,7 @@ asio::awaitable<int> stop(const Invocation& call) {
   rpc::Connection daemon = co_await reach_daemon(paths, false);
   rpc::Stop request;
   request.force = call.force;
-  rpc::Told told = co_await call_with_progress(daemon, std::move(request));
+  rpc::Told told = co_await call_with_progress(daemon, request);
   if (told.summary.empty()) told.summary = "profile '" + paths.name + "' is stopped";
   print_told(told);
   co_return 0;

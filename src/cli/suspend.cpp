@@ -14,7 +14,7 @@ asio::awaitable<int> suspend(const Invocation& call) {
     throw Error(Errc::not_running, "profile '" + paths.name + "' is not running", "colima-like start");
   rpc::Connection daemon = co_await reach_daemon(paths, false);
   rpc::Suspend request;
-  const rpc::Told told = co_await call_with_progress(daemon, std::move(request));
+  const rpc::Told told = co_await call_with_progress(daemon, request);
   print_told(told);
   co_return 0;
 }
