@@ -21,8 +21,8 @@ tar -C "$home/data" -c . | docker import - data >/dev/null
 docker run -d --name source -p 19191:9000 -p 19192:9001 -p 19193:9002 -p 19194:9003 box busybox sh -c \
   'for p in 9000 9001 9002 9003; do (while :; do busybox nc -l -p $p -e busybox dd if=/dev/zero bs=1M count=64; done) & done; wait' >/dev/null
 sleep 2 # until they listen
-python3 - "$home" <<'PYTHON'
-import os, pathlib, socket, sys, threading, time
+python3 - "$home" "$program" <<'PYTHON'
+import collections, os, pathlib, socket, subprocess, sys, threading, time
 
 def qemu():
     for process in pathlib.Path("/proc").glob("[0-9]*"):
@@ -37,6 +37,23 @@ def cpu(process):
     fields = (process / "stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+def guest_cpu():
+    """Seconds of the guest's CPUs by the program that had them (with the children that it waited for), and of its interrupts."""
+    said = subprocess.run([sys.argv[2], "ssh", "--", "head -n 1 /proc/stat; cat /proc/[0-9]*/stat 2>/dev/null"], capture_output=True, text=True).stdout
+    seconds = collections.Counter()
+    for line in said.splitlines():
+        if line.startswith("cpu "):
+            fields = line.split()
+            seconds["(interrupts)"] += (int(fields[6]) + int(fields[7])) / 100
+            continue
+        name, fields = line.split("(", 1)[1].rsplit(")", 1)
+        if name.startswith("sshd"):
+            continue  # ours, which asks
+        fields = fields.split()
+        seconds[name.split("/")[0]] += sum(map(int, fields[11:13])) / 100
+        seconds[name.split("/")[0] + "'s children"] += sum(map(int, fields[13:15])) / 100
+    return seconds
+
 def fetch(port, sizes):
     with socket.create_connection(("127.0.0.1", port)) as connection:
         buffer, size = bytearray(1 << 20), 0
@@ -46,6 +63,7 @@ def fetch(port, sizes):
 
 machine = qemu()
 for streams in (1, 1, 4, 4):
+    guest = guest_cpu()
     sizes, began, before = [], time.monotonic(), cpu(machine)
     threads = [threading.Thread(target=fetch, args=(19191 + n, sizes)) for n in range(streams)]
     [thread.start() for thread in threads]
@@ -53,6 +71,8 @@ for streams in (1, 1, 4, 4):
     mib = sum(sizes) / 2**20
     print(f"published port, {streams} streams: {mib / (time.monotonic() - began):.0f} MiB/s, QEMU {(cpu(machine) - before) / mib * 1024:.1f} CPU s for each GiB")
     time.sleep(1)  # nc listens again
+    taken = guest_cpu() - guest
+    print("    of the guest's: " + ", ".join(f"{name} {seconds / mib * 1024:.1f}" for name, seconds in taken.most_common(8)))
 PYTHON
 docker rm -f source >/dev/null
 for _ in 1 2; do
