@@ -8,6 +8,7 @@
 #include <charconv>
 #include <numeric>
 
+#include "profiles/egress.hpp"
 #include "profiles/image_ref.hpp"
 #include "profiles/networks.hpp"
 #include "profiles/runtime.hpp"
@@ -138,6 +139,27 @@ Wrong set_list(std::vector<std::string>& target, std::string_view text, Wrong (*
     if (auto wrong = wrong_item(item)) return wrong;
   target = std::move(items);
   return std::nullopt;
+}
+
+/// A word that stands for everything or nothing stands alone.
+Wrong set_list_or_word(std::vector<std::string>& target, std::string_view text,
+                       std::initializer_list<std::string_view> words, Wrong (*wrong_item)(std::string_view)) {
+  std::vector<std::string> items;
+  if (auto wrong = set_list(items, text, wrong_item)) return wrong;
+  for (const std::string_view word : words)
+    if (items.size() > 1 && std::find(items.begin(), items.end(), word) != items.end())
+      return quoted(word) + " must be alone";
+  target = std::move(items);
+  return std::nullopt;
+}
+
+Wrong set_egress(Profile& profile, std::string_view text) {
+  return set_list_or_word(profile.egress, text, {"none"}, &wrong_egress);
+}
+
+Wrong set_host_access(Profile& profile, std::string_view text) {
+  if (text.empty() || text == "[]") text = "none";
+  return set_list_or_word(profile.host_access, text, {"all", "none"}, &wrong_host_access);
 }
 
 /// "name=value,name=value", or a JSON object of strings.
@@ -280,6 +302,10 @@ constexpr std::string_view size_schema =
     R"({"type": ["string", "number"], "exclusiveMinimum": 0, "pattern": "^([0-9]+\\.?[0-9]*|\\.[0-9]+) *([Bb]|[KMGTkmgt]([Ii]?[Bb])?)?$"})";
 constexpr std::string_view boolean_schema = R"({"enum": [true, false, "true", "false"]})";
 constexpr std::string_view words_schema = R"({"type": "string"})";
+constexpr std::string_view egress_schema =
+    R"({"type": "string", "pattern": "^(none|(\\*\\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?:(\\*|[1-9][0-9]{0,4}))$"})";
+constexpr std::string_view host_access_schema =
+    R"({"type": ["string", "integer"], "pattern": "^(all|none|[1-9][0-9]{0,4})$", "minimum": 1})";
 constexpr std::string_view any_scalar_schema = R"({"type": ["string", "number", "boolean"]})";
 constexpr std::string_view scripts_schema =
     R"({"type": "object", "properties": {"script": {"type": ["string", "number", "boolean"], "minLength": 1}, "mode": {"enum": ["system", "user"]}, "when": {"enum": ["after-boot", "ready"]}}, "required": ["script"], "additionalProperties": false})";
@@ -412,6 +438,12 @@ constexpr std::array table{
         Kind::scalar, Change::live, "", "",
         [](Profile& p, std::string_view text) { return set_word(p.network_forward, text); },
         [](const Profile& p) { return std::string(to_string(p.network_forward)); }, forward_names},
+    Key{"network.egress", "", "what the machine may reach: NAME:PORT, *.NAME:PORT, ADDRESS:PORT, or none; empty: all",
+        Kind::list, Change::restart, "", egress_schema, &set_egress,
+        [](const Profile& p) { return list_text(p.egress); }},
+    Key{"network.host_access", "", "which ports of this computer the machine may reach; all means its network, too",
+        Kind::list, Change::restart, "", host_access_schema, &set_host_access,
+        [](const Profile& p) { return list_text(p.host_access); }},
     Key{"network.guest_subnet", "", "the machine's own network, where this host is the second address; with QEMU only",
         Kind::scalar, Change::restart, "", R"s({"type": "string", "pattern": "^[0-9]+(\\.[0-9]+){3}/[0-9]+$"})s",
         [](Profile& p, std::string_view text) {
@@ -578,6 +610,16 @@ std::vector<Problem> check(const Profile& profile, const HostFacts& host) {
     if (auto why = no_vz(profile, host)) found.push_back({"vm.driver", std::move(*why)});
   if (resolved_driver(profile, host) == "vz" && profile.guest_subnet != Profile{}.guest_subnet)
     found.push_back({"network.guest_subnet", "with vz the machine's network is macOS's own; use vm.driver qemu"});
+  if (const Egress egress = egress_of(profile); egress.mode != Egress::Mode::open) {
+    const std::string_view key = profile.egress.empty() ? "network.host_access" : "network.egress";
+    if (resolved_driver(profile, host) == "vz")
+      found.push_back({std::string(key), "with vz the machine's network is macOS's own; use vm.driver qemu"});
+    if (!is_private_network(docker_subnet(profile)))
+      found.push_back({"network.docker_subnet",
+                       "with " + std::string(key) + " it must be in 10.0.0.0/8, 172.16.0.0/12 or 192.168.0.0/16"});
+    if (!profile.dns.empty())
+      found.push_back({"network.dns", "with " + std::string(key) + " this computer looks names up for the machine"});
+  }
   if (guest_subnet(profile).overlaps(docker_subnet(profile)))
     found.push_back(
         {"network.docker_subnet", "it must not overlap network.guest_subnet, which is " + profile.guest_subnet});

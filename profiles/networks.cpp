@@ -49,6 +49,14 @@ std::optional<std::string> wrong_docker_subnet(std::string_view text) {
   return wrong_subnet(text, "10.201.0.0/16", narrowest_docker);
 }
 
+bool is_private_network(const Subnet& subnet) {
+  constexpr std::array<std::string_view, 3> own{"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"};
+  return std::any_of(own.begin(), own.end(), [&](std::string_view text) {
+    const Subnet one = Subnet::parse(text).value();
+    return subnet.prefix >= one.prefix && subnet.overlaps(one);
+  });
+}
+
 Subnet guest_subnet(const Profile& profile) { return Subnet::parse(profile.guest_subnet).value(); }
 
 std::string host_in_guest(const std::string& of_driver, const Profile& profile) {

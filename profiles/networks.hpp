@@ -23,6 +23,9 @@ Subnet first_docker_network(const Subnet& pool);
 /// says so); else empty.
 std::string host_in_guest(const std::string& of_driver, const Profile& profile);
 
+/// Of the three that are everybody's own (RFC 1918).
+bool is_private_network(const Subnet& subnet);
+
 /// What is wrong with such a value, or nothing.
 std::optional<std::string> wrong_guest_subnet(std::string_view text);
 std::optional<std::string> wrong_docker_subnet(std::string_view text);

@@ -44,10 +44,12 @@ struct Profile {
   IdleClients idle_clients = IdleClients::all;
   std::string network_address = "0.0.0.0";  ///< of ports that were published without one
   ForwardWish network_forward = ForwardWish::published;
-  std::string guest_subnet = "10.0.2.0/24";  ///< the machine's own network, with QEMU
-  std::string docker_subnet;                 ///< of containers' networks; empty = Docker's own
-  std::vector<std::string> shares{"~"};      ///< "location[:mount point][:ro][:type]"
-  std::string share_type = "auto";           ///< of share_type_names
+  std::vector<std::string> egress;              ///< profiles/egress.hpp; empty = whatever this computer reaches
+  std::vector<std::string> host_access{"all"};  ///< likewise
+  std::string guest_subnet = "10.0.2.0/24";     ///< the machine's own network, with QEMU
+  std::string docker_subnet;                    ///< of containers' networks; empty = Docker's own
+  std::vector<std::string> shares{"~"};         ///< "location[:mount point][:ro][:type]"
+  std::string share_type = "auto";              ///< of share_type_names
   ShareConfinement share_confinement = ShareConfinement::required;
   std::vector<Script> provision;
   bool ssh_agent = false;   ///< the host's SSH agent is at hand in sessions

@@ -54,6 +54,9 @@ json::object to_json(const State& state) {
   json::array awake;
   for (const AwakeReason& one : state.awake)
     awake.push_back(json::object{{"what", one.what}, {"since", one.since}, {"last", one.last}});
+  json::array egress_refusals;
+  for (const EgressRefusal& one : state.egress_refusals)
+    egress_refusals.push_back(json::object{{"what", one.what}, {"count", one.count}, {"last", one.last}});
   return json::object{{"format", format},
                       {"phase", state.phase},
                       {"since", state.since},
@@ -85,6 +88,7 @@ json::object to_json(const State& state) {
                       {"event_precision", state.event_precision},
                       {"event_problem", state.event_problem},
                       {"agent", to_json(state.agent)},
+                      {"egress_refusals", egress_refusals},
                       {"awake", awake},
                       {"rosetta", state.rosetta},
                       {"rosetta_why_not", state.rosetta_why_not},
@@ -138,6 +142,11 @@ State from_json(const json::object& object) {
   text("event_precision", state.event_precision);
   text("event_problem", state.event_problem);
   if (const json::value* agent = object.if_contains("agent")) state.agent = agent_from_json(agent->as_object());
+  if (const json::value* refusals = object.if_contains("egress_refusals"))
+    for (const json::value& one : refusals->as_array())
+      state.egress_refusals.push_back({std::string(one.at("what").as_string()),
+                                       one.at("count").to_number<std::int64_t>(),
+                                       one.at("last").to_number<std::int64_t>()});
   if (const json::value* awake = object.if_contains("awake"))
     for (const json::value& one : awake->as_array())
       state.awake.push_back({std::string(one.at("what").as_string()), one.at("since").to_number<std::int64_t>(),

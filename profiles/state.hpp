@@ -36,6 +36,14 @@ struct AgentState {
   bool operator==(const AgentState&) const = default;
 };
 
+/// Something that a machine whose network is filtered was refused.
+struct EgressRefusal {
+  std::string what;  ///< "evil.example:443 is not in network.egress"
+  std::int64_t count = 0;
+  std::int64_t last = 0;  ///< when the last time, seconds since 1970
+  bool operator==(const EgressRefusal&) const = default;
+};
+
 /// Something that keeps the machine awake.
 struct AwakeReason {
   std::string what;        ///< "docker client (GET /containers/json), 2 connections open"
@@ -75,10 +83,11 @@ struct State {
   std::string event_precision;             ///< of what watchers there are told: "exact", "near", empty = not known yet
   std::string event_problem;               ///< why some of that does not work, and what to do; else empty
   AgentState agent;                        ///< of the machine that runs
-  std::vector<AwakeReason> awake;          ///< why it has not fallen asleep
-  bool rosetta = false;                    ///< the machine has a share tagged "rosetta"
-  std::string rosetta_why_not;             ///< why it has none though the profile would like it; else empty
-  std::vector<PlatformState> platforms;    ///< what programs of other architectures run in this boot
+  std::vector<EgressRefusal> egress_refusals;  ///< since it runs, the last one first
+  std::vector<AwakeReason> awake;              ///< why it has not fallen asleep
+  bool rosetta = false;                        ///< the machine has a share tagged "rosetta"
+  std::string rosetta_why_not;                 ///< why it has none though the profile would like it; else empty
+  std::vector<PlatformState> platforms;        ///< what programs of other architectures run in this boot
   std::map<std::string, std::string> docker_environment;  ///< HOME and DOCKER_CONFIG of the user's call
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/json.hpp>
 
+#include "profiles/egress.hpp"
 #include "profiles/networks.hpp"
 #include "provision/guest.hpp"
 #include "src/base/error.hpp"
@@ -77,6 +78,32 @@ std::string containers_conf(const Profile& profile, const HostSide& host) {
     text += "dns_servers = " + json::serialize(servers) + "\n";
   }
   return text + containers_networks(profile) + "[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n";
+}
+
+/// For iptables-restore: every connection goes to this computer by the agent, but those to containers. What goes by the
+/// card arrives nowhere, and is refused at once, so that nobody waits for it.
+std::string egress_rules(const Egress& egress, const HostSide& host) {
+  const std::string port = std::to_string(egress_port), dns(egress_dns_address);
+  const std::string chain = "-A COLIMA-LIKE-EGRESS ", here = " -p tcp -j REDIRECT --to-ports " + port + "\n";
+  std::string text = "*nat\n:COLIMA-LIKE-EGRESS - [0:0]\n";
+  text += chain + "-d " + dns + "/32 -p udp --dport 53 -j DNAT --to-destination " + dns + ":" +
+          std::to_string(egress_dns_port) + "\n";
+  text += chain + "-m addrtype --dst-type LOCAL -j RETURN\n";
+  text += chain + "-d " + host.address + "/32" + here;
+  for (const EgressRule& rule : egress.rules)
+    if (rule.is_address) text += chain + "-d " + rule.host + "/32" + here;
+  for (const char* own : {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"})
+    text += chain + "-d " + own + " -j RETURN\n";
+  text += chain + here.substr(1);
+  for (const std::string& from : {std::string("OUTPUT -o e+"), "OUTPUT -d " + dns + "/32", std::string("PREROUTING")})
+    text += "-I " + from + " -j COLIMA-LIKE-EGRESS\n";
+  text += "COMMIT\n";
+  // What was redirected still has the card as its way out here.
+  text += "*filter\n:COLIMA-LIKE-EGRESS - [0:0]\n" + chain + "-d 127.0.0.0/8 -j RETURN\n" + chain +
+          "-p udp --dport 67 -j RETURN\n" + chain + "-p tcp -j REJECT --reject-with tcp-reset\n" + chain +
+          "-j REJECT --reject-with icmp-admin-prohibited\n" +
+          "-I OUTPUT -o e+ -j COLIMA-LIKE-EGRESS\n-I FORWARD -o e+ -j COLIMA-LIKE-EGRESS\nCOMMIT\n";
+  return text;
 }
 
 std::string without_scheme(const std::string& url) {
@@ -187,7 +214,11 @@ std::vector<GuestFile> guest_files(const Profile& profile, const HostSide& host)
                      "none"});
   }
   if (proxied) files.push_back({"/etc/apt/apt.conf.d/90colima-like", apt_file(profile, host), "none"});
-  if (!profile.dns.empty()) {
+  const Egress egress = egress_of(profile);
+  if (egress.mode == Egress::Mode::filtered) {
+    files.push_back({"/etc/resolv.conf", "nameserver " + std::string(egress_dns_address) + "\n", "names"});
+    files.push_back({"/etc/colima-like/egress", egress_rules(egress, host), "egress"});
+  } else if (!profile.dns.empty()) {
     std::string text;
     for (const std::string& server : profile.dns) text += "nameserver " + server + "\n";
     files.push_back({"/etc/resolv.conf", text, "names"});

@@ -8,7 +8,8 @@ The rules are those of the README's map: left may be included by right, never ba
 
     src/base <- profiles <- vm ---------------------------------+
             \\           <- provision <- src/forward <- docker --+- src/app <- src/daemon <- src/main.cpp
-             \\                      <- src/shares (also vm) ----+         <- src/cli (also rpc, profiles)
+            |\\                      <- src/shares (also vm) ----+         <- src/cli (also rpc, profiles)
+            | <- src/egress -----------------------------------+
               <- src/rpc
 """
 import pathlib
@@ -25,10 +26,11 @@ PARTS = {
     "provision/": {"src/base/", "profiles/"},
     "src/forward/": {"src/base/", "provision/"},
     "src/shares/": {"src/base/", "profiles/", "provision/", "vm/"},
+    "src/egress/": {"src/base/", "profiles/"},
     "docker/": {"src/base/", "profiles/", "provision/", "src/forward/"},
     "src/app/": {"src/base/", "src/rpc/", "profiles/", "vm/", "provision/", "docker/"},
     "src/daemon/": {"src/base/", "src/rpc/", "profiles/", "vm/", "provision/", "docker/", "src/forward/", "src/shares/",
-                    "src/app/"},
+                    "src/egress/", "src/app/"},
     "src/cli/": {"src/base/", "src/rpc/", "profiles/", "src/app/"},
     "src/": {"src/base/", "src/rpc/", "src/daemon/", "src/cli/", "profiles/"},
 }

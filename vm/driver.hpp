@@ -49,6 +49,10 @@ struct BootPlan {
   std::filesystem::path data_disk;       ///< raw: /dev/vdb
   std::filesystem::path seed_disk;       ///< raw, only read, the last disk; may be empty
   std::vector<Credential> credentials;
+  /// How far the guest's network card leads: to all that this computer reaches, nowhere (the guest has its addresses,
+  /// and nothing that it sends arrives), or there is none.
+  enum class Reach { everywhere, nowhere, no_card };
+  Reach reach = Reach::everywhere;
   std::string network = "10.0.2.0/24";  ///< the guest's, for drivers that make one: the host is its second address
   std::vector<BootShare> shares;        ///< by virtiofs
   bool confine_shares = true;           ///< a virtiofsd that nothing confines to its folder is not started

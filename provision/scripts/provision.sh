@@ -85,6 +85,20 @@ case $stale in
     mv $bundle.new $bundle || exit
     ;;
 esac
+# The rules go with the boot. Without the setting it boots without them: it has another network card then.
+if [ -e /etc/colima-like/egress ] && [ ! -e /run/colima-like-egress ]; then
+  [ -n "$stale" ] || doing settings
+  stale="$stale egress"
+  if ! command -v iptables-restore > /dev/null; then
+    echo "network.egress and network.host_access need iptables, which this machine does not have yet: start it once without them"
+    exit 1
+  fi
+  iptables-restore --noflush --wait < /etc/colima-like/egress 2>&1 || exit
+  # Nobody told it a way out, and the kernel asks for one before the rules.
+  command -v ip > /dev/null || ip() { busybox ip "$@"; }
+  for card in /sys/class/net/e*; do ip route replace default dev "${card##*/}" 2>&1 || exit; done
+  : > /run/colima-like-egress
+fi
 case $stale in *names*) systemctl try-restart colima-like-dns.service 2>&1 || exit ;; esac
 if [ -n "$stale" ]; then done_ settings changed; else done_ settings unchanged; fi
 

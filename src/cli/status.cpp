@@ -94,6 +94,26 @@ void print_awake(const json::array& reasons) {
   }
 }
 
+json::array describe_refusals(const std::vector<EgressRefusal>& refusals) {
+  json::array all;
+  for (const EgressRefusal& one : refusals)
+    all.push_back(json::object{{"what", one.what}, {"count", one.count}, {"last", one.last}});
+  return all;
+}
+
+/// The last few: all of them are in --json.
+void print_refusals(const json::array& refusals) {
+  constexpr std::size_t most = 5;
+  for (std::size_t i = 0; i < refusals.size() && i < most; ++i) {
+    const json::value& one = refusals[i];
+    const std::int64_t count = one.at("count").as_int64();
+    print_line("refused  " + std::string(one.at("what").as_string()) + " (" + ago(one.at("last").as_int64()) + " ago" +
+               (count > 1 ? ", " + std::to_string(count) + " times)" : ")"));
+  }
+  if (refusals.size() > most)
+    print_line("refused  " + std::to_string(refusals.size() - most) + " more: colima-like status --json");
+}
+
 /// While the daemon cannot write what it knows (a full disk), it is asked; one that does not answer keeps nobody
 /// waiting.
 asio::awaitable<int> ask_daemon(const ProfilePaths& paths, State& state, std::string& unsaved) {
@@ -162,6 +182,7 @@ json::object describe(const Home& home, const std::string& name) {
   if (!state.port_problems.empty())
     out["port_problems"] = json::array(state.port_problems.begin(), state.port_problems.end());
   if (!state.shares.empty()) out["shares"] = describe_shares(state.shares);
+  if (!state.egress_refusals.empty()) out["refused"] = describe_refusals(state.egress_refusals);
   if (state.phase == "running" && !state.awake.empty()) out["awake"] = describe_awake(state.awake);
   if (json::object agent = describe_agent(state.agent); !agent.empty()) out["agent"] = std::move(agent);
   if (state.event_folders > 0 || !state.event_problem.empty()) {
@@ -257,6 +278,7 @@ int run_status(const Invocation& call) {
         if (const std::string problem = text(told, "problem"); !problem.empty()) line("events   ", problem);
       }
       if (const json::value* agent = status.if_contains("agent")) print_agent(agent->as_object());
+      if (const json::value* refused = status.if_contains("refused")) print_refusals(refused->as_array());
       if (const json::value* platforms = status.if_contains("platforms"))
         for (const json::value& one : platforms->as_array()) line("platform ", platform_text(one.as_object()));
       if (const json::value* problems = status.if_contains("port_problems")) {

@@ -22,6 +22,7 @@
 #include "src/daemon/services/clock.hpp"
 #include "src/daemon/services/data_path.hpp"
 #include "src/daemon/services/docker_client.hpp"
+#include "src/daemon/services/egress.hpp"
 #include "src/daemon/services/engine_socket.hpp"
 #include "src/daemon/services/file_events.hpp"
 #include "src/daemon/services/guest_access.hpp"
@@ -135,6 +136,7 @@ struct Core {
   DockerClient docker_client;
   EngineSocket engine_socket;
   GuestAccess guest;
+  EgressService egress;
   Shares shares;
   FileEventService file_events;
   BoundFiles bound_files;
@@ -148,9 +150,9 @@ struct Core {
 
  private:
   /// The order: opened from left to right.
-  std::array<Service*, 13> services_{&docker_client, &engine_socket, &guest,        &shares,        &file_events,
-                                     &bound_files,   &ports,         &data_path,    &runtime_watch, &trim,
-                                     &clock,         &idle,          &machine_watch};
+  std::array<Service*, 14> services_{&docker_client, &engine_socket, &guest, &egress,       &shares,
+                                     &file_events,   &bound_files,   &ports, &data_path,    &runtime_watch,
+                                     &trim,          &clock,         &idle,  &machine_watch};
   Phase phase_ = phase::Stopped{};
   Notifier changed_;
   TaskGroup tasks_;

@@ -17,7 +17,7 @@ constexpr std::chrono::milliseconds look_again(250);
 
 Watched look(Session& session) {
   const State& state = session.state();
-  return {std::string(shown_phase(state)), state.reason, session.open_ports(), state.shares};
+  return {std::string(shown_phase(state)), state.reason, session.open_ports(), state.shares, state.egress_refusals};
 }
 
 class Lines {
@@ -112,6 +112,12 @@ std::vector<std::string> events_between(const std::optional<Watched>& before, co
   }
   compare(lines, "share", "mounted", "removed", was.shares, now.shares, &same_share);
   compare(lines, "port", "open", "closed", was.ports, now.ports, &same_port);
+  for (const EgressRefusal& one : now.refusals) {
+    const auto same = [&one](const EgressRefusal& other) { return other.what == one.what; };
+    const auto known = std::find_if(was.refusals.begin(), was.refusals.end(), same);
+    if (known == was.refusals.end() || known->last < one.last)
+      lines.add("refused", json::object{{"what", one.what}, {"count", one.count}});
+  }
   return std::move(lines.lines);
 }
 

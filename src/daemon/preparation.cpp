@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "docker/ports.hpp"
+#include "profiles/egress.hpp"
 #include "profiles/keys.hpp"
 #include "profiles/networks.hpp"
 #include "provision/ssh/keys.hpp"
@@ -24,6 +25,15 @@ namespace cl {
 namespace {
 
 constexpr ByteSize root_size = ByteSize::gib(16);  // sparse; room for what users install in the guest
+
+BootPlan::Reach reach_of(Egress::Mode mode) {
+  switch (mode) {
+    case Egress::Mode::open: break;
+    case Egress::Mode::filtered: return BootPlan::Reach::nowhere;
+    case Egress::Mode::closed: return BootPlan::Reach::no_card;
+  }
+  return BootPlan::Reach::everywhere;
+}
 
 /// The image that the root disk stands on, or that it will stand on.
 asio::awaitable<Image> prepare_image(const Home& home, const ProfilePaths& paths, State& state, Job& job) {
@@ -238,6 +248,7 @@ asio::awaitable<BootPlan> prepare_boot(const Home& home, const ProfilePaths& pat
   plan.nested = state.profile.nested;
   plan.memory = state.profile.memory;
   plan.network = state.profile.guest_subnet;
+  plan.reach = reach_of(egress_of(state.profile).mode);
   plan.boot = image.boot;
   plan.kernel = image.kernel;
   plan.initrd = image.initrd;

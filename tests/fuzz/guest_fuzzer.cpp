@@ -10,6 +10,8 @@
 #include "provision/ssh/banner.hpp"
 #include "provision/steps.hpp"
 #include "src/base/error.hpp"
+#include "src/egress/dns_message.hpp"
+#include "src/egress/first_bytes.hpp"
 #include "vm/qemu/qmp_codec.hpp"
 
 namespace {
@@ -69,6 +71,25 @@ void read_qmp(const std::string& bytes) {
   }
 }
 
+/// What was decided by a part is what all of it says: a guest cannot have its bytes looked at in another way by cutting
+/// them otherwise.
+void look_at_first_bytes(const std::string& bytes) {
+  const cl::FirstBytes all = cl::look_at_first_bytes(bytes);
+  for (std::size_t size = 0; size < bytes.size(); size += 1 + size / 8) {
+    const cl::FirstBytes part = cl::look_at_first_bytes(std::string_view(bytes).substr(0, size));
+    if (part.kind != cl::FirstBytes::Kind::more && (part.kind != all.kind || part.name != all.name)) std::abort();
+  }
+  if (cl::look_at_first_bytes(bytes, true).kind == cl::FirstBytes::Kind::more) std::abort();
+}
+
+/// A question, and our answer to it, which is no question itself.
+void read_dns(const std::string& bytes) {
+  const auto question = cl::read_dns_question(bytes);
+  if (!question) return;
+  const std::string answer = cl::dns_answer(*question, cl::DnsResult::ok, boost::asio::ip::address_v4(0x01020304), 10);
+  if (cl::read_dns_question(answer) || answer.size() != question->message.size() + 16) std::abort();
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -77,6 +98,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   try {
     switch (data[0]) {
       case 'b': find_banner(bytes); break;
+      case 'd': read_dns(bytes); break;
+      case 'f': look_at_first_bytes(bytes); break;
       case 's': read_steps(bytes); break;
       case 'p': read_ports(bytes); break;
       case 'q': read_qmp(bytes); break;

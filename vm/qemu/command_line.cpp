@@ -95,10 +95,11 @@ void add_kernel(Words& words, const BootPlan& plan) {
 /// Where the guest, the host and the name server are is told, and not left to rules that differ with the prefix.
 std::string user_network(const BootPlan& plan) {
   const BootPlan usual;
+  const std::string begin = plan.reach == BootPlan::Reach::nowhere ? "user,id=net,restrict=on" : "user,id=net";
   const auto network = Subnet::parse(plan.network);
-  if (plan.network == usual.network || !network) return "user,id=net";
-  return fmt::format("user,id=net,net={},host={},dns={},dhcpstart={}", network->str(), network->at(2), network->at(3),
-                     network->at(15));
+  if (plan.network == usual.network || !network) return begin;
+  return begin + fmt::format(",net={},host={},dns={},dhcpstart={}", network->str(), network->at(2), network->at(3),
+                             network->at(15));
 }
 
 void add_disks(Words& words, const BootPlan& plan) {
@@ -263,8 +264,12 @@ std::vector<std::string> qemu_command_line(const BootPlan& plan, const QemuHost&
   // Pages that the guest frees go back to the host by themselves.
   words.add("-device", "virtio-balloon-pci,free-page-reporting=on");
   // No boot ROM: nothing boots from the network, and not every distribution installs it.
-  words.add("-netdev", user_network(plan), "-device",
-            "virtio-net-pci,netdev=net,romfile=,mac=" + mac_address(plan.name));
+  if (plan.reach == BootPlan::Reach::no_card) {
+    words.add("-nic", "none");
+  } else {
+    words.add("-netdev", user_network(plan), "-device",
+              "virtio-net-pci,netdev=net,romfile=,mac=" + mac_address(plan.name));
+  }
   add_channels(words, plan);
   add_shares(words, plan, host.memory);
   add_credentials(words, plan);

@@ -114,6 +114,23 @@ TEST(Settings, ContainersAskTheMachinesOwnServerAndThatAsksTheOthers) {
   EXPECT_NE(read_file(image / "dns-address").find("ip addr add 169.254.53.53/32 dev lo"), std::string::npos);
 }
 
+TEST(Settings, AFilteredMachineSendsEverythingToThisComputer) {
+  Profile profile;
+  profile.egress = {"a.example:443", "192.168.1.5:5432"};
+  EXPECT_EQ(content(profile, "/etc/resolv.conf"), "nameserver 127.0.0.153\n");
+  const std::string rules = content(profile, "/etc/colima-like/egress");
+  const auto at = [&rules](std::string_view text) { return rules.find("-A COLIMA-LIKE-EGRESS " + std::string(text)); };
+  const auto host_rule = at("-d 10.0.2.2/32 -p tcp -j REDIRECT --to-ports 11080\n"),
+             address_rule = at("-d 192.168.1.5/32 -p tcp -j REDIRECT --to-ports 11080\n"),
+             containers = at("-d 192.168.0.0/16 -j RETURN\n"), rest = at("-p tcp -j REDIRECT --to-ports 11080\n");
+  ASSERT_NE(rest, std::string::npos) << rules;
+  EXPECT_LT(host_rule, containers);
+  EXPECT_LT(address_rule, containers);
+  EXPECT_LT(containers, rest);
+  profile.egress = {"none"};
+  EXPECT_TRUE(guest_files(profile, host).empty()) << "there is no network card";
+}
+
 TEST(Settings, ScriptsAreHandedOverAsTheyAreAtTheirMoment) {
   EXPECT_EQ(own_scripts({{"it's\n$x", "system", "ready"}, {"b", "user", "after-boot"}}),
             "after_boot() {\n:\nscript 2 user 'b'\n}\nready() {\n:\nscript 1 system 'it'\\''s\n$x'\n}\n");

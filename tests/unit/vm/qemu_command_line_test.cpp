@@ -142,6 +142,17 @@ TEST(QemuCommandLine, MovesTheGuestsNetwork) {
                   "user,id=net,net=192.168.127.0/24,host=192.168.127.2,dns=192.168.127.3,dhcpstart=192.168.127.15"));
 }
 
+TEST(QemuCommandLine, ANetworkCardLeadsAsFarAsThePlanSays) {
+  BootPlan plan = typical();
+  plan.reach = BootPlan::Reach::nowhere;
+  EXPECT_TRUE(has(qemu_command_line(plan, host_of(plan)), "-netdev", "user,id=net,restrict=on"));
+  plan.network = "192.168.127.0/24";
+  EXPECT_NE(joined(plan, host_of(plan)).find("user,id=net,restrict=on,net=192.168.127.0/24,"), std::string::npos);
+  plan.reach = BootPlan::Reach::no_card;
+  EXPECT_TRUE(has(qemu_command_line(plan, host_of(plan)), "-nic", "none"));
+  EXPECT_EQ(joined(plan, host_of(plan)).find("netdev"), std::string::npos);
+}
+
 TEST(QemuCommandLine, GivesVirtualizationOnlyWhenAsked) {
   BootPlan plan = typical();
   plan.nested = true;

@@ -1,0 +1,245 @@
+#include "src/daemon/services/egress.hpp"
+
+#include <netdb.h>
+
+#include <algorithm>
+#include <boost/asio/ip/basic_resolver_results.hpp>
+#include <chrono>
+#include <ctime>
+#include <utility>
+
+#include "profiles/networks.hpp"
+#include "src/base/blocking.hpp"
+#include "src/base/failure.hpp"
+#include "src/base/log.hpp"
+#include "src/base/net/own_addresses.hpp"
+#include "src/base/net/socket_stream.hpp"
+#include "src/base/printable.hpp"
+#include "src/daemon/core.hpp"
+#include "src/egress/checked_stream.hpp"
+
+namespace cl {
+namespace {
+
+using namespace std::chrono_literals;
+using Clock = std::chrono::steady_clock;
+
+constexpr auto again = 1s;           // after the agent or the guest was lost
+constexpr auto lookup_limit = 10s;   // resolvers try several servers
+constexpr auto connect_limit = 10s;  // for one address of a name
+constexpr auto fresh = 10s;          // what was looked up, and how long the guest may keep an answer
+constexpr std::size_t most_found = 1'024;
+constexpr std::size_t most_questions = 256;  // under way; further ones are lost, and asked again
+constexpr std::size_t most_connections = 1'024;
+constexpr std::size_t most_addresses = 16;  // of one name
+constexpr std::size_t most_refusals = 32;   // different ones that are remembered
+constexpr std::size_t longest_refusal = 200;
+constexpr std::size_t most_lines = 20;  // of the log, in a second
+constexpr auto second = 1s;             // between two notes of refusals, each of which is written to disk
+
+/// Whose servers do not answer take their time; nobody else waits for the threads that they hold.
+BlockingThreads& lookup_threads() {
+  static BlockingThreads threads({.threads = 8, .users = 8});
+  return threads;
+}
+
+/// By this computer's own resolver, with its VPN, its search domains and its /etc/hosts.
+std::vector<asio::ip::address> addresses_of(const std::string& name) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* list = nullptr;
+  if (const int failure = ::getaddrinfo(name.c_str(), nullptr, &hints, &list); failure != 0) {
+    if (failure == EAI_NONAME) return {};
+#ifdef EAI_NODATA
+    if (failure == EAI_NODATA) return {};
+#endif
+    throw Error(Errc::io, "'" + name + "' could not be looked up").because(::gai_strerror(failure));
+  }
+  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owner(list, &::freeaddrinfo);
+  std::vector<asio::ip::address> found;
+  for (const addrinfo* one = list; one != nullptr; one = one->ai_next) {
+    if (found.size() >= most_addresses) break;
+    asio::ip::tcp::endpoint endpoint;
+    endpoint.resize(one->ai_addrlen);
+    std::copy_n(reinterpret_cast<const char*>(one->ai_addr), one->ai_addrlen, reinterpret_cast<char*>(endpoint.data()));
+    found.push_back(endpoint.address());
+  }
+  return found;
+}
+
+}  // namespace
+
+EgressService::EgressService(Core& core) : core_(core) {}
+
+asio::awaitable<void> EgressService::open() {
+  const Profile& profile = core_.state().profile;
+  const Egress egress = egress_of(profile);
+  if (tasks_ && egress == egress_) co_return;
+  co_await close();  // that of another machine
+  egress_ = egress;
+  if (egress.mode != Egress::Mode::filtered) co_return;
+  filter_ = std::make_unique<EgressFilter>(egress, host_in_guest(core_.driver->traits().host_address, profile),
+                                           core_.state().data_owner);
+  tasks_ = std::make_unique<TaskGroup>(core_.executor);
+  ReverseForward::Config config;
+  config.where = "tcp 0.0.0.0 " + std::to_string(egress_port);
+  config.guest = [this] { return reach(); };
+  config.answer = [this](GuestListener::Arrival arrival) { return answer(std::move(arrival)); };
+  config.most = most_connections;
+  connections_ = std::make_unique<ReverseForward>(core_.executor, std::move(config));
+  core_.spawn_permanent(*tasks_, "names for a filtered machine", answer_questions(*tasks_));
+}
+
+asio::awaitable<void> EgressService::close() {
+  const auto connections = std::exchange(connections_, nullptr);
+  if (connections) co_await connections->stop();
+  const auto tasks = std::exchange(tasks_, nullptr);
+  if (tasks) co_await tasks->stop();
+  filter_.reset();
+  found_.clear();
+  refusals_.clear();
+  telling_ = untold_ = false;
+  unlogged_ = 0;
+  core_.describe(*this);
+}
+
+void EgressService::describe(State& state) const { state.egress_refusals = refusals_; }
+
+asio::awaitable<std::shared_ptr<Guest>> EgressService::reach() {
+  while (!core_.guest.connected()) co_await core_.changed();
+  co_return co_await core_.guest.reach(10s);
+}
+
+// ---- connections ------------------------------------------------------------------------------------------------
+
+asio::awaitable<std::unique_ptr<ByteStream>> EgressService::answer(GuestListener::Arrival arrival) {
+  EgressTarget target = filter_->decide(arrival.address, arrival.port);
+  if (!target.refusal.empty()) {
+    refuse(target.refusal);
+    throw Error(Errc::io, target.refusal);
+  }
+  auto stream = co_await connect(target);
+  if (!target.check_first_bytes) co_return stream;
+  auto check = [this, target](const FirstBytes& first) {
+    std::string why = filter_->first_bytes_refusal(target, first);
+    if (!why.empty()) refuse(why);
+    return why;
+  };
+  co_return std::make_unique<CheckedStream>(std::move(stream), std::move(check));
+}
+
+asio::awaitable<std::unique_ptr<ByteStream>> EgressService::connect(EgressTarget target) {
+  const std::string what = target.host + ":" + std::to_string(target.port);
+  Addresses addresses;
+  if (target.is_name) {
+    addresses = co_await look_up(target.host);
+  } else {
+    addresses.push_back(asio::ip::make_address(target.host));
+  }
+  std::optional<Error> failure;
+  bool was_barred = false;
+  for (const asio::ip::address& address : addresses) {
+    if (!filter_->may_reach(target, address, is_own_address(address))) {
+      was_barred = true;
+      continue;
+    }
+    std::unique_ptr<ByteStream> stream;
+    auto open = [&]() -> asio::awaitable<void> { stream = co_await connect_tcp(address.to_string(), target.port); };
+    failure = co_await failure_of(with_timeout(connect_limit, "connecting", open()));
+    if (stream) co_return stream;
+  }
+  if (failure) throw *failure;
+  if (!was_barred) throw Error(Errc::io, "there is no " + target.host);
+  const std::string why = what + " leads to this computer or its network";
+  refuse(why);
+  throw Error(Errc::io, why);
+}
+
+asio::awaitable<EgressService::Addresses> EgressService::look_up(std::string name) {
+  const auto known = found_.find(name);
+  if (known != found_.end() && known->second.until > Clock::now()) co_return known->second.addresses;
+  auto ask = [name] { return addresses_of(name); };
+  Addresses addresses = co_await with_timeout(lookup_limit, "looking '" + name + "' up",
+                                              lookup_threads().run(Files::users, std::move(ask)));
+  if (found_.size() >= most_found) found_.clear();
+  found_[name] = {addresses, Clock::now() + fresh};
+  co_return addresses;
+}
+
+// ---- names ------------------------------------------------------------------------------------------------------
+
+asio::awaitable<void> EgressService::answer_questions(TaskGroup& tasks) {
+  for (;;) {
+    if (const auto failure = co_await failure_of(take_questions(tasks)))
+      log::debug("names for the machine: {}", one_line(*failure));
+    co_await sleep_for(again);
+  }
+}
+
+asio::awaitable<void> EgressService::take_questions(TaskGroup& tasks) {
+  const auto guest = co_await reach();
+  const std::shared_ptr<MessageStream> questions = co_await guest->open_service(
+      "listen udp " + std::string(egress_dns_address) + " " + std::to_string(egress_dns_port));
+  while (const auto message = co_await questions->read()) {
+    const std::size_t line = message->find('\n');
+    if (line == std::string::npos || tasks.size() > most_questions) continue;
+    const std::string_view asked = std::string_view(*message).substr(line + 1);
+    std::string from = message->substr(0, line + 1);
+    if (auto question = read_dns_question(asked)) {
+      tasks.spawn("a name for the machine", answer_question(questions, std::move(from), std::move(*question)));
+    } else if (std::string error = dns_format_error(asked); !error.empty()) {
+      co_await questions->write(from + error);
+    }
+  }
+  throw Error(Errc::guest_failed, "the guest asks no names any more");
+}
+
+asio::awaitable<void> EgressService::answer_question(std::shared_ptr<MessageStream> questions, std::string from,
+                                                     DnsQuestion question) {
+  std::string answer = dns_answer(question, DnsResult::server_failure);
+  auto find = [&]() -> asio::awaitable<void> { answer = co_await answer_to(question); };
+  if (const auto failure = co_await failure_of(find())) log::debug("{}", one_line(*failure));
+  co_await failure_of(questions->write(from + answer));
+}
+
+asio::awaitable<std::string> EgressService::answer_to(DnsQuestion question) {
+  if (!filter_->may_resolve(question.name)) {
+    if (question.is_a()) refuse("the name " + question.name + " is not in network.egress");
+    co_return dns_answer(question, DnsResult::no_such_name);
+  }
+  const Addresses addresses = co_await look_up(question.name);
+  if (addresses.empty()) co_return dns_answer(question, DnsResult::no_such_name);
+  if (!question.is_a()) co_return dns_answer(question, DnsResult::ok);
+  co_return dns_answer(question, DnsResult::ok, filter_->address_for(question.name),
+                       static_cast<std::uint32_t>(fresh.count()));
+}
+
+void EgressService::refuse(const std::string& told) {
+  const std::string what = printable(std::string_view(told).substr(0, longest_refusal));
+  auto found =
+      std::find_if(refusals_.begin(), refusals_.end(), [&](const EgressRefusal& one) { return one.what == what; });
+  if (found == refusals_.end()) {
+    if (++unlogged_ <= most_lines) log::info("the machine was refused: {}", what);
+    if (refusals_.size() >= most_refusals) refusals_.pop_back();
+    found = refusals_.insert(refusals_.begin(), {what, 0, 0});
+  }
+  ++found->count;
+  found->last = std::time(nullptr);
+  std::rotate(refusals_.begin(), found, found + 1);
+  untold_ = true;
+  if (!std::exchange(telling_, true)) tasks_->spawn("refusals of the machine", tell_refusals());
+}
+
+/// A flood is told once a second.
+asio::awaitable<void> EgressService::tell_refusals() {
+  while (std::exchange(untold_, false)) {
+    core_.describe(*this);
+    core_.notify();
+    co_await sleep_for(second);
+    if (unlogged_ > most_lines) log::info("the machine was refused {} things more", unlogged_ - most_lines);
+    unlogged_ = 0;
+  }
+  telling_ = false;
+}
+
+}  // namespace cl
