@@ -38,6 +38,7 @@ struct Invocation {
   bool data = false;
   bool cold = false;
   bool new_data = false;
+  bool sandbox = false;
   bool follow = false;
   bool once = false;
   bool console = false;

@@ -4,6 +4,7 @@
 #include "src/cli/command.hpp"
 #include "src/cli/launch.hpp"
 #include "src/cli/output.hpp"
+#include "src/cli/sandbox.hpp"
 #include "src/cli/summary.hpp"
 
 namespace cl::cli {
@@ -40,11 +41,12 @@ Settings settings_of_this_run(const Invocation& call) {
 
 asio::awaitable<int> start(const Invocation& given) {
   const ProfilePaths paths = profile_paths(given.home, given.profile);
+  const bool is_new = !file_exists(paths.directory);
+  if (given.sandbox) make_sandbox(given);
   const Invocation call = with_image_pinned(with_shares_as_setting(given, paths));
   // A wrong flag or file is told before anything is created or stopped.
   const Layered wanted = load_layers(paths, environment_settings(), call.settings);
   if (const auto state = load_state(paths)) refuse_recreation(paths, state->profile, wanted);
-  const bool is_new = !file_exists(paths.directory);
   const Observed seen = observe(paths);
   if (!seen.machine_alive && (seen.state.phase != "suspended" || call.cold))
     if (const std::string slow = slow_image(call.home, wanted.profile, host_facts()); !slow.empty()) print_note(slow);
