@@ -219,6 +219,16 @@ TEST_F(Golden, StatusOfAMachineWhoseAgentIsInTrouble) {
   expect_both("status.agent", {"status"});
 }
 
+TEST_F(Golden, StatusOfAMachineThatWasRefusedThings) {
+  write_profile("default", "");
+  State state = running();
+  state.egress_refusals = {{"evil.example:443 is not in network.egress", 3, some_time},
+                           {"the name evil.example is not in network.egress", 1, some_time}};
+  write_state(state);
+  const StandInDaemon daemon(paths_, 0);
+  expect_both("status.refused", {"status"});
+}
+
 TEST_F(Golden, StatusSaysNothingOfAnAgentThatIsWell) {
   write_profile("default", "");
   State state = running();
