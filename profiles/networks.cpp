@@ -50,14 +50,13 @@ std::optional<std::string> wrong_docker_subnet(std::string_view text) {
 }
 
 bool is_private_network(const Subnet& subnet) {
-  constexpr std::array<std::string_view, 3> own{"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"};
-  return std::any_of(own.begin(), own.end(), [&](std::string_view text) {
-    const Subnet one = Subnet::parse(text).value();
-    return subnet.prefix >= one.prefix && subnet.overlaps(one);
-  });
+  constexpr std::array<Subnet, 3> own{Subnet{10U << 24, 8}, Subnet{172U << 24 | 16U << 16, 12},
+                                      Subnet{192U << 24 | 168U << 16, 16}};
+  return std::any_of(own.begin(), own.end(),
+                     [&](const Subnet& one) { return subnet.prefix >= one.prefix && subnet.overlaps(one); });
 }
 
-Subnet guest_subnet(const Profile& profile) { return Subnet::parse(profile.guest_subnet).value(); }
+Subnet guest_subnet(const Profile& profile) { return Subnet::parse(profile.guest_subnet).value_or(Subnet()); }
 
 std::string host_in_guest(const std::string& of_driver, const Profile& profile) {
   constexpr std::uint32_t host_number = 2;  // vm/qemu/command_line.cpp

@@ -13,7 +13,7 @@ using boost::asio::ip::address;
 using boost::asio::ip::address_v4;
 using boost::asio::ip::address_v6;
 
-constexpr std::string_view made_up = "198.18.0.0/15";
+constexpr Subnet made_up{198U << 24 | 18U << 16, 15};
 
 /// RFC 6890 and its registry, and clouds' metadata servers with 169.254.0.0/16.
 constexpr std::array<std::string_view, 15> not_public{
@@ -22,15 +22,14 @@ constexpr std::array<std::string_view, 15> not_public{
     "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4",    "240.0.0.0/4"};
 constexpr std::array<std::string_view, 3> private_networks{"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"};
 
-bool is_in(const address_v4& one, std::string_view network) {
-  const auto subnet = Subnet::parse(network);
-  return subnet && subnet->overlaps({one.to_uint(), 32});
-}
+bool is_in(const address_v4& one, const Subnet& network) { return network.overlaps({one.to_uint(), 32}); }
 
 template <class Networks>
 bool is_in_any(const address_v4& one, const Networks& networks) {
-  return std::any_of(networks.begin(), networks.end(),
-                     [&one](std::string_view network) { return is_in(one, network); });
+  return std::any_of(networks.begin(), networks.end(), [&one](std::string_view network) {
+    const auto subnet = Subnet::parse(network);
+    return subnet && is_in(one, *subnet);
+  });
 }
 
 /// The IPv4 address that an IPv6 one leads to: mapped, of NAT64 (RFC 6052) or of 6to4 (RFC 3056).
@@ -89,8 +88,7 @@ address_v4 EgressFilter::address_for(const std::string& name) {
     names_.splice(names_.begin(), names_, found->second);
     return address_v4(found->second->address);
   }
-  const Subnet network = Subnet::parse(made_up).value();
-  const std::uint32_t size = std::uint32_t{1} << (32 - network.prefix);
+  const std::uint32_t size = std::uint32_t{1} << (32 - made_up.prefix);
   if (names_.size() >= most_names) {
     by_address_.erase(names_.back().address);
     by_name_.erase(names_.back().name);
@@ -98,8 +96,8 @@ address_v4 EgressFilter::address_for(const std::string& name) {
   }
   // There are eight times as many as names; the first and the last are those of a network and its broadcast.
   std::uint32_t number = 1 + hash(salt_ + name) % (size - 2);
-  while (by_address_.contains(network.address + number)) number = 1 + number % (size - 2);
-  names_.push_front({name, network.address + number});
+  while (by_address_.contains(made_up.address + number)) number = 1 + number % (size - 2);
+  names_.push_front({name, made_up.address + number});
   by_name_.emplace(name, names_.begin());
   by_address_.emplace(names_.front().address, names_.begin());
   return address_v4(names_.front().address);

@@ -169,7 +169,7 @@ std::optional<RequestLine> read_request_line(std::string_view line) {
 
 /// By its target, when that says it, and by its one Host. What servers could read in another way says nothing.
 FirstBytes where_a_request_goes(std::string_view head) {
-  const FirstBytes nothing{Kind::http, "", 0};
+  FirstBytes nothing{Kind::http, "", 0};
   std::optional<RequestLine> first;
   std::optional<Authority> host;
   while (!head.empty()) {
@@ -214,7 +214,7 @@ bool looks_like_tls(std::string_view bytes) {
 }  // namespace
 
 FirstBytes look_at_first_bytes(std::string_view bytes, bool is_all) {
-  const FirstBytes unknown{is_all ? Kind::other : Kind::more, "", 0};
+  FirstBytes unknown{is_all ? Kind::other : Kind::more, "", 0};
   if (bytes.empty()) return unknown;
   const bool may_be_ssl2 = (static_cast<unsigned char>(bytes[0]) & 0x80) != 0 && bytes.size() < 3;
   if (may_be_ssl2) return unknown;

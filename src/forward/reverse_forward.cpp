@@ -49,16 +49,18 @@ asio::awaitable<void> ReverseForward::take_in() {
 }
 
 asio::awaitable<void> ReverseForward::serve(std::shared_ptr<GuestListener> listener, GuestListener::Arrival arrival) {
-  std::unique_ptr<ByteStream> near;
-  auto connect = [&]() -> asio::awaitable<void> {
-    near = co_await with_timeout(answer_patience, "the answer to a connection from the guest", config_.answer(arrival));
-  };
-  if (const auto failure = co_await failure_of(connect())) {
-    log::debug("{} in the guest: {}", config_.where, one_line(*failure));
-    co_return co_await listener->drop(std::move(arrival));
+  std::optional<std::unique_ptr<ByteStream>> near;
+  auto connect =
+      with_timeout(answer_patience, "the answer to a connection from the guest", store(config_.answer(arrival), near));
+  const auto failure = co_await failure_of(std::move(connect));
+  if (!near) {
+    log::debug("{} in the guest: {}", config_.where, failure ? one_line(*failure) : "");
+    auto drop = listener->drop(std::move(arrival));
+    co_await failure_of(std::move(drop));  // it is gone with the guest
+    co_return;
   }
   const auto far = co_await listener->take(std::move(arrival));
-  co_await relay(*far, *near);
+  co_await relay(*far, **near);
 }
 
 void ReverseForward::set(bool open, std::string problem) {

@@ -143,10 +143,10 @@ asio::awaitable<std::unique_ptr<ByteStream>> EgressService::connect(EgressTarget
       was_barred = true;
       continue;
     }
-    std::unique_ptr<ByteStream> stream;
-    auto open = [&]() -> asio::awaitable<void> { stream = co_await connect_tcp(address.to_string(), target.port); };
-    failure = co_await failure_of(with_timeout(connect_limit, "connecting", open()));
-    if (stream) co_return stream;
+    std::optional<std::unique_ptr<ByteStream>> stream;
+    auto open = with_timeout(connect_limit, "connecting", store(connect_tcp(address.to_string(), target.port), stream));
+    failure = co_await failure_of(std::move(open));
+    if (stream) co_return std::move(*stream);
   }
   if (failure) throw *failure;
   if (!was_barred) throw Error(Errc::io, "there is no " + target.host);
@@ -196,10 +196,11 @@ asio::awaitable<void> EgressService::take_questions(TaskGroup& tasks) {
 
 asio::awaitable<void> EgressService::answer_question(std::shared_ptr<MessageStream> questions, std::string from,
                                                      DnsQuestion question) {
-  std::string answer = dns_answer(question, DnsResult::server_failure);
-  auto find = [&]() -> asio::awaitable<void> { answer = co_await answer_to(question); };
-  if (const auto failure = co_await failure_of(find())) log::debug("{}", one_line(*failure));
-  co_await failure_of(questions->write(from + answer));
+  std::optional<std::string> answer;
+  auto find = store(answer_to(question), answer);
+  if (const auto failure = co_await failure_of(std::move(find))) log::debug("{}", one_line(*failure));
+  const std::string said = answer ? *answer : dns_answer(question, DnsResult::server_failure);
+  co_await failure_of(questions->write(from + said));
 }
 
 asio::awaitable<std::string> EgressService::answer_to(DnsQuestion question) {
