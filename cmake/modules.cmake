@@ -18,6 +18,8 @@ if(COLIMA_LIKE_SANITIZE)
   target_compile_definitions(project_options INTERFACE BOOST_ASIO_DISABLE_AWAITABLE_FRAME_RECYCLING)
   target_compile_options(project_options INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
   target_link_options(project_options INTERFACE -fsanitize=address,undefined)
+else()
+  harden(project_options)
 endif()
 
 # A linker that takes a quarter of the time, where there is one and nobody chose another. macOS's own is quick.

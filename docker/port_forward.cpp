@@ -7,8 +7,9 @@
 #include <boost/asio/ip/v6_only.hpp>
 #include <boost/asio/post.hpp>
 #include <ctime>
-#include <fstream>
 
+#include "docker/port_entry.hpp"
+#include "src/base/descriptor_limit.hpp"
 #include "src/base/failure.hpp"
 #include "src/base/log.hpp"
 #include "src/base/net/socket_stream.hpp"
@@ -22,9 +23,12 @@ using Clock = std::chrono::steady_clock;
 using Tcp = asio::ip::tcp;
 
 constexpr int backlog = 1024;
-constexpr std::size_t ports_at_once = 64;  // opened before others have a turn
+constexpr std::size_t ports_at_once = 64;  // opened before others have a turn, and tried again each time
+constexpr std::size_t most_lines = 20;     // of one kind in the log, for one change
 constexpr auto accept_pause = 200ms;       // when descriptors have run out
 constexpr auto longest_reconnect = 2s;
+constexpr std::size_t longest_id = 64;      // of a container, in hex digits
+constexpr std::size_t most_ended = 10'000;  // containers whose end the list does not show yet: more than a machine runs
 constexpr auto first_try_again = 10ms, longest_try_again = 100ms;  // of a container that does not listen yet
 
 /// The engine lists a container as running for a moment after the event of its end. So events from that long before we
@@ -36,13 +40,6 @@ constexpr const char* event_filters =
     R"({"type":["container","network","service","node"],)"
     R"("event":["start","die","rename","connect","disconnect","create","update","remove"]})";
 
-/// The first port that needs no right; 0 when every port is free for all.
-int first_free_port() {
-  int first = 1024;
-  std::ifstream("/proc/sys/net/ipv4/ip_unprivileged_port_start") >> first;
-  return first;
-}
-
 /// This host has no address of that kind, so nobody can miss the port there.
 bool means_no_ipv6(const HostPort& at, const error_code& ec) {
   if (!at.address.is_v6()) return false;
@@ -51,47 +48,6 @@ bool means_no_ipv6(const HostPort& at, const error_code& ec) {
 }
 
 }  // namespace
-
-struct PortForward::Entry {
-  Entry(PublishedPort published, const asio::any_io_executor& executor)
-      : port(std::move(published)), tcp(executor), asked(executor) {}
-  PublishedPort port;
-  Tcp::acceptor tcp;
-  std::shared_ptr<UdpForward::Port> udp;
-  std::shared_ptr<Traffic> traffic = std::make_shared<Traffic>();
-  std::size_t connections = 0;
-  error_code failure;
-  std::string owner;
-  bool removed = false;
-  bool answered = false;  // the program has accepted a connection since the port was opened or its container started
-  bool asking = false;    // one connection tries for all
-  Notifier asked;
-  Clock::time_point opened = Clock::now();
-  std::int64_t since = std::time(nullptr);
-
-  std::string problem() const {
-    if (!failure) return {};
-    if (failure == asio::error::address_in_use)
-      return owner.empty() ? "the port is taken on this host" : "the port is taken by " + owner;
-    if (failure == asio::error::access_denied) return "this user may not open ports below " + limit();
-    if (failure == boost::system::errc::address_not_available)
-      return "this host has no address " + port.at.address.to_string();
-    return failure.message();
-  }
-  std::string remedy() const {
-    if (failure == asio::error::address_in_use)
-      return "end what holds it, or publish another port; it is tried again until it is free";
-    if (failure == asio::error::access_denied)
-      return "publish a port from " + limit() +
-             " on, or allow it: sudo sysctl net.ipv4.ip_unprivileged_port_start=" + std::to_string(port.at.port);
-    if (failure == boost::system::errc::address_not_available)
-      return "publish an address of this host; it is tried again until there is one";
-    return {};
-  }
-
- private:
-  static std::string limit() { return std::to_string(first_free_port()); }
-};
 
 PortForward::PortForward(asio::any_io_executor executor, Config config)
     : executor_(executor),
@@ -182,9 +138,12 @@ asio::awaitable<void> PortForward::follow_events(Guest& guest) {
     if (event->time > 0ns) last_event_ = event->time;
     if (event->type == "container" && (event->action == "create" || event->action == "update")) continue;
     if (event->type == "service" || event->type == "node") swarm_ = true;
-    if (event->type == "container" && event->action == "die") {
+    if (event->type == "container" && event->action == "die" && event->id.size() <= longest_id) {
       remove_container(event->id);
       ended_.insert(event->id);
+      // An engine that never answers with its list could make us keep them without end.
+      if (ended_.size() > most_ended || dead_.size() > most_ended)
+        throw Error(Errc::protocol, "the engine tells of the end of more containers than there can be");
     }
     if (event->type == "container" && event->action == "start") {
       dead_.erase(event->id);
@@ -300,6 +259,12 @@ void PortForward::leave_out_the_dead(WantedPorts& wanted) {
 
 asio::awaitable<void> PortForward::apply(WantedPorts wanted) {
   leave_out_the_dead(wanted);
+  // The other half of this process's descriptors is for connections, for clients of the engine and for commands.
+  const std::size_t most_sockets = descriptor_limit() / 2;
+  untold_ = keep_to_limit(wanted, config_.rules.limit, most_sockets, [this](const HostPort& at) {
+    const auto entry = entries_.find(at);
+    return entry != entries_.end() && entry->second->served();
+  });
   for (auto entry = entries_.begin(); entry != entries_.end();) {
     const auto next = std::next(entry);
     const auto found = wanted.find(entry->first);
@@ -308,9 +273,11 @@ asio::awaitable<void> PortForward::apply(WantedPorts wanted) {
     const bool elsewhere = now.at.protocol == Protocol::udp && found != wanted.end() &&
                            found->second.targets().front() != now.targets().front();
     if (found == wanted.end() || found->second.container->id != now.container->id ||
-        found->second.private_port != now.private_port || elsewhere) {
+        found->second.private_port != now.private_port || found->second.refused != now.refused || elsewhere) {
       remove(entry);
     } else {
+      entry->second->port.more = found->second.more;
+      entry->second->refuse(config_.rules);
       if (found->second.container->run != now.container->run) {
         entry->second->opened = Clock::now();
         entry->second->answered = false;
@@ -319,21 +286,24 @@ asio::awaitable<void> PortForward::apply(WantedPorts wanted) {
     }
     entry = next;
   }
-  std::vector<std::shared_ptr<Entry>> failed;
+  std::vector<std::shared_ptr<Entry>> failed, opened;
   std::size_t count = 0;
   for (auto& [at, published] : wanted) {
     if (stopping_) co_return;
     if (entries_.contains(at) || dead_.contains(published.container->id)) continue;  // it may have died meanwhile
     auto entry = std::make_shared<Entry>(std::move(published), executor_);
-    open(*entry);
+    entry->refuse(config_.rules);
+    if (entry->refused.empty()) open(*entry);
     if (means_no_ipv6(at, entry->failure)) continue;
     entries_.emplace(at, entry);
-    if (entry->failure) failed.push_back(entry);
-    if (!entry->failure && entry->tcp.is_open()) accept(entry);
+    if (!entry->refused.empty()) ++refusals_;
+    if (entry->failure) ++failures_;
+    (entry->served() ? opened : failed).push_back(entry);
+    if (entry->tcp.is_open()) accept(entry);
     if (++count % ports_at_once == 0) co_await asio::post(executor_, asio::use_awaitable);
   }
-  failures_ += failed.size();
   explain(failed);
+  tell_of_network(opened);
   tell();
   if (failures_ > 0) failed_.notify_all();
 }
@@ -347,6 +317,7 @@ void PortForward::remove(Entries::iterator position) {
   entry->tcp.close(ignored);
   entry->udp.reset();
   if (entry->failure) --failures_;
+  if (!entry->refused.empty()) --refusals_;
 }
 
 /// Closes them at once, without asking the engine for its list.
@@ -403,30 +374,41 @@ bool PortForward::open_tcp(Entry& entry, error_code& ec) {
   return !ec;
 }
 
+/// The next few of them each time, and from the first one on again after the last.
 asio::awaitable<void> PortForward::retry_failed() {
   for (;;) {
     while (failures_ == 0) co_await failed_.wait();
     co_await sleep_for(config_.timings.retry);
-    for (const auto& [at, entry] : Entries(entries_)) {
-      if (!entry->failure || entry->removed) continue;
+    std::vector<std::shared_ptr<Entry>> turn;
+    auto next = entries_.upper_bound(tried_);
+    for (std::size_t looked = 0; looked < entries_.size() && turn.size() < ports_at_once; ++looked) {
+      if (next == entries_.end()) next = entries_.begin();
+      if (next->second->failure) turn.push_back(next->second);
+      ++next;
+    }
+    std::vector<std::shared_ptr<Entry>> changed, opened;
+    for (const auto& entry : turn) {
+      tried_ = entry->port.at;
       const error_code before = entry->failure;
       open(*entry);
       if (entry->failure) {
-        if (entry->failure != before) explain({entry});
+        if (entry->failure != before) changed.push_back(entry);
         continue;
       }
       --failures_;
       entry->since = std::time(nullptr);
-      log::info("published port {} of {} is free now and open", at.str(), entry->port.container->name);
+      log::info("published port {} of {} is free now and open", entry->port.at.str(), entry->port.container->name);
+      opened.push_back(entry);
       if (entry->tcp.is_open()) accept(entry);
     }
+    explain(changed);
+    tell_of_network(opened);
     tell();
   }
 }
 
 /// Finds out who holds the ports, once for all, and says so in the log.
 void PortForward::explain(const std::vector<std::shared_ptr<Entry>>& failed) {
-  constexpr std::size_t most_lines = 20;
   std::vector<HostPort> taken;
   for (const auto& entry : failed)
     if (entry->failure == asio::error::address_in_use) taken.push_back(entry->port.at);
@@ -439,6 +421,17 @@ void PortForward::explain(const std::vector<std::shared_ptr<Entry>>& failed) {
                 entry->remedy());
   }
   if (lines > most_lines) log::warn("and {} published ports more", lines - most_lines);
+}
+
+/// What a guest opens to others than this host's own programs is not done in silence.
+void PortForward::tell_of_network(const std::vector<std::shared_ptr<Entry>>& opened) const {
+  std::size_t lines = 0;
+  for (const auto& entry : opened) {
+    if (entry->removed || entry->port.at.address.is_loopback()) continue;
+    if (++lines <= most_lines)
+      log::info("published port {} of {} is open for the network", entry->port.at.str(), entry->port.container->name);
+  }
+  if (lines > most_lines) log::info("and {} published ports more are open for the network", lines - most_lines);
 }
 
 void PortForward::tell() {
@@ -531,56 +524,6 @@ asio::awaitable<std::unique_ptr<ByteStream>> PortForward::reach(std::shared_ptr<
     co_await sleep_for(pause);
     pause = std::min<std::chrono::milliseconds>(pause * 2, longest_try_again);
   }
-}
-
-// ---- reports ------------------------------------------------------------------------------------------------------
-
-std::vector<PortStatus> PortForward::ports() const {
-  std::vector<PortStatus> all;
-  all.reserve(entries_.size());
-  for (const auto& [at, entry] : entries_) {
-    PortStatus status;
-    status.at = at;
-    status.container = entry->port.container->name;
-    status.container_id = entry->port.container->id;
-    status.problem = entry->problem();
-    status.remedy = entry->remedy();
-    status.connections = entry->connections;
-    status.to_container = entry->traffic->a_to_b;
-    status.from_container = entry->traffic->b_to_a;
-    status.since = entry->since;
-    all.push_back(std::move(status));
-  }
-  return all;
-}
-
-std::string PortForward::taken(std::string_view container) const {
-  for (const auto& [at, entry] : entries_) {
-    const Container& of = *entry->port.container;
-    if (entry->failure != asio::error::address_in_use || (of.name != container && !of.id.starts_with(container)))
-      continue;
-    const std::string endpoint = at.address.is_v6() ? "[" + at.address.to_string() + "]" : at.address.to_string();
-    return fmt::format("Bind for {}:{} failed: port is already allocated{}", endpoint, at.port,
-                       entry->owner.empty() ? " on this computer" : ": " + entry->owner + " has it on this computer");
-  }
-  return {};
-}
-
-PortCounters PortForward::counters() const {
-  PortCounters all{0, last_activity_};
-  for (const auto& [at, entry] : entries_) {
-    all.connections += entry->connections;
-    all.last_activity = std::max(all.last_activity, entry->traffic->last);
-  }
-  return all;
-}
-
-std::vector<std::string> PortForward::problems() const {
-  std::vector<std::string> lines;
-  if (failures_ == 0) return lines;
-  for (const auto& [at, entry] : entries_)
-    if (entry->failure) lines.push_back(at.str() + " of " + entry->port.container->name + ": " + entry->problem());
-  return lines;
 }
 
 }  // namespace cl

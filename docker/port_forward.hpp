@@ -32,6 +32,9 @@ struct PortStatus {
   std::size_t connections = 0;                         ///< open now (TCP)
   std::uint64_t to_container = 0, from_container = 0;  ///< bytes
   std::int64_t since = 0;                              ///< when it was opened, or first failed; seconds since 1970
+
+  /// Whether other computers reach it, as far as nothing between them and this host keeps them from it.
+  bool for_network() const { return !at.address.is_loopback(); }
 };
 
 /// The sum over all ports, which shows whether the machine is in use.
@@ -43,7 +46,8 @@ struct PortCounters {
 /// Opens on this host the ports that containers in a guest publish, on exactly the addresses asked for; with
 /// Forwarded::all those of programs in the guest, too. After each of the engine's events, and after each gap in them,
 /// open ports are compared with the engine's list. Nothing is polled, except ports that another program of this host
-/// has: these are tried again until they are free. Owner's rule: await stop() before destruction.
+/// has: these are tried again until they are free, so many at a time that it costs the same however many there are.
+/// Owner's rule: await stop() before destruction.
 ///
 /// It is large because containers, programs in the guest and other programs of this host compete for the same ports,
 /// and one list of open ports decides.
@@ -90,10 +94,11 @@ class PortForward {
 
   std::vector<PortStatus> ports() const;
   PortCounters counters() const;
-  /// Which port of this container another program of this host has, in the words in which an engine refuses its start;
-  /// empty when none. `container` is an id, the beginning of one, or a name.
+  /// Which port of this container another program of this host has, or the rules refuse, in the words in which an
+  /// engine refuses its start; empty when none. `container` is an id, the beginning of one, or a name.
   std::string taken(std::string_view container) const;
-  /// One line for each port that is not served: "127.0.0.1:80/tcp of web: ...".
+  /// One line for each port that is not served, "127.0.0.1:80/tcp of web: ...", and for those that are refused one for
+  /// each container and reason.
   std::vector<std::string> problems() const;
 
   /// Closes every port and connection. May be called again.
@@ -126,6 +131,7 @@ class PortForward {
   void leave_out_the_dead(WantedPorts& wanted);
   asio::awaitable<void> tell_containers(boost::json::array containers);
   void explain(const std::vector<std::shared_ptr<Entry>>& failed);
+  void tell_of_network(const std::vector<std::shared_ptr<Entry>>& opened) const;
   void tell();
   asio::awaitable<void> serve(std::shared_ptr<Entry> entry, asio::ip::tcp::socket socket);
   asio::awaitable<std::unique_ptr<ByteStream>> reach(std::shared_ptr<Entry> entry);
@@ -142,7 +148,10 @@ class PortForward {
   std::uint64_t events_ = 0;  // of the engine's, so far
   Notifier event_;
   Notifier failed_;
-  std::size_t failures_ = 0;
+  std::size_t failures_ = 0;                               ///< are tried again
+  std::size_t refusals_ = 0;                               ///< are not
+  std::size_t untold_ = 0;                                 ///< refused, and in no list
+  HostPort tried_;                                         ///< the last one that was tried again
   std::chrono::steady_clock::time_point last_activity_{};  ///< of connections that have ended
   /// Containers that have ended, by id, with the run that ended (empty when we never saw it). The engine lists a
   /// container as running for a moment after the event of its end, and no later event says when that stops.

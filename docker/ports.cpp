@@ -5,8 +5,9 @@
 #include <boost/json/object.hpp>
 #include <boost/json/value.hpp>
 #include <cctype>
-#include <optional>
+#include <set>
 #include <sstream>
+#include <string_view>
 
 #include "src/base/json.hpp"
 
@@ -67,18 +68,37 @@ Container listening_container(const Listener& listener, const json::array& conta
   return found;
 }
 
-/// Nothing for what is no address, and for the family that the default address does not have.
-std::optional<asio::ip::address> host_address(const std::string& said, const PortRules& rules) {
+/// Fills in `address` and `refused` of a port whose number is known. False for what is no address, and for the family
+/// that the widest address does not have.
+bool place(PublishedPort& port, const std::string& said, const PortRules& rules) {
   error_code ec;
   // An engine without IPv6 leaves the field out.
   asio::ip::address address = asio::ip::make_address(said.empty() ? "0.0.0.0" : said, ec);
-  if (ec) return std::nullopt;
-  const asio::ip::address& instead = rules.default_address;
-  if (!address.is_unspecified() || instead.is_unspecified()) return address;
-  if (instead.is_v6() == address.is_v6()) return instead;
-  if (!instead.is_loopback()) return std::nullopt;
-  if (address.is_v6()) return asio::ip::address_v6::loopback();
-  return asio::ip::address_v4::loopback();
+  if (ec) return false;
+  const asio::ip::address& widest = rules.widest_address;
+  port.refused = !rules.low_ports && port.at.port < first_ordinary_port ? Refusal::low : Refusal::none;
+  if (!widest.is_unspecified() && address.is_unspecified()) {
+    if (widest.is_v6() != address.is_v6() && !widest.is_loopback()) return false;
+    if (widest.is_v6() == address.is_v6()) {
+      address = widest;
+    } else if (address.is_v6()) {
+      address = asio::ip::address_v6::loopback();
+    } else {
+      address = asio::ip::address_v4::loopback();
+    }
+  } else if (!widest.is_unspecified() && !address.is_loopback() && address != widest) {
+    port.refused = Refusal::address;
+  }
+  port.at.address = address;
+  return true;
+}
+
+/// What stands for a port of both families where they mean the same.
+HostPort counted_as(HostPort at) {
+  if (!at.address.is_v6()) return at;
+  if (at.address.is_unspecified()) at.address = asio::ip::address_v4::any();
+  if (at.address.is_loopback()) at.address = asio::ip::address_v4::loopback();
+  return at;
 }
 
 }  // namespace
@@ -108,9 +128,7 @@ WantedPorts wanted_ports(const json::array& containers, const PortRules& rules) 
       const std::string type(text_at(entry, "Type"));
       if (published.at.port == 0 || published.private_port == 0 || (type != "tcp" && type != "udp")) continue;
       published.at.protocol = type == "udp" ? Protocol::udp : Protocol::tcp;
-      const auto address = host_address(std::string(text_at(entry, "IP")), rules);
-      if (!address) continue;
-      published.at.address = *address;
+      if (!place(published, std::string(text_at(entry, "IP")), rules)) continue;
       if (!container) container = std::make_shared<const Container>(read_container(one));
       published.container = container;
       const HostPort key = published.at;
@@ -143,9 +161,7 @@ void add_services(WantedPorts& wanted, const json::array& services, const PortRu
       if (published.at.port == 0) continue;
       published.container = service;
       for (const char* every : {"0.0.0.0", "::"}) {
-        const auto address = host_address(every, rules);
-        if (!address) continue;
-        published.at.address = *address;
+        if (!place(published, every, rules)) continue;
         wanted.emplace(published.at, published);
       }
     }
@@ -162,16 +178,60 @@ void add_listeners(WantedPorts& wanted, const std::vector<Listener>& listeners, 
     if (listener.address == asio::ip::address_v4::any()) here = {"0.0.0.0"};
     if (listener.address == asio::ip::address_v6::any()) here = {"0.0.0.0", "::"};
     for (const std::string& said : here) {
-      const auto address = host_address(said, rules);
-      if (!address) continue;
       PublishedPort port;
-      port.at = {listener.protocol, *address, listener.port};
+      port.at = {listener.protocol, {}, listener.port};
       port.private_port = listener.port;
+      port.of_listener = true;
+      if (!place(port, said, rules)) continue;
       port.container = std::make_shared<const Container>(listening_container(listener, containers));
       const HostPort key = port.at;
       wanted.emplace(key, std::move(port));
     }
   }
+}
+
+std::size_t keep_to_limit(WantedPorts& wanted, std::size_t limit, std::size_t most_sockets,
+                          const std::function<bool(const HostPort&)>& is_open) {
+  std::set<HostPort> counted;
+  std::size_t sockets = 0;
+  for (const bool open : {true, false}) {
+    for (auto& [at, port] : wanted) {
+      if (port.refused != Refusal::none || is_open(at) != open) continue;
+      const HostPort one = counted_as(at);
+      if (!counted.contains(one) && counted.size() >= limit) {
+        port.refused = Refusal::limit;
+      } else if (sockets >= most_sockets) {
+        port.refused = Refusal::files;
+      } else {
+        counted.insert(one);
+        ++sockets;
+      }
+    }
+  }
+  constexpr std::size_t most_told = 100;
+  struct Told {
+    PublishedPort* port;
+    std::set<HostPort> counted;
+  };
+  std::map<std::pair<std::string_view, Refusal>, Told> told;
+  std::set<HostPort> untold;
+  for (auto one = wanted.begin(); one != wanted.end();) {
+    PublishedPort& port = one->second;
+    bool stays = true;
+    if (port.refused != Refusal::none) {
+      const std::pair key(std::string_view(port.container->id), port.refused);
+      const auto known = told.find(key);
+      stays = known == told.end() && told.size() < most_told;
+      if (stays) {
+        told.emplace(key, Told{&port, {counted_as(port.at)}});
+      } else {
+        (known == told.end() ? untold : known->second.counted).insert(counted_as(port.at));
+      }
+    }
+    one = stays ? std::next(one) : wanted.erase(one);
+  }
+  for (const auto& [key, one] : told) one.port->more = one.counted.size() - 1;
+  return untold.size();
 }
 
 std::pair<std::uint16_t, std::uint16_t> ephemeral_ports(std::string_view machine,

@@ -2,7 +2,9 @@
 
 #include <boost/asio/ip/address.hpp>
 #include <boost/json/array.hpp>
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -24,10 +26,22 @@ struct Container {
   std::string run;                     ///< another for each start: the ids of its ends in its networks
 };
 
+/// Which rule keeps a port that is wanted from being opened.
+enum class Refusal {
+  none,
+  address,  ///< PortRules::widest_address is narrower
+  low,      ///< PortRules::low_ports
+  limit,    ///< there are as many as there may be
+  files     ///< they take as many of this process's descriptors as they may
+};
+
 struct PublishedPort {
   HostPort at;
   std::shared_ptr<const Container> container;
   std::uint16_t private_port = 0;
+  bool of_listener = false;  ///< nobody published it: a program in the guest listens
+  Refusal refused = Refusal::none;
+  std::size_t more = 0;  ///< of its container are refused for the same reason, and stand in no list
 
   /// Where it leads, seen from the guest: any of these. The container's own address where it has one, which spares the
   /// engine's proxy in between and tells a program that does not listen yet from one that hangs up.
@@ -41,12 +55,17 @@ enum class Forwarded {
   all         ///< and what programs in the guest listen on outside of containers' networks
 };
 
+/// Ports from here on need no right on most systems. Those below have meanings of their own, such as SSH's.
+constexpr std::uint16_t first_ordinary_port = 1024;
+
 struct PortRules {
-  /// Where ports are opened that are published without an address, or on every one, which is the same to Docker.
-  /// Unspecified: as Docker says, on every address. A loopback address: on both families' loopback. Any other: there,
-  /// and not at all for the other family.
-  asio::ip::address default_address;
+  /// Where ports are opened that are published without an address, or on every one, which is the same to Docker; and
+  /// the widest that any is. Unspecified: as Docker says, on every address. A loopback address: on both families'
+  /// loopback, and nowhere else. Any other: there or on loopback, and not at all for the other family's "every one".
+  asio::ip::address widest_address;
   Forwarded forwarded = Forwarded::published;
+  bool low_ports = false;    ///< those below first_ordinary_port are opened, too, as far as this user may
+  std::size_t limit = 1000;  ///< so many are open at once; see keep_to_limit()
 
   bool operator==(const PortRules&) const = default;
 };
@@ -59,7 +78,8 @@ std::pair<std::uint16_t, std::uint16_t> ephemeral_ports(std::string_view machine
 
 using WantedPorts = std::map<HostPort, PublishedPort>;
 
-/// The ports of the engine's list of running containers. Entries that are not understood are left out.
+/// The ports of the engine's list of running containers. Entries that are not understood are left out. What the rules
+/// do not allow is in it as refused.
 WantedPorts wanted_ports(const boost::json::array& containers, const PortRules& rules);
 
 /// Adds the ports that the services of a swarm publish on each of its nodes (publish mode ingress). Those of mode host
@@ -71,5 +91,13 @@ void add_services(WantedPorts& wanted, const boost::json::array& services, const
 /// chosen to be reached from one network of the guest only.
 void add_listeners(WantedPorts& wanted, const std::vector<Listener>& listeners, const boost::json::array& containers,
                    const PortRules& rules);
+
+/// Refuses what is more than `limit` ports, or takes more than `most_sockets`. Those for which `is_open` says so are
+/// kept before others; else the first ones stay. IPv4 and IPv6 of one number are two sockets, and count as one port
+/// where they mean the same, every address or loopback. Then leaves of all that is refused one for each container and
+/// reason, which tells how many `more` there are, and only the first few of these. Returns how many ports are refused
+/// and told by none of them.
+std::size_t keep_to_limit(WantedPorts& wanted, std::size_t limit, std::size_t most_sockets,
+                          const std::function<bool(const HostPort&)>& is_open);
 
 }  // namespace cl

@@ -94,8 +94,10 @@ std::string unchunked(std::string_view body) {
     const std::size_t size = std::strtoull(std::string(body.substr(0, body.find('\r'))).c_str(), nullptr, 16);
     const auto begin = body.find('\n');
     if (size == 0 || begin == std::string_view::npos) break;
-    data += body.substr(begin + 1, size);
-    body.remove_prefix(std::min(body.size(), begin + 1 + size + 2));
+    body.remove_prefix(begin + 1);
+    data += body.substr(0, size);
+    body.remove_prefix(std::min(body.size(), size));
+    body.remove_prefix(std::min<std::size_t>(body.size(), 2));  // the data's own CRLF
   }
   return data;
 }

@@ -25,6 +25,7 @@ constexpr ByteSize least_disk = ByteSize::gib(1);
 constexpr ByteSize most_disk = ByteSize::gib(16 * 1024);  // ext4's limit with 4 KiB blocks
 constexpr std::chrono::seconds least_idle = std::chrono::seconds(10);
 constexpr std::chrono::seconds most_idle = std::chrono::hours(24 * 365);
+constexpr int most_ports = 65535;
 
 using Wrong = std::optional<std::string>;
 
@@ -400,7 +401,7 @@ constexpr std::array table{
         Kind::scalar, Change::live, "", boolean_schema,
         [](Profile& p, std::string_view text) { return set_boolean(p.check_binds, text); },
         [](const Profile& p) { return std::string(p.check_binds ? "true" : "false"); }},
-    Key{"check_ports", "", "whether a container is refused whose published port another program of this host has",
+    Key{"check_ports", "", "whether a container is refused whose published port cannot be opened on this host",
         Kind::scalar, Change::live, "", boolean_schema,
         [](Profile& p, std::string_view text) { return set_boolean(p.check_ports, text); },
         [](const Profile& p) { return std::string(p.check_ports ? "true" : "false"); }},
@@ -426,8 +427,8 @@ constexpr std::array table{
         Change::live, "", words_schema,
         [](Profile& p, std::string_view text) { return set_map(p.hosts, text, &wrong_host); },
         [](const Profile& p) { return map_text(p.hosts); }},
-    Key{"network.address", "", "host address of ports that are published without one", Kind::scalar, Change::live, "",
-        words_schema,
+    Key{"network.address", "", "widest host address of published ports, and that of ports published without one",
+        Kind::scalar, Change::live, "", words_schema,
         [](Profile& p, std::string_view text) {
           auto wrong = wrong_address(text);
           if (!wrong) p.network_address = text;
@@ -444,6 +445,20 @@ constexpr std::array table{
     Key{"network.host_access", "", "which ports of this computer the machine may reach; all means its network, too",
         Kind::list, Change::restart, "", host_access_schema, &set_host_access,
         [](const Profile& p) { return list_text(p.host_access); }},
+    Key{"network.port_limit", "", "how many published ports are open on the host at once", Kind::scalar, Change::live,
+        "", R"({"type": ["integer", "string"], "minimum": 1, "pattern": "^0*[1-9][0-9]*$"})",
+        [](Profile& p, std::string_view text) -> Wrong {
+          const auto number = whole_number<int>(text);
+          if (!number || *number < 1 || *number > most_ports)
+            return "must be a whole number from 1 to " + std::to_string(most_ports) + ", not " + quoted(text);
+          p.port_limit = *number;
+          return std::nullopt;
+        },
+        [](const Profile& p) { return std::to_string(p.port_limit); }},
+    Key{"network.low_ports", "", "whether published ports below 1024 are opened on the host, as far as this user may",
+        Kind::scalar, Change::live, "", boolean_schema,
+        [](Profile& p, std::string_view text) { return set_boolean(p.low_ports, text); },
+        [](const Profile& p) { return std::string(p.low_ports ? "true" : "false"); }},
     Key{"network.guest_subnet", "", "the machine's own network, where this host is the second address; with QEMU only",
         Kind::scalar, Change::restart, "", R"s({"type": "string", "pattern": "^[0-9]+(\\.[0-9]+){3}/[0-9]+$"})s",
         [](Profile& p, std::string_view text) {

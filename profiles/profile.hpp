@@ -42,10 +42,12 @@ struct Profile {
   bool nested = false;                                   ///< machines within the machine
   std::chrono::seconds idle = std::chrono::minutes(15);  ///< asleep after so long without use; 0 = never
   IdleClients idle_clients = IdleClients::all;
-  std::string network_address = "0.0.0.0";  ///< of ports that were published without one
+  std::string network_address = "0.0.0.0";  ///< the widest of published ports
   ForwardWish network_forward = ForwardWish::published;
   std::vector<std::string> egress;              ///< profiles/egress.hpp; empty = whatever this computer reaches
   std::vector<std::string> host_access{"all"};  ///< likewise
+  int port_limit = 1000;                        ///< so many published ports are open at once
+  bool low_ports = false;                       ///< those below 1024 are opened, too
   std::string guest_subnet = "10.0.2.0/24";     ///< the machine's own network, with QEMU
   std::string docker_subnet;                    ///< of containers' networks; empty = Docker's own
   std::vector<std::string> shares{"~"};         ///< "location[:mount point][:ro][:type]"

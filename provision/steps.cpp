@@ -54,12 +54,20 @@ const Step* find_step(std::string_view name) {
 }
 
 constexpr std::size_t kept_lines = 15;
+constexpr std::size_t most_told = 64;     // steps, and platforms: there are fewer of each
+constexpr std::size_t longest_name = 64;  // of a step
+
+/// The script's words come from the guest, which may be another's by now.
+void limit(std::size_t count) {
+  if (count >= most_told)
+    throw Error(Errc::guest_failed, "the guest tells of its set-up without end", "colima-like restart");
+}
 
 }  // namespace
 
 std::string StepReader::line(std::string_view text) {
   if (text.starts_with("@step ")) {
-    current_ = text.substr(6);
+    current_ = text.substr(6, longest_name);
     output_.clear();
     return {};
   }
@@ -68,11 +76,13 @@ std::string StepReader::line(std::string_view text) {
     return std::string(step != nullptr ? step->doing : current_);
   }
   if (text.starts_with("@done ")) {
+    limit(finished_.size());
     finished_.push_back({current_, text.ends_with(" changed")});
     current_.clear();
     return {};
   }
   if (PlatformState platform; read_platform(text, platform)) {
+    limit(platforms_.size());
     platforms_.push_back(std::move(platform));
     return {};
   }

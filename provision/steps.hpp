@@ -40,7 +40,8 @@ asio::awaitable<Provisioned> provision(Guest& guest, ProvisionPlan plan, std::fu
 /// The pure half: is told the script's stdout line by line.
 class StepReader {
  public:
-  /// The words for a step that has something to do, as this line says; empty for any other line.
+  /// The words for a step that has something to do, as this line says; empty for any other line. Throws
+  /// Error{guest_failed} when the lines tell of more steps or platforms than there can be.
   std::string line(std::string_view text);
   const std::vector<StepResult>& finished() const { return finished_; }
   const std::vector<PlatformState>& platforms() const { return platforms_; }

@@ -27,6 +27,11 @@ std::uint64_t raise_descriptor_limit() noexcept {
   return limit.rlim_cur;
 }
 
+std::uint64_t descriptor_limit() noexcept {
+  rlimit limit{};
+  return ::getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : 0;
+}
+
 void restore_descriptor_limit() noexcept {
   rlimit limit{};
   if (original == 0 || ::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;

@@ -47,6 +47,7 @@ json::object describe(std::string_view action, const PortStatus& port) {
                    {"address", port.at.address.to_string()},
                    {"port", port.at.port},
                    {"protocol", to_string(port.at.protocol)},
+                   {"reach", port.for_network() ? "network" : "host"},
                    {"container", port.container}};
   if (!port.problem.empty()) one["problem"] = port.problem;
   return one;

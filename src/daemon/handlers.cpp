@@ -148,6 +148,7 @@ rpc::PublishedPorts describe_ports(const std::vector<PortStatus>& ports) {
     one.address = port.at.address.to_string();
     one.port = port.at.port;
     one.protocol = to_string(port.at.protocol);
+    one.reach = port.for_network() ? "network" : "host";
     one.state = port.problem.empty() ? "open" : "failed";
     one.connections = port.connections;
     one.bytes_in = port.to_container;

@@ -12,6 +12,7 @@ namespace {
 
 constexpr auto again = std::chrono::seconds(1);  // after the agent or the guest was lost
 constexpr std::size_t most_listeners = 10'000;   // that the agent reports
+constexpr std::size_t longest_group = 512;       // real ones are half of that, and are kept as long as their listener
 
 }  // namespace
 
@@ -24,6 +25,7 @@ std::optional<Listener> read_listener(std::string_view line) {
   error_code ec;
   listener.address = asio::ip::make_address(address, ec);
   if (ec || port <= 0 || port > 65535 || (protocol != "tcp" && protocol != "udp")) return std::nullopt;
+  if (listener.control_group.size() > longest_group) return std::nullopt;
   listener.protocol = protocol == "udp" ? Protocol::udp : Protocol::tcp;
   listener.port = static_cast<std::uint16_t>(port);
   return listener;

@@ -82,6 +82,7 @@ struct PublishedPort {
   std::string address;  ///< on this host
   std::uint16_t port = 0;
   std::string protocol;  ///< "tcp" or "udp"
+  std::string reach;     ///< "network", or "host" alone
   std::string state;     ///< "open" or "failed"
   std::uint64_t connections = 0;
   std::uint64_t bytes_in = 0;          ///< to the container
@@ -94,9 +95,9 @@ struct PublishedPort {
     using P = PublishedPort;
     return std::tuple(Field{"container", &P::container}, Field{"container_id", &P::container_id},
                       Field{"address", &P::address}, Field{"port", &P::port}, Field{"protocol", &P::protocol},
-                      Field{"state", &P::state}, Field{"connections", &P::connections}, Field{"bytes_in", &P::bytes_in},
-                      Field{"bytes_out", &P::bytes_out}, Field{"since", &P::since}, Field{"problem", &P::problem},
-                      Field{"remedy", &P::remedy});
+                      Field{"reach", &P::reach}, Field{"state", &P::state}, Field{"connections", &P::connections},
+                      Field{"bytes_in", &P::bytes_in}, Field{"bytes_out", &P::bytes_out}, Field{"since", &P::since},
+                      Field{"problem", &P::problem}, Field{"remedy", &P::remedy});
   }
 };
 

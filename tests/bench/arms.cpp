@@ -382,6 +382,7 @@ Process fork_ports(const Engine& engine, const MakeGuest& make_guest, double& mi
     PortForward::Config config;
     config.guest = [guest]() -> asio::awaitable<std::shared_ptr<Guest>> { co_return guest; };
     config.engine = engine.socket.string();
+    config.rules.limit = 10'000;  // a range of 8,193 is one of the figures
     const auto begun = Clock::now();
     ports->emplace(executor, std::move(config));
     co_await (*ports)->reconciled();

@@ -108,6 +108,7 @@ TEST_F(Ports, AnswerWhenRunHasReturnedAndAreGoneWithTheContainer) {
   EXPECT_EQ(ports[0].at("address").as_string(), "0.0.0.0");
   EXPECT_EQ(ports[0].at("port").as_int64(), port);
   EXPECT_EQ(ports[0].at("state").as_string(), "open");
+  EXPECT_EQ(ports[0].at("reach").as_string(), "network");
   EXPECT_EQ(ports[0].at("bytes_in").as_int64(), 5);
   EXPECT_EQ(ports[1].at("address").as_string(), "::");
   EXPECT_OK(docker({"rm", "-f", "web"}));
@@ -184,6 +185,40 @@ TEST_F(Ports, ThatAreTakenAreToldAndOpenedWhenFree) {
   EXPECT_FALSE(box->status().contains("port_problems"));
   EXPECT_OK(docker({"rm", "-f", "late"}));
   ASSERT_OK(box->cl({"config", "unset", "check_ports"}));
+  ASSERT_OK(box->cl({"apply"}));
+}
+
+TEST_F(Ports, ThatTheProfileDoesNotAllowAreRefusedWithTheSettingThatDoes) {
+  const auto apply = [](const std::string& key, const std::string& value) {
+    ASSERT_OK(box->cl({"config", "set", key, value}));
+    ASSERT_OK(box->cl({"apply"}));
+  };
+  const auto expect_refused = [this](const std::string& published, const std::string& why) {
+    const Result refused = detached({"--name", "refused", "-p", published});
+    EXPECT_NE(refused.code, 0);
+    EXPECT_NE(refused.err.find(why), std::string::npos) << refused;
+    EXPECT_EQ(docker({"inspect", "-f", "{{.State.Running}}", "refused"}).out, "false\n");
+    EXPECT_OK(docker({"rm", "refused"}));
+  };
+  expect_refused("127.0.0.1:97:80", "Bind for 127.0.0.1:97 failed: ports below 1024 are not opened");
+  const std::uint16_t port = some_port(), range = some_port();
+  apply("network.port_limit", "3");
+  expect_refused(std::to_string(range) + "-" + std::to_string(range + 5) + ":80-85",
+                 "failed: 3 ports are published, and no more are opened (2 more of its ports neither)");
+  EXPECT_EQ(echo("127.0.0.1", range, "x"), "refused") << "the container was ended";
+  apply("network.address", "127.0.0.1");
+  // An address that the machine has, or its engine would refuse it by itself.
+  expect_refused("10.0.2.15:" + std::to_string(port) + ":80", "network.address is 127.0.0.1");
+  if (::geteuid() == 0) {
+    apply("network.low_ports", "true");
+    ASSERT_OK(detached({"--name", "low", "-p", "127.0.0.1:97:80"}));
+    EXPECT_EQ(echo("127.0.0.1", 97, "x"), "x");
+    apply("network.low_ports", "false");
+    EXPECT_EQ(echo("127.0.0.1", 97, "x"), "refused") << "it is closed while its container runs";
+    EXPECT_OK(docker({"rm", "-f", "low"}));
+  }
+  for (const char* key : {"network.low_ports", "network.address", "network.port_limit"})
+    EXPECT_OK(box->cl({"config", "unset", key}));
   ASSERT_OK(box->cl({"apply"}));
 }
 

@@ -1,8 +1,11 @@
 // Whatever bytes the guest sends, and whatever QEMU passes on of it: they are understood or refused, within bounds, and
 // do not depend on how they were cut on their way. The first byte chooses who reads the others.
+#include <boost/asio/io_context.hpp>
 #include <boost/json/parse.hpp>
 #include <cstdint>
 #include <cstdlib>
+#include <exception>
+#include <memory>
 #include <string>
 
 #include "docker/ports.hpp"
@@ -10,13 +13,18 @@
 #include "provision/ssh/banner.hpp"
 #include "provision/steps.hpp"
 #include "src/base/error.hpp"
+#include "src/cli/usage.hpp"
 #include "src/egress/dns_message.hpp"
 #include "src/egress/first_bytes.hpp"
+#include "src/forward/listener_watch.hpp"
+#include "tests/fuzz/growth.hpp"
 #include "vm/qemu/qmp_codec.hpp"
 
 namespace {
 
 using cl::Error;
+
+constexpr std::size_t again_and_again = 256 * 1024;  // so many bytes of the same, as a hostile guest would send
 
 void find_banner(const std::string& bytes) {
   cl::ssh::BannerFinder finder;
@@ -33,16 +41,67 @@ void find_banner(const std::string& bytes) {
 }
 
 void read_steps(const std::string& bytes) {
+  const cl::fuzz::Growth growth(again_and_again);  // 64 KiB of output, twice while it grows
   cl::StepReader reader;
-  std::string_view rest = bytes;
-  while (!rest.empty()) {
-    const std::string_view line = rest.substr(0, rest.find('\n'));
-    rest.remove_prefix(std::min(line.size() + 1, rest.size()));
-    reader.line(line);
-    cl::PlatformState platform;
-    cl::read_platform(line, platform);
+  for (std::size_t fed = 0; fed < again_and_again && !bytes.empty(); fed += bytes.size()) {
+    std::string_view rest = bytes;
+    while (!rest.empty()) {
+      const std::string_view line = rest.substr(0, rest.find('\n'));
+      rest.remove_prefix(std::min(line.size() + 1, rest.size()));
+      reader.line(line);
+    }
+    growth.check();
   }
   (void)reader.failure(1, bytes);
+}
+
+/// A guest whose agent says these bytes as a service's message, again and again.
+class Speaking final : public cl::Guest {
+ public:
+  explicit Speaking(std::string message) : message_(std::move(message)) {}
+  cl::asio::awaitable<std::unique_ptr<cl::GuestProcess>> exec(cl::ExecRequest) override { std::abort(); }
+  cl::asio::awaitable<std::unique_ptr<cl::ByteStream>> open_unix(std::string) override { std::abort(); }
+  cl::asio::awaitable<std::unique_ptr<cl::ByteStream>> open_tcp(std::string, std::uint16_t) override { std::abort(); }
+  cl::asio::awaitable<void> lost() override { co_return; }
+  cl::asio::awaitable<std::unique_ptr<cl::MessageStream>> open_service(std::string) override {
+    struct Service final : cl::MessageStream {
+      std::string message;
+      std::size_t said = 0;
+      cl::fuzz::Growth growth{8 * again_and_again};  // 10,000 listeners
+      cl::asio::awaitable<std::optional<std::string>> read() override {
+        growth.check();
+        if (message.empty() || said > again_and_again) co_return std::nullopt;
+        said += message.size();
+        co_return message;
+      }
+      cl::asio::awaitable<void> write(std::string_view) override { co_return; }
+    };
+    auto service = std::make_unique<Service>();
+    service->message = message_;
+    co_return service;
+  }
+
+ private:
+  std::string message_;
+};
+
+void watch_listeners(const std::string& bytes) {
+  cl::asio::io_context io(1);
+  auto reach = [guest = std::make_shared<Speaking>(bytes)]() -> cl::asio::awaitable<std::shared_ptr<cl::Guest>> {
+    co_return guest;
+  };
+  cl::ListenerWatch watch(io.get_executor(), reach, [] {});
+  io.poll();
+  cl::asio::co_spawn(io, watch.stop(), [](std::exception_ptr) {});
+  io.restart();
+  io.run();
+}
+
+void read_statistics(const std::string& bytes) {
+  const cl::fuzz::Growth growth(again_and_again);
+  cl::cli::UsageReader reader;
+  for (int i = 0; i < 3; ++i) reader.take(bytes);
+  growth.check();
 }
 
 /// The engine's list of containers, and behind a NUL the listeners of its machine.
@@ -63,11 +122,13 @@ void read_ports(const std::string& bytes) {
 }
 
 void read_qmp(const std::string& bytes) {
+  const cl::fuzz::Growth growth(again_and_again);
   cl::QmpDecoder decoder;
   for (std::size_t at = 0; at < bytes.size(); at += 7) {
     decoder.feed(std::string_view(bytes).substr(at, 7));
     while (decoder.next()) {
     }
+    growth.check();
   }
 }
 
@@ -103,6 +164,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       case 's': read_steps(bytes); break;
       case 'p': read_ports(bytes); break;
       case 'q': read_qmp(bytes); break;
+      case 'l': watch_listeners(bytes); break;
+      case 't': read_statistics(bytes); break;
       default: break;
     }
   } catch (const Error&) {  // refused

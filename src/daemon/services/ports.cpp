@@ -11,7 +11,9 @@ namespace {
 /// The profile's values were checked when it was read.
 PortRules port_rules(const Profile& profile) {
   PortRules rules;
-  rules.default_address = asio::ip::make_address(profile.network_address);
+  rules.widest_address = asio::ip::make_address(profile.network_address);
+  rules.limit = static_cast<std::size_t>(profile.port_limit);
+  rules.low_ports = profile.low_ports;
   if (profile.network_forward == ForwardWish::none) rules.forwarded = Forwarded::none;
   if (profile.network_forward == ForwardWish::all) rules.forwarded = Forwarded::all;
   return rules;

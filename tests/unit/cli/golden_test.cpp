@@ -27,6 +27,7 @@ rpc::PublishedPort port(std::string container, std::uint16_t number) {
   one.address = "127.0.0.1";
   one.port = number;
   one.protocol = "tcp";
+  one.reach = "host";
   one.state = "open";
   one.connections = 2;
   one.bytes_in = 1024;

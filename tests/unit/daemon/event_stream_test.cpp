@@ -58,6 +58,15 @@ TEST(Events, TellWhatHasChangedAndNothingElse) {
             "port closed 81 \nport failed 80 taken \n");
 }
 
+TEST(Events, TellWhetherOthersMayReachAPort) {
+  PortStatus open = port(8080);
+  open.at.address = asio::ip::make_address("0.0.0.0");
+  const auto lines = events_between(Watched{"running", "", {}, {}}, {"running", "", {open, port(81)}, {}}, "work", 7);
+  ASSERT_EQ(lines.size(), 2u);
+  EXPECT_EQ(json::parse(lines[0]).at("reach"), "network");
+  EXPECT_EQ(json::parse(lines[1]).at("reach"), "host");
+}
+
 TEST(Events, TellAPortThatAnotherContainerHasTaken) {
   PortStatus other = port(80);
   other.container_id = "def";

@@ -2,20 +2,42 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <boost/json/parse.hpp>
 #include <set>
 
 namespace cl {
 namespace {
 
-std::string wanted(std::string_view list, PortRules rules = {}) {
+/// What would be opened, low ports, too, unless the rules are given.
+std::string wanted(std::string_view list, PortRules rules = {.low_ports = true}) {
   std::string all;
   for (const auto& [at, port] : wanted_ports(boost::json::parse(list).as_array(), rules)) {
+    if (port.refused != Refusal::none) continue;
     all += at.str() + " " + port.container->name + " ->";
     for (const auto& [host, number] : port.targets()) all += " " + host + " " + std::to_string(number);
     all += "\n";
   }
   return all;
+}
+
+std::string refused(const WantedPorts& ports) {
+  constexpr std::array<const char*, 5> words{"", "address", "low", "limit", "files"};
+  std::string all;
+  for (const auto& [at, port] : ports)
+    if (port.refused != Refusal::none)
+      all += at.str() + " " + words.at(static_cast<std::size_t>(port.refused)) +
+             (port.more > 0 ? " and " + std::to_string(port.more) : "") + "\n";
+  return all;
+}
+
+/// What the rules refuse of ports that one container publishes at these addresses, "192.0.2.1 8080".
+std::string refused(const std::vector<std::pair<std::string, int>>& published, const PortRules& rules) {
+  boost::json::array ports;
+  for (const auto& [address, number] : published)
+    ports.push_back(boost::json::object{{"IP", address}, {"PrivatePort", 1}, {"PublicPort", number}, {"Type", "tcp"}});
+  const boost::json::array list{boost::json::object{{"Id", "1"}, {"Names", {"/a"}}, {"Ports", ports}}};
+  return refused(wanted_ports(list, rules));
 }
 
 constexpr const char* web = R"([{"Id":"1234","Names":["/front/web","/web"],"Ports":[
@@ -39,10 +61,27 @@ TEST(WantedPorts, StayOnLoopbackWhenAskedTo) {
             "127.0.0.1:8080/tcp web -> 172.18.0.3 80 fd00::3 80\n"
             "[::1]:8080/tcp web -> 172.18.0.3 80 fd00::3 80\n"
             "127.0.0.1:5353/udp web -> 172.18.0.3 53 fd00::3 53\n");
-  const char* one =
-      R"([{"Id":"1","Names":["/a"],"Ports":[{"IP":"192.0.2.1","PrivatePort":1,"PublicPort":2,"Type":"tcp"}]}])";
-  EXPECT_EQ(wanted(one, PortRules{asio::ip::make_address("127.0.0.1")}), "192.0.2.1:2/tcp a -> 192.0.2.1 2\n")
-      << "a given address is the user's word";
+}
+
+TEST(WantedPorts, AreRefusedAtAWiderAddressThanTheProfiles) {
+  const std::vector<std::pair<std::string, int>> everywhere{
+      {"0.0.0.0", 2000},   {"::", 2000},  {"192.0.2.1", 2001},   {"192.0.2.7", 2002},       {"127.0.0.1", 2003},
+      {"127.8.8.8", 2004}, {"::1", 2005}, {"2001:db8::1", 2006}, {"::ffff:192.0.2.1", 2007}};
+  EXPECT_EQ(refused(everywhere, {}), "");
+  EXPECT_EQ(refused(everywhere, {asio::ip::make_address("127.0.0.1")}),
+            "192.0.2.1:2001/tcp address\n192.0.2.7:2002/tcp address\n[2001:db8::1]:2006/tcp address\n"
+            "[::ffff:192.0.2.1]:2007/tcp address\n");
+  EXPECT_EQ(refused(everywhere, {asio::ip::make_address("192.0.2.7")}),
+            "192.0.2.1:2001/tcp address\n[2001:db8::1]:2006/tcp address\n[::ffff:192.0.2.1]:2007/tcp address\n");
+  EXPECT_EQ(refused(everywhere, {asio::ip::make_address("::1")}),
+            refused(everywhere, {asio::ip::make_address("127.0.0.1")}));
+  EXPECT_EQ(refused(everywhere, {asio::ip::make_address("::")}), "");
+}
+
+TEST(WantedPorts, BelowTheOrdinaryOnesAreRefusedUnlessAllowed) {
+  const std::vector<std::pair<std::string, int>> low{{"127.0.0.1", 22}, {"0.0.0.0", 1023}, {"0.0.0.0", 1024}};
+  EXPECT_EQ(refused(low, {}), "127.0.0.1:22/tcp low\n0.0.0.0:1023/tcp low\n");
+  EXPECT_EQ(refused(low, {.low_ports = true}), "");
 }
 
 TEST(WantedPorts, TakeAnotherDefaultAddressForItsFamilyOnly) {
@@ -55,6 +94,53 @@ TEST(WantedPorts, OfAContainerWithoutAnAddressLeadToTheGuestsPort) {
   EXPECT_EQ(wanted(R"([{"Id":"1","Names":["/a"],"Ports":[{"IP":"","PrivatePort":1,"PublicPort":2,"Type":"tcp"},
                       {"IP":"::","PrivatePort":1,"PublicPort":2,"Type":"tcp"}],"NetworkSettings":{}}])"),
             "0.0.0.0:2/tcp a -> 127.0.0.1 2\n[::]:2/tcp a -> ::1 2\n");
+}
+
+/// A container with ports from `first` on, on every address.
+void publish(WantedPorts& ports, const std::string& id, std::uint16_t first, int count) {
+  const auto container = std::make_shared<Container>();
+  container->id = container->name = id;
+  for (int i = 0; i < count; ++i)
+    for (const char* every : {"0.0.0.0", "::"}) {
+      PublishedPort port;
+      port.at = {Protocol::tcp, asio::ip::make_address(every), static_cast<std::uint16_t>(first + i)};
+      port.container = container;
+      ports.emplace(port.at, port);
+    }
+}
+
+bool none_is_open(const HostPort&) { return false; }
+
+TEST(WantedPorts, AreKeptToTheirLimit) {
+  WantedPorts ports;
+  publish(ports, "a", 2000, 3);
+  publish(ports, "b", 3000, 3);
+  EXPECT_EQ(keep_to_limit(ports, 4, 100, &none_is_open), 0u);
+  EXPECT_EQ(refused(ports), "0.0.0.0:3001/tcp limit and 1\n") << "both families of a port are one";
+  EXPECT_EQ(ports.size(), 9u) << "what is refused for the same reason is one";
+  WantedPorts many;
+  publish(many, "a", 2000, 3);
+  EXPECT_EQ(keep_to_limit(many, 100, 4, &none_is_open), 0u);
+  EXPECT_EQ(refused(many), "0.0.0.0:2002/tcp files\n") << "each family of a port takes a socket";
+}
+
+TEST(WantedPorts, ThatAreOpenAreNotGivenUpForOthers) {
+  WantedPorts ports;
+  publish(ports, "new", 2000, 3);
+  publish(ports, "old", 3000, 2);
+  keep_to_limit(ports, 3, 100, [](const HostPort& at) { return at.port >= 3000; });
+  EXPECT_EQ(refused(ports), "0.0.0.0:2001/tcp limit and 1\n");
+  WantedPorts fewer;
+  publish(fewer, "old", 3000, 4);
+  keep_to_limit(fewer, 1, 100, [](const HostPort&) { return true; });
+  EXPECT_EQ(refused(fewer), "0.0.0.0:3001/tcp limit and 2\n") << "a lower limit holds for those as well";
+}
+
+TEST(WantedPorts, ThatAreRefusedAreNeverManyInAList) {
+  WantedPorts ports;
+  for (int i = 0; i < 300; ++i) publish(ports, "c" + std::to_string(i), static_cast<std::uint16_t>(2000 + 10 * i), 2);
+  EXPECT_EQ(keep_to_limit(ports, 10, 100, &none_is_open), 2u * (300 - 5 - 100));
+  EXPECT_EQ(ports.size(), 20u + 100u);
 }
 
 std::string of_services(std::string_view list, PortRules rules = {}) {
@@ -161,6 +247,8 @@ TEST(Listeners, AreNotReadFromNonsense) {
   for (const char* line : {"", "tcp", "tcp 0.0.0.0 80", "tcp 0.0.0.0 0 /", "tcp 0.0.0.0 65536 /", "tcp nowhere 1 /",
                            "sctp 0.0.0.0 1 /", "tcp 0.0.0.0 x /"})
     EXPECT_FALSE(read_listener(line)) << line;
+  EXPECT_TRUE(read_listener("tcp 0.0.0.0 1 /" + std::string(500, 'x')));
+  EXPECT_FALSE(read_listener("tcp 0.0.0.0 1 /" + std::string(600, 'x'))) << "it would be kept";
 }
 
 using Range = std::pair<std::uint16_t, std::uint16_t>;

@@ -52,6 +52,14 @@ TEST(RequestWatch, IsNotLedAstrayByABodyThatLooksLikeARequest) {
             "POST /a\n+" + std::to_string(trap.size()) + "\nGET /b\n");
 }
 
+TEST(Unchunked, IsTheDataWhateverTheSizesSay) {
+  EXPECT_EQ(unchunked("4\r\nabcd\r\n2;x=y\r\nef\r\n0\r\n\r\n"), "abcdef");
+  EXPECT_EQ(unchunked("9\r\nabcd"), "abcd");
+  // A size that brings one back to where it stands, so that there would be no end of it.
+  EXPECT_EQ(unchunked("FFFFFFFFFFFFFFED\r\nabcd"), "abcd");
+  EXPECT_EQ(unchunked("FFFFFFFFFFFFFFFF\nabcd"), "abcd");
+}
+
 TEST(RequestWatch, FollowsChunksAndTrailers) {
   EXPECT_EQ(seen("POST /build HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n"
                  "4;x=y\r\nabcd\r\nA\r\n0123456789\r\n0\r\nTrailer: 1\r\n\r\n"

@@ -31,6 +31,21 @@ TEST(Keys, CpusMustBeAPositiveWholeNumber) {
   EXPECT_EQ(profile.cpus, 10);
 }
 
+TEST(Keys, PortsHaveALimitThatIsANumberOfPorts) {
+  Profile profile;
+  EXPECT_EQ(profile.port_limit, 1000);
+  EXPECT_EQ(set(profile, "network.port_limit", "65535"), "");
+  EXPECT_EQ(profile.port_limit, 65535);
+  for (const char* text : {"0", "-1", "65536", "many", "", "99999999999999"})
+    EXPECT_EQ(set(profile, "network.port_limit", text),
+              "must be a whole number from 1 to 65535, not '" + std::string(text) + "'");
+  EXPECT_EQ(profile.port_limit, 65535);
+  EXPECT_FALSE(profile.low_ports);
+  EXPECT_EQ(set(profile, "network.low_ports", "true"), "");
+  EXPECT_TRUE(profile.low_ports);
+  EXPECT_EQ(set(profile, "network.low_ports", "22"), "must be true or false, not '22'");
+}
+
 TEST(Keys, MemoryHasALeastSize) {
   Profile profile;
   EXPECT_NE(set(profile, "memory", "0.1"), "");

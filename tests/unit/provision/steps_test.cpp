@@ -48,6 +48,25 @@ TEST(StepReader, AScriptThatDiesSilentlyStillSaysSomething) {
   EXPECT_NE(reader.failure(137, "").cause().find("137"), std::string::npos);
 }
 
+TEST(StepReader, RefusesStepsAndPlatformsWithoutEnd) {
+  StepReader steps, platforms;
+  int told = 0;
+  EXPECT_THROW(
+      for (; told < 1000; ++told) {
+        steps.line("@step docker-start");
+        steps.line("@done docker-start changed");
+      },
+      Error);
+  EXPECT_EQ(told, 64);
+  EXPECT_EQ(steps.finished().size(), 64u);
+  EXPECT_THROW(for (told = 0; told < 1000; ++told) platforms.line("@platform linux/arm64 qemu works"), Error);
+  EXPECT_EQ(told, 64);
+  StepReader named;
+  named.line("@step " + std::string(10'000, 'x'));
+  named.line("@done x");
+  EXPECT_EQ(named.finished()[0].name.size(), 64u);
+}
+
 TEST(StepReader, EndlessOutputIsBounded) {
   StepReader reader;
   reader.line("@step docker-install");
