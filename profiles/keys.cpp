@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "profiles/egress.hpp"
+#include "profiles/hidden.hpp"
 #include "profiles/image_ref.hpp"
 #include "profiles/networks.hpp"
 #include "profiles/runtime.hpp"
@@ -116,6 +117,11 @@ Wrong wrong_address(std::string_view text) {
 Wrong wrong_share(std::string_view text) {
   ShareItem item;
   return parse_share(text, item);
+}
+
+Wrong wrong_hide(std::string_view text) {
+  HideItem item;
+  return parse_hide(text, item);
 }
 
 /// "a,b", or a JSON array of strings.
@@ -393,6 +399,11 @@ constexpr std::array table{
         "whether a folder is shared only where nothing but it can be reached by its server on this host", Kind::scalar,
         Change::live, "", "", [](Profile& p, std::string_view text) { return set_word(p.share_confinement, text); },
         [](const Profile& p) { return std::string(to_string(p.share_confinement)); }, share_confinement_names},
+    Key{"share_hide", "",
+        "what the machine does not get of shared folders: default, and each path[:ro|:rw], hidden, read-only or shown",
+        Kind::list, Change::restart, "", R"s({"type": "string", "pattern": "^(default$|/|~/)"})s",
+        [](Profile& p, std::string_view text) { return set_list(p.share_hide, text, &wrong_hide); },
+        [](const Profile& p) { return list_text(p.share_hide); }},
     Key{"file_events", "", "whether changes of shared folders reach programs in containers that watch files there",
         Kind::scalar, Change::live, "", boolean_schema,
         [](Profile& p, std::string_view text) { return set_boolean(p.file_events, text); },

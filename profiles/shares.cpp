@@ -6,6 +6,7 @@
 #include <array>
 #include <boost/json.hpp>
 
+#include "profiles/hidden.hpp"
 #include "src/base/error.hpp"
 #include "src/base/path.hpp"
 
@@ -59,7 +60,12 @@ void check_mount_point(const Share& share) {
 
 /// Whether `inner` is to be left out since `outer` shows it already. Throws when the two cannot both be.
 bool covered(const Share& inner, const Share& outer) {
-  const bool same_way = inner.read_only == outer.read_only && inner.type == outer.type;
+  const auto in_one_of = [&inner](const std::vector<fs::path>& paths) {
+    return std::any_of(paths.begin(), paths.end(),
+                       [&](const fs::path& path) { return is_below(inner.location, path); });
+  };
+  const bool differs = in_one_of(outer.hidden) || in_one_of(outer.kept);
+  const bool same_way = inner.read_only == outer.read_only && inner.type == outer.type && !differs;
   if (inner.mount_point == outer.mount_point) {
     if (inner.location == outer.location && same_way) return true;
     refuse(inner, outer.written.string() + " is shared there already", "remove one of the two from 'shares'");
@@ -70,6 +76,11 @@ bool covered(const Share& inner, const Share& outer) {
   if (there != inner.location)
     refuse(inner, "that is inside the share " + outer.written.string() + ", whose own folder it would hide",
            "give it a mount point outside of " + outer.mount_point.string());
+  // The guest sees a hidden folder, on which a share can be mounted, and nothing that is in one.
+  for (const fs::path& path : outer.hidden)
+    if (is_below(inner.location, path) && inner.location != path)
+      refuse(inner, "that is in " + path.string() + ", which is hidden in the share " + outer.written.string(),
+             "share " + path.string() + " itself, or give it a mount point outside of " + outer.mount_point.string());
   return same_way;
 }
 
@@ -123,7 +134,8 @@ std::string folder_problem(const fs::path& folder) {
   return {};
 }
 
-std::vector<Share> plan_shares(const Profile& profile, const fs::path& home) {
+std::vector<Share> plan_shares(const Profile& profile, const fs::path& home, const std::vector<fs::path>& own) {
+  const HiddenPaths hide = hidden_paths(profile.share_hide, home, own);
   std::vector<Share> all;
   for (const std::string& text : profile.shares) {
     ShareItem item;
@@ -138,6 +150,8 @@ std::vector<Share> plan_shares(const Profile& profile, const fs::path& home) {
     std::error_code ec;
     share.location = fs::canonical(share.written, ec);
     if (ec) share.location = share.written;
+    share.hidden = within(hide.hidden, share.location);
+    share.kept = within(hide.kept, share.location);
     try {
       check_mount_point(share);
     } catch (const Error& error) {
@@ -173,7 +187,9 @@ json::array to_json(const std::vector<ShareState>& shares) {
                                  {"type", one.type},
                                  {"why", one.why},
                                  {"tag", one.tag},
-                                 {"problem", one.problem}});
+                                 {"problem", one.problem},
+                                 {"hidden", json::array(one.hidden.begin(), one.hidden.end())},
+                                 {"kept", json::array(one.kept.begin(), one.kept.end())}});
   return array;
 }
 
@@ -182,8 +198,14 @@ std::vector<ShareState> shares_from_json(const json::array& array) {
   for (const json::value& value : array) {
     const json::object& object = value.as_object();
     auto text = [&object](std::string_view key) { return std::string(object.at(key).as_string()); };
+    auto list = [&object](std::string_view key) {
+      std::vector<std::string> items;  // none by an older program
+      if (const json::value* all = object.if_contains(key))
+        for (const json::value& item : all->as_array()) items.emplace_back(item.as_string());
+      return items;
+    };
     shares.push_back({text("location"), text("written"), text("mount_point"), object.at("read_only").as_bool(),
-                      text("type"), text("why"), text("tag"), text("problem")});
+                      text("type"), text("why"), text("tag"), text("problem"), list("hidden"), list("kept")});
   }
   return shares;
 }

@@ -33,12 +33,16 @@ struct Share {
   bool read_only = false;
   std::string type = "auto";
   std::string problem;  ///< why it cannot be shared now: there is no such folder, it cannot be read
+  /// Paths of this computer in it, without links, that the guest must not read, and must not write.
+  std::vector<std::filesystem::path> hidden, kept;
 };
 
 /// The profile's shares on this host, a folder before what is mounted inside it. What another share shows already in
 /// the same way is left out. Throws Error{invalid_config} for shares that get in each other's way, and for mount points
-/// that belong to the guest's own system.
-std::vector<Share> plan_shares(const Profile& profile, const std::filesystem::path& home);
+/// that belong to the guest's own system. `own` are the folders of this program, which are hidden by default. What is
+/// shared by itself is not hidden in that share.
+std::vector<Share> plan_shares(const Profile& profile, const std::filesystem::path& home,
+                               const std::vector<std::filesystem::path>& own = {});
 
 /// What keeps a folder from being shared, in words; empty when nothing does. What `status` finds too.
 std::string folder_problem(const std::filesystem::path& folder);
@@ -47,10 +51,11 @@ std::string folder_problem(const std::filesystem::path& folder);
 struct ShareState {
   std::string location, written, mount_point;
   bool read_only = false;
-  std::string type;     ///< "virtiofs" or "sshfs"
-  std::string why;      ///< that type, and what is not as one might expect
-  std::string tag;      ///< of the virtiofs device that was booted with it; empty for sshfs
-  std::string problem;  ///< why it is not there; empty: it is mounted
+  std::string type;                       ///< "virtiofs" or "sshfs"
+  std::string why;                        ///< that type, and what is not as one might expect
+  std::string tag;                        ///< of the virtiofs device that was booted with it; empty for sshfs
+  std::string problem;                    ///< why it is not there; empty: it is mounted
+  std::vector<std::string> hidden, kept;  ///< of Share
   bool operator==(const ShareState&) const = default;
 };
 boost::json::array to_json(const std::vector<ShareState>& shares);

@@ -31,6 +31,7 @@ struct BootShare {
   std::string tag;
   std::filesystem::path directory;
   bool read_only = false;
+  std::vector<std::filesystem::path> hidden{}, kept{};  ///< in it, without links: not to be read, not to be written
 };
 
 /// Everything a driver needs to boot one machine. Paths are absolute; files exist.

@@ -7,7 +7,8 @@
 #   ready()             runtime is set up, and those that run when it is there
 #   begin_platforms(), end_platforms()   scripts/platforms.sh
 #   host_socket=PATH    where the engine's socket is on the host: a link to the engine's, so that what a client mounts by
-#                       the path it knows is the socket (-v $DOCKER_HOST_PATH:/var/run/docker.sock, as Testcontainers do)
+#                       the path it knows is the socket (-v $DOCKER_HOST_PATH:/var/run/docker.sock, as Testcontainers do);
+#                       empty: somebody else puts it there
 # and reads these lines from stdout; all other output is a step's own, shown only when the step fails:
 #   @step NAME          a step begins to look
 #   @doing NAME         it has something to do
@@ -258,7 +259,7 @@ start_docker() {
   if [ "$was" != docker ]; then systemctl enable docker.socket docker.service containerd.service 2>&1 || exit; fi
 
   step socket-link
-  if [ "$host_socket" -ef /run/docker.sock ] || { [ -e "$host_socket" ] && [ ! -L "$host_socket" ]; }; then
+  if [ -z "$host_socket" ] || [ "$host_socket" -ef /run/docker.sock ] || { [ -e "$host_socket" ] && [ ! -L "$host_socket" ]; }; then
     done_ socket-link unchanged # there already; or something else is, which is left alone
   else
     doing socket-link

@@ -20,6 +20,8 @@
 #include "src/base/file.hpp"
 #include "src/base/net/host_networks.hpp"
 #include "src/base/net/socket_stream.hpp"
+#include "src/base/path.hpp"
+#include "src/base/path_guard.hpp"
 #include "vm/image/build.hpp"
 #include "vm/qemu/accel.hpp"
 #include "vm/qemu/binary.hpp"
@@ -158,6 +160,17 @@ asio::awaitable<Finding> check_context(const ProfilePaths& paths, bool runs) {
   co_return finding;
 }
 
+/// Whether what share_hide names can be hidden here. Nothing when no folder is shared.
+std::optional<Finding> check_hidden(const Home& home, const Profile& profile) {
+  try {
+    const auto plan = plan_shares(profile, user_home(), {home.profiles, home.cache});
+    if (plan.empty()) return std::nullopt;
+    return judge_hidden(plan, why_no_path_guard());
+  } catch (const Error& error) {
+    return from_error("shares", error);
+  }
+}
+
 /// The first directory above `place` that exists: that is where it would be made.
 fs::path nearest_directory(fs::path place) {
   std::error_code ignored;
@@ -234,6 +247,23 @@ Finding judge_home(const std::string& place, unsigned mode, bool ours) {
   return {"home", Verdict::ok, place + " is private", ""};
 }
 
+Finding judge_hidden(const std::vector<Share>& plan, const std::string& why_not) {
+  std::size_t hidden = 0, kept = 0;
+  for (const Share& share : plan) {
+    hidden += share.hidden.size();
+    kept += share.kept.size();
+  }
+  if (hidden + kept == 0)
+    return {"shares", Verdict::ok, "the machine gets all of the shared folders: share_hide names nothing in them", ""};
+  if (!why_not.empty())
+    return {"shares", Verdict::problem, "folders with what share_hide names in them are not shared: " + why_not,
+            "'colima-like config set share_hide []' shares them with all that is in them"};
+  return {
+      "shares", Verdict::ok,
+      fmt::format("{} paths of the shared folders are hidden from the machine, and {} it cannot write", hidden, kept),
+      ""};
+}
+
 Finding judge_state(const Observed& seen) {
   const State& state = seen.state;
   Finding finding{"machine", Verdict::ok, state.phase, ""};
@@ -295,6 +325,7 @@ asio::awaitable<Examination> examine(Home home, std::string name) {
   found.host.push_back(check_image(home, profile, arch, host));
   found.host.push_back(co_await check_docker_cli());
   found.host.push_back(check_home(home));
+  if (auto shares = check_hidden(home, profile)) found.host.push_back(std::move(*shares));
   for (const fs::path& place : {home.profiles, home.cache}) {
     const fs::path there = nearest_directory(place);
     found.host.push_back(judge_space(place.string(), free_space(there)));

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "profiles/paths.hpp"
+#include "profiles/shares.hpp"
 #include "profiles/state.hpp"
 #include "src/base/async.hpp"
 #include "src/base/host.hpp"
@@ -45,6 +46,8 @@ Finding judge_home(const std::string& place, unsigned mode, bool ours);
 /// One for each clash, else one that says that there is none. `name` is the profile's.
 std::vector<Finding> judge_networks(const std::string& name, const Profile& profile, const HostFacts& host,
                                     const std::vector<HostNetwork>& networks);
+/// What is hidden of these shares, and `why_not` where that cannot be.
+Finding judge_hidden(const std::vector<Share>& plan, const std::string& why_not);
 /// What the daemon says of the profile.
 Finding judge_state(const Observed& seen);
 std::vector<Finding> judge_platforms(const std::vector<PlatformState>& platforms);

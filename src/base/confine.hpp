@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "src/base/path_guard.hpp"
 #include "src/base/unique_fd.hpp"
 
 namespace cl {
@@ -13,6 +14,7 @@ namespace cl {
 struct Confinement {
   std::vector<std::filesystem::path> read;   ///< files, and folders with all in them: to read and to execute
   std::vector<std::filesystem::path> write;  ///< likewise, to do anything with but making devices
+  GuardedPaths guarded{};  ///< of `write`, on macOS; Linux's rules only allow, so guarded() does that there
 };
 
 /// Why this system cannot confine a program; empty: it can. Linux needs Landlock with its third ABI (Linux 6.2), macOS
@@ -40,7 +42,8 @@ UniqueFd call_filter();
 std::vector<std::filesystem::path> system_libraries();
 
 /// The process of such an argv on Linux, `colima-like confine r:PATH w:PATH ... -- ARGV` or `colima-like confine modes
-/// -- ARGV`: confines itself and becomes the program. Returns only when it cannot: 1 with a line on stderr.
+/// -- ARGV`: confines itself and becomes the program. Returns only when it cannot: 1 with a line on stderr. Also that
+/// of guarded(), run_guarded().
 int run_confined(int argc, char** argv);
 
 }  // namespace cl

@@ -37,11 +37,30 @@ std::vector<std::string> confined(const fs::path& program, const Confinement& li
   for (const fs::path& path : limits.read)
     profile += "(allow file-read* file-map-executable (subpath " + quoted(path) + "))";
   for (const fs::path& path : limits.write) profile += "(allow file-read* file-write* (subpath " + quoted(path) + "))";
+  // Also names that do not exist yet; what is above them stays where it is, and is not made as a link.
+  for (const fs::path& path : limits.guarded.hidden)
+    profile += "(deny file-read* file-write* (subpath " + quoted(path) + "))(allow file-read-metadata (literal " +
+               quoted(path) + "))";
+  for (const fs::path& path : limits.guarded.kept) profile += "(deny file-write* (subpath " + quoted(path) + "))";
+  for (const auto* paths : {&limits.guarded.hidden, &limits.guarded.kept})
+    for (const fs::path& path : *paths)
+      for (fs::path above = path.parent_path(); above != limits.guarded.folder && above.has_relative_path();
+           above = above.parent_path())
+        profile += "(deny file-write-create file-write-unlink (literal " + quoted(above) + "))";
   profile += "(deny file-write-setugid)";
   std::vector<std::string> words{program.string(), "-p", profile};
   words.insert(words.end(), argv.begin(), argv.end());
   return words;
 }
+
+std::vector<std::string> guarded(const fs::path&, const GuardedPaths&, const std::vector<std::string>& argv,
+                                 const std::optional<MoreIds>&) {
+  return argv;  // confined() does that
+}
+
+std::string why_no_path_guard() { return why_no_confinement(); }
+
+int run_guarded(int, char**) { return 1; }
 
 std::vector<std::string> without_setuid(const fs::path&, const std::vector<std::string>& argv) { return argv; }
 

@@ -20,6 +20,7 @@
 
 #include "src/base/confine.hpp"
 #include "src/base/error.hpp"
+#include "src/base/path_guard.hpp"
 
 // Landlock's numbers are those of linux/landlock.h of Linux 6.12, which older systems' headers lack in part; the system
 // calls have the same numbers on every architecture.
@@ -257,6 +258,7 @@ std::vector<fs::path> system_libraries() {
 }
 
 int run_confined(int argc, char** argv) {
+  if (std::strcmp(argv[2], "paths") == 0) return run_guarded(argc, argv);
   std::vector<std::string_view> rules;
   int at = 2;
   for (; at < argc && std::strcmp(argv[at], "--") != 0; ++at) rules.emplace_back(argv[at]);

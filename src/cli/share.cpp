@@ -95,7 +95,8 @@ int run_share_add(const Invocation& call) {
   put(items, item);
   Profile wanted = load_layers(config.paths, {}, {}).profile;
   wanted.shares = items;
-  plan_shares(wanted, user_home());  // what would be refused is, before anything is written
+  plan_shares(wanted, user_home(),
+              {config.paths.directory.parent_path()});  // what would be refused is, before anything is written
   return install(config, items);
 }
 

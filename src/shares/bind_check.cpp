@@ -81,6 +81,31 @@ const SharedFolder* around(const fs::path& path, const BindRules& rules) {
   throw Error(Errc::invalid_config, what, std::move(remedy)).because(because);
 }
 
+/// Refuses `real`, what `path` is on the host, when it is hidden in its share.
+asio::awaitable<void> check_hidden(const fs::path& path, const fs::path& real, const SharedFolder& folder,
+                                   const BindRules& rules, std::chrono::milliseconds limit) {
+  const auto rule = std::find_if(folder.hidden.begin(), folder.hidden.end(),
+                                 [&real](const fs::path& hidden) { return is_below(real, hidden); });
+  if (rule == folder.hidden.end()) co_return;
+  const fs::path hidden = *rule;
+  auto look = [hidden] {
+    std::error_code unknown;
+    return fs::is_regular_file(hidden, unknown);
+  };
+  const bool is_file = co_await look_at(hidden, std::move(look), limit);
+  std::string items;
+  for (const std::string& item : rules.hide) items += item + ",";
+  const std::string remedy =
+      is_file ? "colima-like config set share_hide '" + items + hidden.string() + ":rw', and 'colima-like restart'"
+              : "colima-like share add '" + hidden.string() + ":ro'";
+  const std::string what =
+      is_below(path, folder.mount_point / hidden.lexically_relative(folder.location))
+          ? path.string() + " is hidden from the machine"
+          : path.string() + " is a link to " + real.string() + ", which is hidden from the machine";
+  refuse(what, "share_hide keeps keys and passwords of this computer from it (docs/shares.md, \"What is hidden\")",
+         remedy);
+}
+
 /// Follows the links in a path that the guest sees. In the guest an absolute link leads to a path of the guest.
 asio::awaitable<void> check_links(const fs::path& path, const SharedFolder& folder, const BindRules& rules,
                                   std::chrono::milliseconds limit) {
@@ -92,6 +117,7 @@ asio::awaitable<void> check_links(const fs::path& path, const SharedFolder& fold
     return end;
   };
   const std::optional<fs::path> led = co_await look_at(there, std::move(follow), limit);
+  if (led) co_await check_hidden(path, *led, folder, rules, limit);
   if (!led || is_below(*led, folder.location)) co_return;
   const fs::path& real = *led;
   const auto shown = std::any_of(rules.shared.begin(), rules.shared.end(), [&real](const SharedFolder& other) {
@@ -112,6 +138,9 @@ asio::awaitable<void> check(std::string_view source, std::string_view without, c
       refuse(
           path.string() + " is in the share " + folder->mount_point.string() + ", which the machine does not see now",
           folder->problem, "see 'colima-like status'");
+    if (path == rules.socket) co_return;
+    const fs::path named = folder->location / path.lexically_relative(folder->mount_point);
+    co_await check_hidden(path, named.lexically_normal(), *folder, rules, limit);
     co_await check_links(path, *folder, rules, limit);
     co_return;
   }

@@ -11,15 +11,17 @@ namespace cl {
 
 /// A folder of the host that the guest sees.
 struct SharedFolder {
-  std::filesystem::path location;     ///< on the host, symbolic links resolved
-  std::filesystem::path mount_point;  ///< in the guest
-  std::string problem;                ///< why the guest does not see it after all; empty: it does
+  std::filesystem::path location;               ///< on the host, symbolic links resolved
+  std::filesystem::path mount_point;            ///< in the guest
+  std::string problem;                          ///< why the guest does not see it after all; empty: it does
+  std::vector<std::filesystem::path> hidden{};  ///< in `location`, without links: the guest sees nothing in these
 };
 
 /// What a container may mount from outside.
 struct BindRules {
   std::vector<SharedFolder> shared;
-  std::filesystem::path socket;  ///< the engine's socket on the host; the guest has a link there
+  std::filesystem::path socket;     ///< the engine's socket on the host; the guest has a link there
+  std::vector<std::string> hide{};  ///< the key share_hide
 };
 
 /// Checks the body of a call that creates a container, a service or a volume. A host folder that the guest does not see
@@ -27,7 +29,7 @@ struct BindRules {
 /// Error{invalid_config} with the path and the share to add.
 ///
 /// * Symbolic links in the path are followed on the host, as the guest will do. A link out of every share is refused,
-///   and so is a path that does not answer within `limit`.
+///   and so is a path that does not answer within `limit`, and one that is hidden in its share.
 /// * A path of a system (/etc, /usr, /var ...) is the guest's own when this computer has none of that name. Some paths
 ///   always are (/dev, /proc, /var/run/docker.sock, /etc/localtime ...).
 /// * Volumes with a name are not checked. What is not understood is left to the engine.

@@ -7,6 +7,7 @@
 #include "src/base/child.hpp"
 #include "src/base/confine.hpp"
 #include "src/base/file.hpp"
+#include "src/base/path_guard.hpp"
 #include "src/shares/transport.hpp"
 #include "vm/qemu/virtiofsd.hpp"
 
@@ -18,6 +19,7 @@ constexpr const char* no_9p =
     "the guest's kernel has no 9p (Debian's cloud kernel is built without it); use virtiofs or sshfs";
 constexpr const char* allow_unconfined =
     "install bubblewrap; or 'colima-like config set share_confinement optional' shares it all the same";
+constexpr const char* show_all = "'colima-like config set share_hide []' shares it with all that is in it";
 constexpr const char* install_sftp_server = "install the package openssh-sftp-server";
 
 fs::path first_program(std::initializer_list<const char*> names) {
@@ -59,21 +61,37 @@ std::string sshfs_note(const ShareHost& host) {
   return note;
 }
 
-/// Why an sftp-server does not run like this; it is tried once, on nothing. Empty: it does.
-asio::awaitable<std::string> why_not(SftpPrograms programs) {
-  ShareState empty;
-  empty.location = "/usr/lib";
-  empty.read_only = true;
+/// Why a program that ends by itself does not run; empty: it does.
+asio::awaitable<std::string> why_not_run(std::vector<std::string> argv) {
   std::string why;
   try {
     Command probe;
-    probe.argv = sftp_command_line(empty, programs);
+    probe.argv = std::move(argv);
     const Finished tried = co_await run(std::move(probe), "", std::chrono::seconds(5));
     if (!tried.status.ok()) why = tried.errors.empty() ? tried.status.str() : last_lines(tried.errors, 1);
   } catch (const Error& error) {
     why = one_line(error);
   }
   co_return why;
+}
+
+/// Why an sftp-server does not run like this; it is tried once, on nothing. Empty: it does.
+asio::awaitable<std::string> why_not(SftpPrograms programs) {
+  ShareState empty;
+  empty.location = "/usr/lib";
+  empty.read_only = true;
+  std::vector<std::string> argv = sftp_command_line(empty, programs);
+  co_return co_await why_not_run(std::move(argv));
+}
+
+/// Why nothing can be hidden in a share. Containers may have a listener of their own, which leaves no room for ours.
+asio::awaitable<std::string> try_guard() {
+  std::string why = why_no_path_guard();
+  if (!why.empty()) co_return why;
+  const GuardedPaths paths{"/usr", {"/usr/none"}, {}};
+  std::vector<std::string> argv =
+      guarded(confining_program(), paths, {find_program("true").value_or("/bin/true").string()});
+  co_return co_await why_not_run(std::move(argv));
 }
 
 /// By name spaces, else by what the system has for a user's programs.
@@ -100,14 +118,20 @@ asio::awaitable<void> choose_confinement(ShareHost& host) {
 asio::awaitable<ShareHost> look_for_share_servers(fs::path cache, std::string hypervisor) {
   ShareHost host;
   host.root = ::geteuid() == 0;
+  host.no_guard = co_await try_guard();
   // Debian and Ubuntu, Fedora, Arch, macOS, Homebrew.
   host.sftp_server =
       first_program({"/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server",
                      "/usr/libexec/sftp-server", "/opt/homebrew/opt/openssh/libexec/sftp-server"});
   const ServerRights rights = co_await server_rights();
   if (!host.sftp_server.empty()) co_await choose_confinement(host);
+#ifdef __APPLE__
+  // There what confines a server is what hides.
+  if (host.no_guard.empty()) host.no_guard = host.unconfined;
+#endif
   if (!hypervisor.empty()) {
     host.virtiofs_by = std::move(hypervisor);
+    host.virtiofs_shows_all = host.virtiofs_by + " serves a folder with all that is in it, also what share_hide names";
     co_return host;
   }
   const auto binary = find_virtiofsd(cache / "tools" / "bin");
@@ -139,6 +163,9 @@ std::vector<ShareState> choose_share_types(const std::vector<Share>& plan, const
     state.mount_point = share.mount_point;
     state.read_only = share.read_only;
     state.problem = share.problem;
+    for (const fs::path& path : share.hidden) state.hidden.push_back(path);
+    for (const fs::path& path : share.kept) state.kept.push_back(path);
+    const bool hides = !state.hidden.empty() || !state.kept.empty();
     const bool any = share.type == "auto";
     auto impossible = [&](const std::string& why, const std::string& remedy) {
       if (!any)
@@ -151,17 +178,28 @@ std::vector<ShareState> choose_share_types(const std::vector<Share>& plan, const
     std::string no_virtiofs = why_no_virtiofs(share, host);
     if (no_virtiofs.empty() && required && !host.virtiofsd_unconfined.empty())
       no_virtiofs = refused_unconfined(host.virtiofsd_unconfined);
+    if (no_virtiofs.empty() && hides) no_virtiofs = host.virtiofs_shows_all;
     if (share.type == "9p") {
       impossible(no_9p, "colima-like config set share_type auto");
     } else if (!share.problem.empty()) {
       state.type = any ? "" : share.type;
+    } else if (hides && device == nullptr && !host.no_guard.empty()) {
+      impossible("what share_hide names cannot be hidden: " + host.no_guard, show_all);
     } else if (wants_virtiofs && (device != nullptr || (devices == nullptr && no_virtiofs.empty()))) {
       state.type = "virtiofs";
       state.tag = device != nullptr ? device->tag : "share" + std::to_string(number++);
       state.why = joined(host.virtiofs_by, host.virtiofs_note);
       if (!host.virtiofsd_unconfined.empty()) state.why = joined(state.why, unconfined_note(host.virtiofsd_unconfined));
+      if (device != nullptr && (device->hidden != state.hidden || device->kept != state.kept)) {
+        // Its server was started with these.
+        state.hidden = device->hidden;
+        state.kept = device->kept;
+        state.why = joined(state.why, "what share_hide names is hidden from the next start on");
+      }
     } else if (share.type == "virtiofs" && !no_virtiofs.empty()) {
-      impossible(no_virtiofs, "scripts/setup --virtiofsd; or let share_type be auto");
+      impossible(no_virtiofs, no_virtiofs == host.virtiofs_shows_all
+                                  ? show_all
+                                  : "scripts/setup --virtiofsd; or let share_type be auto");
     } else if (host.sftp_server.empty()) {
       impossible("there is no sftp-server on this host", install_sftp_server);
     } else if (required && !host.unconfined.empty()) {

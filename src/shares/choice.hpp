@@ -21,6 +21,8 @@ struct ShareHost {
   std::string virtiofs_by;                   ///< who serves it: "virtiofsd 1.13.2"
   std::string no_virtiofs;                   ///< why not; empty: it can be used
   std::map<std::filesystem::path, std::string> unserved;  ///< folders that virtiofsd cannot serve, and why
+  std::string no_guard;                                   ///< why nothing can be hidden in a share; empty: it can
+  std::string virtiofs_shows_all;                         ///< likewise by virtiofs
   std::string virtiofs_note;  ///< how it differs from the host: no chown without subordinate ids
   bool root = false;          ///< we are root: an sftp-server may give files any owner
 };

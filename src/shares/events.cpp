@@ -79,8 +79,13 @@ asio::awaitable<std::optional<fs::path>> host_path(std::string guest_path, std::
 
 std::vector<std::string> guest_paths(const std::string& host_path, const std::vector<SharedTree>& shares) {
   std::vector<std::string> found;
-  for (const SharedTree& share : shares)
-    if (const auto rest = rest_below(host_path, plain(share.host))) found.push_back(joined(plain(share.guest), *rest));
+  for (const SharedTree& share : shares) {
+    const bool hidden = std::any_of(share.hidden.begin(), share.hidden.end(), [&host_path](const fs::path& path) {
+      return rest_below(host_path, plain(path)).has_value();
+    });
+    const auto rest = rest_below(host_path, plain(share.host));
+    if (rest && !hidden) found.push_back(joined(plain(share.guest), *rest));
+  }
   return found;
 }
 

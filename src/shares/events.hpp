@@ -15,6 +15,7 @@ namespace cl {
 /// A folder of this host and where the guest has it.
 struct SharedTree {
   std::filesystem::path host, guest;
+  std::vector<std::filesystem::path> hidden{};  ///< of the host, in that folder: the guest is told nothing of these
   bool operator==(const SharedTree&) const = default;
 };
 
@@ -24,7 +25,8 @@ std::vector<std::string> bound_paths(const boost::json::array& containers);
 /// Where `guest_path` is on this host, with links resolved; nothing when it is in no share or does not exist. Throws
 /// Error{timed_out} when it does not answer.
 asio::awaitable<std::optional<std::filesystem::path>> host_path(std::string guest_path, std::vector<SharedTree> shares);
-/// Where the guest has `host_path`: one path for each share that contains it. The shares' host folders have no links.
+/// Where the guest has `host_path`: one path for each share that contains it and does not hide it. The shares' host
+/// folders have no links.
 std::vector<std::string> guest_paths(const std::string& host_path, const std::vector<SharedTree>& shares);
 /// Sorted, and without folders that are below others.
 std::vector<std::filesystem::path> outermost(std::vector<std::filesystem::path> folders);

@@ -278,7 +278,34 @@ serve < "$in" > "$out"
 
 std::string unmount_command(const std::string& mount_point) { return head(mount_point) + "clear_mount\n"; }
 
+namespace {
+
+/// What of the hidden and kept paths exists is covered.
+void add_covers(std::vector<std::string>& words, const ShareState& share) {
+  for (const std::string& path : share.hidden) {
+    std::error_code unknown;
+    const auto type = std::filesystem::symlink_status(path, unknown).type();
+    if (type == std::filesystem::file_type::directory)
+      words.insert(words.end(), {"--tmpfs", path, "--remount-ro", path});
+    else if (type == std::filesystem::file_type::regular)
+      words.insert(words.end(), {"--ro-bind", "/dev/null", path});
+  }
+  for (const std::string& path : share.kept) {
+    std::error_code unknown;
+    const auto type = std::filesystem::symlink_status(path, unknown).type();
+    if (type == std::filesystem::file_type::directory || type == std::filesystem::file_type::regular)
+      words.insert(words.end(), {"--ro-bind", path, path});
+  }
+}
+
+}  // namespace
+
 std::vector<std::string> sftp_command_line(const ShareState& share, const SftpPrograms& programs) {
+  GuardedPaths guard{
+      share.location, {share.hidden.begin(), share.hidden.end()}, {share.kept.begin(), share.kept.end()}};
+  const auto keep_out = [&](std::vector<std::string> argv) {
+    return guard.empty() ? argv : guarded(programs.guard, guard, argv);
+  };
   std::vector<std::string> words;
   if (!programs.bwrap.empty()) {
     words = {programs.bwrap.string(),
@@ -300,18 +327,20 @@ std::vector<std::string> sftp_command_line(const ShareState& share, const SftpPr
     for (const std::filesystem::path& path : system_libraries())
       words.insert(words.end(), {"--ro-bind-try", path.string(), path.string()});
     words.insert(words.end(), {"--dev-bind", "/dev/null", "/dev/null", share.read_only ? "--ro-bind" : "--bind",
-                               share.location, share.location, "--remount-ro", "/", "--chdir", share.location});
+                               share.location, share.location});
+    add_covers(words, share);
+    words.insert(words.end(), {"--remount-ro", "/", "--chdir", share.location});
     if (programs.calls >= 0) words.insert(words.end(), {"--seccomp", std::to_string(programs.calls)});
     words.emplace_back("--");
   }
   // The guest's kernel has applied the caller's umask already; ours (0077) must not be applied again.
   words.insert(words.end(), {programs.server.string(), "-e", "-l", "ERROR", "-u", "0000", "-d", share.location});
   if (share.read_only) words.emplace_back("-R");
-  if (!programs.bwrap.empty() || programs.confine.empty()) return words;
-  Confinement limits{system_libraries(), {"/dev/null"}};
+  if (!programs.bwrap.empty() || programs.confine.empty()) return keep_out(std::move(words));
+  Confinement limits{system_libraries(), {"/dev/null"}, guard};
   limits.read.push_back(programs.server);
   (share.read_only ? limits.read : limits.write).emplace_back(share.location);
-  return confined(programs.confine, limits, words);
+  return keep_out(confined(programs.confine, limits, words));
 }
 
 std::unique_ptr<ShareTransport> virtiofs_transport(ShareState share, std::shared_ptr<Event> lost) {

@@ -7,6 +7,7 @@
 #include "profiles/shares.hpp"
 #include "provision/channel/port_stream.hpp"
 #include "provision/guest.hpp"
+#include "src/base/confine.hpp"
 #include "vm/driver.hpp"
 
 namespace cl {
@@ -35,11 +36,12 @@ struct SharePort {
 /// The programs that the sshfs transport runs on this host.
 struct SftpPrograms {
   std::filesystem::path server;
-  std::filesystem::path bwrap;    ///< confines it by name spaces; empty: they do not work here
-  std::filesystem::path confine;  ///< confining_program(); empty: that does not work either
-  bool required = true;           ///< a server that nothing confines is not started
-  int log = -1;                   ///< descriptor for its messages; not owned
-  int calls = -1;                 ///< call_filter() for bwrap; not owned
+  std::filesystem::path bwrap;                        ///< confines it by name spaces; empty: they do not work here
+  std::filesystem::path confine;                      ///< confining_program(); empty: that does not work either
+  bool required = true;                               ///< a server that nothing confines is not started
+  int log = -1;                                       ///< descriptor for its messages; not owned
+  int calls = -1;                                     ///< call_filter() for bwrap; not owned
+  std::filesystem::path guard = confining_program();  ///< keeps it from what is hidden
 };
 
 /// An sftp-server of this host, connected to `sshfs -o passive` in the guest: by `port`, or through the SSH session
@@ -49,6 +51,8 @@ std::unique_ptr<ShareTransport> sshfs_transport(ShareState share, SftpPrograms p
 
 /// The server's argv. With bwrap the server runs in name spaces that have only the folder and what the program needs;
 /// else it is confined to that (src/base/confine.hpp) where that works. In both cases the kernel enforces read-only.
+/// What the share hides or keeps is guarded (src/base/path_guard.hpp); with bwrap, what of that is there already is
+/// besides covered by something empty, or read-only, also for a server that was taken over.
 std::vector<std::string> sftp_command_line(const ShareState& share, const SftpPrograms& programs);
 
 /// The command in the guest: sshfs on stdin and stdout or, with its name, on a pair of ports. It prints "@mounted" to

@@ -25,10 +25,7 @@ struct Virtiofs {
   static constexpr const char* setting = "virtiofs";
   static constexpr const char* name = "virtiofs";
   static constexpr const char* server = "--shared-dir=";
-  /// A user's virtiofsd is given further ids by a program that could not be confined with it.
-  static std::set<std::string> not_passed() {
-    return ::geteuid() == 0 ? std::set<std::string>{"set-uid"} : std::set<std::string>{};
-  }
+  static std::set<std::string> not_passed() { return {"set-uid"}; }
   static bool is_here() { return Sandbox::has_virtiofsd(); }
 };
 /// By itself, since the virtiofsd that is found serves nothing.
@@ -53,7 +50,11 @@ class Shares : public testing::Test {
   static void SetUpTestSuite() {
     if (!Type::is_here()) return;
     box = new Sandbox;
-    for (const char* folder : {"work ü", "fixed", "full"}) fs::create_directories(user() / folder);
+    for (const char* folder : {"work ü", "fixed", "full", ".ssh", ".config/gcloud", ".config/fish", ".kube"})
+      fs::create_directories(user() / folder);
+    for (const char* file : {".ssh/id", ".config/gcloud/token", ".kube/config"})
+      write_file(user() / file, "a secret\n");
+    for (const char* file : {".bashrc", ".config/fish/config.fish"}) write_file(user() / file, "as it was\n");
     fs::create_directories(user().parent_path() / "outside");
     fs::create_directory_symlink(user().parent_path() / "outside", user() / "leads-out");
     write_file(user() / "work ü/greeting", "hello from the host\n");
@@ -67,6 +68,7 @@ class Shares : public testing::Test {
     const Result started = box->cl({"start"}, {}, 1800s);
     intact = started.code == 0;
     EXPECT_OK(started);
+    EXPECT_NE(started.err.find("are hidden from the machine"), std::string::npos) << started;
     if (!intact) return;
     fs::copy_file(COLIMA_LIKE_SHARE_CHECK, box->busybox_tree() / "bin/share_check");
     box->import_busybox("box");
@@ -218,6 +220,64 @@ TYPED_TEST(Shares, WhatIsNotSharedIsRefusedByName) {
       TestFixture::docker({"run", "--rm", "-v", (TestFixture::user() / "leads-out").string() + ":/x", "box", "true"});
   EXPECT_NE(link.code, 0);
   EXPECT_NE(link.err.find("is a link to " + outside), std::string::npos) << link;
+}
+
+TYPED_TEST(Shares, WhatIsHiddenIsOutOfTheGuestsReach) {
+  const fs::path home = TestFixture::user();
+  const auto as_root = [&home](const std::string& line) {
+    return TestFixture::cl({"ssh", "--", "cd '" + home.string() + "' && { " + line + "; }"});
+  };
+  const Result listed = as_root("ls -ld .ssh .kube .config && ls -a && cat .bashrc .config/fish/config.fish");
+  EXPECT_OK(listed);
+  EXPECT_NE(listed.out.find("as it was\nas it was\n"), std::string::npos) << listed;
+  for (const char* line : {"cat .ssh/id",
+                           "ls .ssh",
+                           "mv .ssh seen",
+                           "mv .config seen",
+                           "ln -sfn .ssh way && cat way/id",
+                           "ln -sfn ../.ssh 'work ü/way' && cat 'work ü/way/id'",
+                           "ln .ssh/id seen",
+                           "cat .config/gcloud/token",
+                           "mount --bind .ssh /mnt && cat /mnt/id",
+                           "echo x >> .bashrc",
+                           "rm .bashrc",
+                           "echo x > t && mv t .bashrc",
+                           "ln .bashrc seen",
+                           "echo x > .zshrc",
+                           "touch .bash_profile",
+                           "ln -s .bashrc .zprofile",
+                           "echo x > .config/fish/new.fish",
+                           "echo x > .config/fish/config.fish",
+                           "mkdir .aws",
+                           "ln -s 'work ü' .aws",
+                           "chmod 777 .ssh",
+                           "rm -rf .ssh"})
+    EXPECT_NE(as_root(line).code, 0) << line;
+  as_root("umount /mnt; rm -f way t 'work ü/way'");
+  EXPECT_EQ(read_file(home / ".ssh/id"), "a secret\n");
+  EXPECT_EQ(read_file(home / ".bashrc"), "as it was\n");
+  for (const char* name : {".zshrc", ".bash_profile", ".zprofile", ".aws", "seen", ".config/fish/new.fish"})
+    EXPECT_FALSE(fs::exists(fs::symlink_status(home / name))) << name;
+  // What this computer makes and replaces while the machine runs.
+  fs::create_directories(home / ".aws");
+  write_file(home / ".aws/credentials", "a secret\n");
+  write_file(home / ".bashrc.new", "as it was\n");
+  fs::rename(home / ".bashrc.new", home / ".bashrc");
+  std::this_thread::sleep_for(1100ms);  // for so long the guest may use what it knew
+  EXPECT_NE(as_root("cat .aws/credentials").code, 0);
+  EXPECT_NE(as_root("echo x >> .bashrc").code, 0);
+  EXPECT_EQ(read_file(home / ".bashrc"), "as it was\n");
+  EXPECT_NE(TestFixture::in_container("cat /h/.ssh/id").code, 0);
+
+  const Result refused = TestFixture::docker({"run", "--rm", "-v", (home / ".kube").string() + ":/x", "box", "true"});
+  EXPECT_NE(refused.code, 0);
+  EXPECT_NE(refused.err.find((home / ".kube").string() + " is hidden from the machine"), std::string::npos) << refused;
+  ASSERT_OK(TestFixture::cl({"share", "add", (home / ".kube").string() + ":ro"}));
+  const Result seen =
+      TestFixture::docker({"run", "--rm", "-v", (home / ".kube").string() + ":/x", "box", "cat", "/x/config"});
+  EXPECT_EQ(seen.out, "a secret\n") << seen;
+  ASSERT_OK(TestFixture::cl({"share", "remove", (home / ".kube").string()}));
+  EXPECT_NE(as_root("cat .kube/config").code, 0);
 }
 
 TYPED_TEST(Shares, EachSideSeesWhatTheOtherClosed) {

@@ -2,6 +2,7 @@
 #include "src/base/confine.hpp"
 
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -91,6 +92,79 @@ TEST_F(Confined, HaveNoNetworkAndNoOtherProcess) {
 }
 #endif
 
+#ifndef __APPLE__
+/// Programs that may not use some paths of their folder.
+class Guarded : public Confined {
+ protected:
+  void SetUp() override {
+    Confined::SetUp();
+    if (const std::string why = why_no_path_guard(); !why.empty()) GTEST_SKIP() << why;
+    for (const char* name : {"mine/.ssh", "mine/.config/gcloud", "mine/.config/fish", "mine/work"})
+      fs::create_directories(dir_ / name);
+    write_atomically(dir_ / "mine/.ssh/id", "hidden\n");
+    write_atomically(dir_ / "mine/.bashrc", "as it was\n");
+    write_atomically(dir_ / "mine/work/file", "mine\n");
+    fs::create_directory_symlink(".ssh", dir_ / "mine/link");
+  }
+  GuardedPaths paths() const {
+    const fs::path mine = fs::canonical(dir_.path()) / "mine";
+    return {mine,
+            {mine / ".aws", mine / ".config/gcloud", mine / ".ssh"},
+            {mine / ".bashrc", mine / ".config/fish", mine / ".zshrc"}};
+  }
+  std::string guarded_shell(const std::string& line) const {
+    const std::string script =
+        "cd " + shell_quoted((dir_ / "mine").string()) + " && { " + line + "; } 2>&1 && echo done";
+    return call(guarded(platform::executable(), paths(), {"/bin/sh", "-c", script})).output;
+  }
+};
+
+TEST_F(Guarded, UseAllElseAsEver) {
+  EXPECT_EQ(guarded_shell("cat file work/file .bashrc"), "mine\nmine\nas it was\ndone\n");
+  EXPECT_EQ(guarded_shell("mkdir more && echo x > more/x && mv more/x work && ln work/x y && rm -r more y && ls work"),
+            "file\nx\ndone\n");
+  EXPECT_EQ(guarded_shell("ls -d .ssh && echo x > .config/other && mkdir work/.ssh && echo x > work/.ssh/x"),
+            ".ssh\ndone\n");
+  EXPECT_EQ(call(guarded(platform::executable(), paths(), {"/bin/sh", "-c", "exit 7"})).status.code, 7);
+}
+
+TEST_F(Guarded, ReachNothingThatIsHidden) {
+  for (const char* line :
+       {"cat .ssh/id", "ls .ssh", "cat work/../.ssh/id", "cat link/id", "cat /proc/self/cwd/.ssh/id", "ls .ssh/../.ssh",
+        "mv .ssh open", "mv .config open", "mv work .ssh", "ln -s .ssh/id a && cat a", "ln .ssh/id a", "rm -r .ssh",
+        "chmod 777 .ssh", "mkdir .aws", "ln -s work .aws", "mv work .aws", "touch .ssh/new", "cd .ssh && cat id",
+        "ln -s ../mine work/up && cat work/up/.ssh/id"})
+    EXPECT_TRUE(fails(guarded_shell(line))) << line << ": " << guarded_shell(line);
+  EXPECT_EQ(read_file(dir_ / "mine/.ssh/id"), "hidden\n");
+}
+
+TEST_F(Guarded, WriteNothingThatIsKept) {
+  for (const char* line : {"echo x > .bashrc", "echo x >> .bashrc", "rm .bashrc", "mv work/file .bashrc",
+                           "mv .bashrc away", "chmod 666 .bashrc", "ln .bashrc other", "truncate -s 0 .bashrc",
+                           "echo x > .zshrc", "touch .zshrc", "ln -s work/file .zshrc", "cp work/file .zshrc",
+                           "mkdir .zshrc", "touch .config/fish/new", "mkdir .config/fish/conf.d", "rmdir .config/fish"})
+    EXPECT_TRUE(fails(guarded_shell(line))) << line << ": " << guarded_shell(line);
+  EXPECT_EQ(read_file(dir_ / "mine/.bashrc"), "as it was\n");
+  EXPECT_FALSE(fs::exists(dir_ / "mine/.zshrc"));
+}
+
+TEST_F(Guarded, EndWithTheirGuard) {
+  auto work = [&]() -> asio::awaitable<bool> {
+    Command command;
+    command.argv = guarded(platform::executable(), paths(), {"/bin/sh", "-c", "echo $$ > work/pid; exec sleep 1000"});
+    command.directory = dir_ / "mine";
+    Child child = Child::start(co_await asio::this_coro::executor, command);
+    std::string pid;
+    while (!(pid = read_file_if_exists(dir_ / "mine/work/pid").value_or("")).ends_with('\n')) co_await sleep_for(5ms);
+    child.kill(SIGKILL);
+    co_await child.wait();
+    while (fs::exists("/proc/" + pid.substr(0, pid.size() - 1) + "/exe")) co_await sleep_for(5ms);
+    co_return true;
+  };
+  EXPECT_TRUE(test::run(work(), 30s));
+}
+#endif
+
 /// The server that a share by sshfs has, asked by a real client.
 class SftpServer : public Confined {
  protected:
@@ -102,8 +176,10 @@ class SftpServer : public Confined {
   }
   std::string ask(const SftpPrograms& programs, bool read_only, const std::string& batch) {
     ShareState share;
-    share.location = dir_ / "mine";
+    share.location = fs::canonical(dir_.path()) / "mine";
     share.read_only = read_only;
+    share.hidden = hidden_;
+    share.kept = kept_;
     std::string server;
     for (const std::string& word : sftp_command_line(share, programs)) server += shell_quoted(word) + " ";
     write_atomically(dir_ / "server", "#!/bin/sh\nexec " + server + "\n");
@@ -125,10 +201,51 @@ class SftpServer : public Confined {
     ASSERT_EQ(::stat((dir_ / "mine/file").c_str(), &info), 0);
     EXPECT_EQ(info.st_mode & 07777U, 0755U);
   }
+  /// With some of the folder hidden.
+  void try_to_reach_hidden(SftpPrograms programs) {
+    const fs::path folder = fs::canonical(dir_.path()) / "mine";
+    const std::string mine = folder.string(), here = (dir_ / "fetched").string();
+    programs.guard = platform::executable();
+    for (const char* name : {"mine/.ssh", "mine/.config/gcloud"}) fs::create_directories(dir_ / name);
+    write_atomically(dir_ / "mine/.ssh/id", "hidden\n");
+    write_atomically(dir_ / "mine/.config/gcloud/token", "hidden\n");
+    write_atomically(dir_ / "mine/.bashrc", "as it was\n");
+    hidden_ = {mine + "/.aws", mine + "/.config/gcloud", mine + "/.ssh"};
+    kept_ = {mine + "/.bashrc", mine + "/.zshrc"};
+    EXPECT_EQ(ask(programs, false, "get " + mine + "/file " + here + "\nput " + here + " " + mine + "/new\n"), "done");
+    EXPECT_EQ(ask(programs, false, "ls -l " + mine + "\n"), "done");
+    EXPECT_EQ(ask(programs, false, "get " + mine + "/.bashrc " + here + "\n"), "done");
+    for (const std::string& line :
+         {"get " + mine + "/.ssh/id " + here, "get " + mine + "/below/../.ssh/id " + here,
+          "ln -s .ssh " + mine + "/open\nget " + mine + "/open/id " + here,
+          "rename " + mine + "/.ssh " + mine + "/away", "rename " + mine + "/.config " + mine + "/away",
+          "ln " + mine + "/.ssh/id " + mine + "/away", "mkdir " + mine + "/.aws",
+          "put " + here + " " + mine + "/.bashrc", "put " + here + " " + mine + "/.zshrc", "rm " + mine + "/.bashrc",
+          "rename " + mine + "/new " + mine + "/.zshrc", "chmod 666 " + mine + "/.bashrc",
+          "ln -s file " + mine + "/.zshrc", "ls " + mine + "/.ssh/id"})
+      EXPECT_NE(ask(programs, false, line + "\n"), "done") << line;
+    // One connection, while this computer makes the folder.
+    EXPECT_NE(ask(programs, false,
+                  "get " + mine + "/file " + here + "\n!mkdir " + mine + "/.aws && echo hidden > " + mine +
+                      "/.aws/credentials\nget " + mine + "/.aws/credentials " + here + "\n"),
+              "done");
+    EXPECT_EQ(read_file(dir_ / "mine/.aws/credentials"), "hidden\n") << "it was made";
+    EXPECT_NE(read_file(dir_ / "fetched"), "hidden\n");
+    EXPECT_EQ(read_file(dir_ / "mine/.bashrc"), "as it was\n");
+    EXPECT_FALSE(fs::exists(dir_ / "mine/.zshrc"));
+    EXPECT_TRUE(fs::exists(dir_ / "mine/.config/gcloud/token"));
+  }
   fs::path server_;
+  std::vector<std::string> hidden_, kept_;
 };
 
 TEST_F(SftpServer, IsConfinedWithoutNameSpaces) { try_it({server_, "", platform::executable()}); }
+
+TEST_F(SftpServer, HidesWithoutNameSpaces) { try_to_reach_hidden({server_, "", platform::executable()}); }
+
+#ifndef __APPLE__
+TEST_F(SftpServer, HidesAlsoWhereNothingConfinesIt) { try_to_reach_hidden({server_, "", ""}); }
+#endif
 
 TEST_F(SftpServer, IsConfinedByNameSpaces) {
   const auto bwrap = find_program("bwrap");
@@ -143,6 +260,7 @@ TEST_F(SftpServer, IsConfinedByNameSpaces) {
   fs::permissions(wrapper, fs::perms::owner_all);
   programs.bwrap = wrapper;
   try_it(programs);
+  try_to_reach_hidden({server_, *bwrap, ""});
 }
 
 }  // namespace

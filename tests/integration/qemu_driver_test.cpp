@@ -267,6 +267,12 @@ class QemuShares : public QemuMachines {
     wanted.share_server = *server_;
     co_return wanted;
   }
+  /// The first one's server has a guard.
+  asio::awaitable<BootPlan> with_hidden() {
+    BootPlan wanted = co_await with_shares();
+    wanted.shares[0].hidden = {home_ / "one/.ssh"};
+    co_return wanted;
+  }
   std::filesystem::path lock_of(const char* tag) const { return share_lock(run_directory(), tag); }
   bool served(const char* tag) const { return FileLock::is_held(lock_of(tag)); }
   asio::awaitable<void> until_unserved() {
@@ -278,7 +284,7 @@ class QemuShares : public QemuMachines {
 
 TEST_F(QemuShares, AreServedAsLongAsTheMachineLives) {
   auto work = [&]() -> asio::awaitable<bool> {
-    BootPlan wanted = co_await with_shares();
+    BootPlan wanted = co_await with_hidden();
     auto machine = co_await driver_.boot(std::move(wanted));
     pid_ = machine->pid();
     const bool both = served("share0") && served("share1");
@@ -295,7 +301,7 @@ TEST_F(QemuShares, AreServedAsLongAsTheMachineLives) {
 
 TEST_F(QemuShares, ADeadServerIsToldAlsoToWhoTakesTheMachineOver) {
   auto work = [&]() -> asio::awaitable<std::vector<std::string>> {
-    BootPlan wanted = co_await with_shares();
+    BootPlan wanted = co_await with_hidden();
     auto machine = co_await driver_.boot(std::move(wanted));
     pid_ = machine->pid();
     std::vector<std::string> lost;
@@ -316,7 +322,7 @@ TEST_F(QemuShares, ADeadServerIsToldAlsoToWhoTakesTheMachineOver) {
 
 TEST_F(QemuShares, GoWithABootThatFails) {
   auto work = [&]() -> asio::awaitable<std::string> {
-    BootPlan wanted = co_await with_shares();
+    BootPlan wanted = co_await with_hidden();
     wanted.kernel = home_ / "secret";  // no kernel at all
     std::string failure;
     try {
@@ -413,8 +419,11 @@ TEST_F(QemuShares, AFolderThatIsNotThereIsNamed) {
 
 TEST_F(QemuShares, AreSavedAndLoadedWithTheMachine) {
   auto work = [&]() -> asio::awaitable<Saving> {
-    BootPlan wanted = co_await with_shares(), again = wanted, question = wanted;
-    Saving saving = co_await driver_.saving(std::move(question));
+    BootPlan wanted = co_await with_hidden(), again = wanted, question = wanted;
+    BootPlan shows = wanted;
+    shows.shares[0].hidden.clear();
+    Saving saving = co_await driver_.saving(std::move(question)), other = co_await driver_.saving(std::move(shows));
+    EXPECT_NE(saving.fingerprint, other.fingerprint) << "what is saved knows names that would be hidden then";
     auto machine = co_await driver_.boot(std::move(wanted));
     pid_ = machine->pid();
     co_await machine->pause();

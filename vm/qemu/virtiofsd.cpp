@@ -22,6 +22,7 @@
 #include "src/base/file_lock.hpp"
 #include "src/base/log.hpp"
 #include "src/base/net/unix_socket.hpp"
+#include "src/base/path_guard.hpp"
 #include "src/base/platform.hpp"
 #include "src/base/text.hpp"
 #include "vm/qemu/command_line.hpp"
@@ -61,27 +62,34 @@ void require_share_server(const BootPlan& plan) {
     throw Error(Errc::host_requirement, "there is no virtiofsd on this host", "scripts/setup --virtiofsd");
 }
 
+bool hides(const BootShare& share) { return !share.hidden.empty() || !share.kept.empty(); }
+
 /// Where it cannot confine itself it is confined, where that works. It makes no setuid file for the guest, which
 /// another user of this computer could run; but newuidmap, which gives it further ids, is setuid itself and would not
-/// work then.
+/// work then, unless we call that for it. What the share hides is guarded, whatever else confines it.
 /// Throws Error{host_requirement} where nothing confines it and that is `required`.
 std::vector<std::string> server_argv(const BootShare& share, const Virtiofsd& host, const ServerRights& rights,
                                      bool required, int fd) {
   std::vector<std::string> words = virtiofsd_command_line(share, host, rights, fd);
   const fs::path program = confining_program();
+  const auto keep_out = [&](std::vector<std::string> argv, const std::optional<MoreIds>& ids) {
+    return hides(share) ? guarded(program, {share.directory, share.hidden, share.kept}, argv, ids) : argv;
+  };
   if (rights.sandbox == ServerRights::Sandbox::none) {
     const std::string why = why_no_confinement();
     if (!why.empty() && required)
       throw Error(Errc::host_requirement, "nothing confines virtiofsd to " + share.directory.string(),
                   "'colima-like config set share_confinement optional' shares it all the same")
           .because("name spaces are refused here; " + why);
-    if (!why.empty()) return words;
+    if (!why.empty()) return keep_out(std::move(words), {});
     Confinement limits{system_libraries(), {"/dev/null"}};
     limits.read.insert(limits.read.end(), {host.binary, "/proc/sys/fs/nr_open"});
     (share.read_only ? limits.read : limits.write).push_back(share.directory);
-    return confined(program, limits, words);
+    return keep_out(confined(program, limits, words), {});
   }
-  return rights.subuids ? words : without_setuid(program, words);
+  if (!rights.subuids) return keep_out(without_setuid(program, words), {});
+  if (!hides(share)) return words;
+  return keep_out(without_setuid(program, words), MoreIds{*rights.subuids, *rights.subgids});
 }
 
 /// In a session of its own, so that it can be ended with what it started.
@@ -124,10 +132,10 @@ std::string map_option(std::string_view kind, std::uint64_t inside, std::uint64_
 /// are 1 and up. Files of the user have the same number in the guest as on the host, and what root or that number makes
 /// in the guest belongs to the user. Without subordinate ids everybody's files are the user's.
 void add_ids(std::vector<std::string>& words, const char* kind, std::uint32_t id,
-             const std::optional<std::pair<std::uint32_t, std::uint32_t>>& more, bool translates) {
+             const std::optional<std::pair<std::uint32_t, std::uint32_t>>& more, bool mapped, bool translates) {
   constexpr std::uint64_t all = 4294967295;  // the last number is none
-  words.push_back(map_option(kind, 0, id, 1));
-  if (more) words.push_back(map_option(kind, 1, more->first, more->second));
+  if (!mapped) words.push_back(map_option(kind, 0, id, 1));
+  if (more && !mapped) words.push_back(map_option(kind, 1, more->first, more->second));
   if (!translates) return;
   const std::string option = fmt::format("--translate-{}=", kind);
   words.push_back(option + fmt::format("host:0:{}:1", id));
@@ -228,8 +236,9 @@ std::vector<std::string> virtiofsd_command_line(const BootShare& share, const Vi
                                  // The guest asks again after a second, and at each open: close-to-open consistency.
                                  "--cache=auto"};
   // Descriptors are for what is open, not for every name that the guest has seen; by handles it could leave a folder
-  // that no name space keeps it in.
-  words.emplace_back(rights.sandbox == none ? "--inode-file-handles=never" : "--inode-file-handles=prefer");
+  // that no name space keeps it in, and a guard would see no path.
+  const bool handles = rights.sandbox != none && !hides(share);
+  words.emplace_back(handles ? "--inode-file-handles=prefer" : "--inode-file-handles=never");
   switch (rights.sandbox) {
     case name_spaces: words.emplace_back("--sandbox=namespace"); break;
     case chroot: words.emplace_back("--sandbox=chroot"); break;
@@ -237,8 +246,9 @@ std::vector<std::string> virtiofsd_command_line(const BootShare& share, const Vi
   }
   if (share.read_only && host.read_only) words.emplace_back("--readonly");
   if (!root && rights.sandbox == name_spaces) {
-    add_ids(words, "uid", rights.uid, rights.subuids, host.translates);
-    add_ids(words, "gid", rights.gid, rights.subgids, host.translates);
+    const bool mapped = rights.subuids && hides(share);  // by its guard
+    add_ids(words, "uid", rights.uid, rights.subuids, mapped, host.translates);
+    add_ids(words, "gid", rights.gid, rights.subgids, mapped, host.translates);
   }
   if (!root && rights.sandbox == none && host.translates) {
     for (const auto& [kind, id] : {std::pair("uid", std::uint64_t(rights.uid)), {"gid", std::uint64_t(rights.gid)}})
@@ -384,8 +394,11 @@ asio::awaitable<Saving> share_saving(BootPlan plan) {
   if (!host.saves)
     co_return Saving{"", "virtiofsd " + host.version + " cannot be saved with it, which takes version 1.13 or newer"};
   std::string text = "\nvirtiofsd " + host.version;
-  for (const BootShare& share : plan.shares)
+  for (const BootShare& share : plan.shares) {
     text += fmt::format("\n{} {} {}", share.tag, share.read_only ? "ro" : "rw", share.directory.string());
+    for (const fs::path& path : share.hidden) text += "\nhidden " + path.string();
+    for (const fs::path& path : share.kept) text += "\nkept " + path.string();
+  }
   co_return Saving{text, ""};
 }
 

@@ -49,7 +49,8 @@ void FileEventService::update() {
   if (!events_) return;
   std::vector<SharedTree> trees;
   if (core_.state().profile.file_events)
-    for (const ShareState& share : core_.state().shares) trees.push_back({share.location, share.mount_point});
+    for (const ShareState& share : core_.state().shares)
+      trees.push_back({share.location, share.mount_point, {share.hidden.begin(), share.hidden.end()}});
   events_->set_shares(std::move(trees));
 }
 

@@ -19,12 +19,17 @@ namespace {
 
 /// Containers that come back by themselves start only now (vm/guest_image: colima-like-shares.service). The engine's
 /// socket is put where clients know it when that is inside a share, whose own socket there leads nowhere in the guest.
+/// Of a hidden folder the guest sees the name, on which something can be mounted.
 constexpr const char* mounted_script = R"(
 mkdir -p /run/colima-like
 : > /run/colima-like/shares-settled
 pipe=/run/colima-like/shares-pipe
 if [ -p $pipe ]; then echo <> $pipe >&0; fi
 if [ "$engine" ] && [ -S "$socket" ] && [ ! "$socket" -ef "$engine" ]; then mount --bind "$engine" "$socket"; fi
+if [ "$engine" ] && [ "$hidden" ] && [ ! -e "$socket" ]; then
+  mount -t tmpfs -o mode=755,size=64k colima-like "$hidden" && mkdir -p "${socket%/*}" && : > "$socket" &&
+    mount --bind "$engine" "$socket"
+fi
 )";
 
 bool has_device(const std::vector<ShareState>& devices, const std::string& tag) {
@@ -33,8 +38,12 @@ bool has_device(const std::vector<ShareState>& devices, const std::string& tag) 
 
 }  // namespace
 
+std::vector<Share> Shares::plan() const {
+  return plan_shares(core_.state().profile, user_home(), {core_.home.profiles, core_.home.cache});
+}
+
 asio::awaitable<void> Shares::choose_for_boot() {
-  const std::vector<Share> wanted = plan_shares(core_.state().profile, user_home());
+  const std::vector<Share> wanted = plan();
   const std::string hypervisor = core_.driver->traits().share_server;
   host_ = ShareHost{};
   server_lost_ = false;
@@ -50,6 +59,7 @@ asio::awaitable<void> Shares::choose_for_boot() {
     choose_devices(wanted);
   }
   note_problems();
+  if (!core_.state().data_ready) note_hidden();
   const std::string text = shares_credential(core_.state().shares);
   std::error_code ignored;
   fs::remove(shares_file(core_.paths), ignored);
@@ -69,9 +79,25 @@ void Shares::note_problems() {
     if (!share.problem.empty()) core_.notes.push_back(share.written + " is not shared: " + share.problem);
 }
 
+/// At the first start.
+void Shares::note_hidden() {
+  for (const ShareState& share : core_.state().shares) {
+    if (!share.problem.empty() || share.hidden.empty()) continue;
+    core_.notes.push_back("keys, tokens and browser profiles in " + share.written + " (such as " +
+                          share.hidden.front() +
+                          ") are hidden from the machine, and what your shell runs is read-only there: docs/shares.md; "
+                          "'colima-like config set share_hide' changes that");
+    return;
+  }
+}
+
 void Shares::add_devices(BootPlan& plan) const {
   for (const ShareState& device : core_.state().share_devices)
-    plan.shares.push_back({device.tag, device.location, device.read_only});
+    plan.shares.push_back({device.tag,
+                           device.location,
+                           device.read_only,
+                           {device.hidden.begin(), device.hidden.end()},
+                           {device.kept.begin(), device.kept.end()}});
   plan.confine_shares = core_.state().profile.share_confinement == ShareConfinement::required;
   if (!plan.shares.empty() && core_.driver->traits().share_server.empty())
     plan.share_server = find_virtiofsd(core_.home.cache / "tools" / "bin").value_or("");
@@ -81,7 +107,7 @@ void Shares::add_devices(BootPlan& plan) const {
 }
 
 asio::awaitable<void> Shares::choose_again() {
-  const std::vector<Share> wanted = plan_shares(core_.state().profile, user_home());
+  const std::vector<Share> wanted = plan();
   const auto unserved = host_.unserved;  // servers are tried before a boot only
   if (!wanted.empty()) host_ = co_await look_for_share_servers(core_.home.cache, core_.driver->traits().share_server);
   host_.unserved = unserved;
@@ -125,13 +151,23 @@ asio::awaitable<void> Shares::reconcile() {
   co_await notify_guest();
 }
 
+std::string Shares::covered_socket() const {
+  for (const ShareState& share : core_.state().shares)
+    for (const std::string& hidden : share.hidden) {
+      const fs::path there = share.mount_point / fs::path(hidden).lexically_relative(share.location);
+      if (share.problem.empty() && is_below(core_.paths.docker_socket, there)) return there;
+    }
+  return {};
+}
+
 asio::awaitable<void> Shares::notify_guest() {
   if (!core_.guest.link()) co_return;
   const auto guest = co_await core_.guest.reach(GuestAccess::boot_patience);
   const Runtime& runtime = runtime_of(core_.state().profile);
   const std::string engine = runtime.speaks_docker ? std::string(runtime.guest_socket) : "";
   std::string script = "engine=" + shell_quoted(engine) +
-                       "\nsocket=" + shell_quoted(core_.paths.docker_socket.string()) + mounted_script;
+                       "\nsocket=" + shell_quoted(core_.paths.docker_socket.string()) +
+                       "\nhidden=" + shell_quoted(covered_socket()) + mounted_script;
   const GuestResult told = co_await run_in_guest(*guest, "sh -s", std::move(script));
   if (told.exit_code != 0) log::warn("shares: {}", last_lines(told.errors, 2));
 }
@@ -188,7 +224,9 @@ BindRules Shares::bind_rules() const {
   BindRules rules;
   rules.socket = core_.paths.docker_socket;
   for (const ShareState& share : core_.state().shares)
-    rules.shared.push_back({share.location, share.mount_point, share.problem});
+    rules.shared.push_back(
+        {share.location, share.mount_point, share.problem, {share.hidden.begin(), share.hidden.end()}});
+  rules.hide = core_.state().profile.share_hide;
   return rules;
 }
 

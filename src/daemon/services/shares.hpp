@@ -44,8 +44,12 @@ class Shares : public Service {
   bool any_server_lost() const noexcept { return server_lost_; }
 
   BindRules bind_rules() const;
+  /// The hidden folder in the guest in which the engine's socket is on this computer; empty: there is none.
+  std::string covered_socket() const;
 
  private:
+  std::vector<Share> plan() const;
+  void note_hidden();
   void choose_devices(const std::vector<Share>& wanted);
   void note_problems();
   void make_mounts();

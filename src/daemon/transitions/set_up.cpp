@@ -62,7 +62,8 @@ asio::awaitable<ProvisionPlan> plan_for(Core& core, Guest& guest) {
   const HostSide host{address, certificates};
   ProvisionPlan plan;
   plan.data_owner = state.data_owner;
-  plan.host_socket = core.paths.docker_socket;
+  // In a hidden folder of a share nothing can be made: Shares puts it there.
+  if (core.shares.covered_socket().empty()) plan.host_socket = core.paths.docker_socket;
   plan.runtime = state.profile.runtime;
   plan.files = guest_files(state.profile, host);
   plan.scripts = state.profile.provision;

@@ -20,6 +20,17 @@ TEST(Doctor, AHomeOfOthersIsAProblemAndAnOpenOneAWarning) {
   EXPECT_EQ(judge_home("/x", 0700, false).verdict, Verdict::problem);
 }
 
+TEST(Doctor, WhatCannotBeHiddenIsAProblem) {
+  Share share;
+  EXPECT_EQ(judge_hidden({share}, "an old kernel").verdict, Verdict::ok) << "there is nothing to hide";
+  share.hidden = {"/h/.ssh", "/h/.aws"};
+  share.kept = {"/h/.bashrc"};
+  EXPECT_EQ(judge_hidden({share}, "").verdict, Verdict::ok);
+  EXPECT_NE(judge_hidden({share}, "").text.find("2 paths"), std::string::npos);
+  EXPECT_EQ(judge_hidden({share}, "an old kernel").verdict, Verdict::problem);
+  EXPECT_NE(judge_hidden({share}, "an old kernel").remedy.find("config set share_hide []"), std::string::npos);
+}
+
 TEST(Doctor, ANetworkThatTheMachineHidesIsAWarning) {
   const HostFacts host{4, ByteSize::gib(8), "linux", "x86_64"};
   const std::vector<Finding> none = judge_networks("default", {}, host, {});

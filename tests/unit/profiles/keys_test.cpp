@@ -141,6 +141,12 @@ TEST(Keys, AListIsWordsOrJson) {
   EXPECT_EQ(set(profile, "shares", ""), "");
   EXPECT_TRUE(profile.shares.empty());
   for (const char* text : {"[", "[1]", "a", "~/a,b"}) EXPECT_NE(set(profile, "shares", text), "") << text;
+
+  EXPECT_EQ(set(profile, "share_hide", "default,~/.netrc,/srv/x:ro,~/.kube:rw"), "");
+  EXPECT_EQ(profile.share_hide, (std::vector<std::string>{"default", "~/.netrc", "/srv/x:ro", "~/.kube:rw"}));
+  EXPECT_EQ(set(profile, "share_hide", "[]"), "");
+  EXPECT_TRUE(profile.share_hide.empty());
+  for (const char* text : {"none", "~", "~/a:no"}) EXPECT_NE(set(profile, "share_hide", text), "") << text;
 }
 
 TEST(Keys, MapsAreWordsOrJsonAndTheirEntriesAreChecked) {

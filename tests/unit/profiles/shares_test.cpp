@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 
 #include "src/base/error.hpp"
@@ -129,9 +130,44 @@ TEST_F(PlannedShares, TheTypeIsTheItemsOrTheProfiles) {
   EXPECT_NE(plan[0].type, plan[1].type);
 }
 
+TEST_F(PlannedShares, WhatIsHiddenLiesInTheShare) {
+  fs::create_directories(root() / "home/.kube/cache");
+  Profile profile;
+  profile.shares = {"~", (root() / "data").string()};
+  profile.share_hide = {"default", (root() / "data/x:ro").string()};
+  const auto plan = plan_shares(profile, root() / "home", {root() / "home/.colima-like"});
+  ASSERT_EQ(plan.size(), 2u);
+  const Share& home = plan[plan[0].location == root() / "data" ? 1 : 0];
+  const Share& data = plan[plan[0].location == root() / "data" ? 0 : 1];
+  const auto has = [](const std::vector<fs::path>& paths, const fs::path& path) {
+    return std::find(paths.begin(), paths.end(), path) != paths.end();
+  };
+  EXPECT_TRUE(has(home.hidden, root() / "home/.kube"));
+  EXPECT_TRUE(has(home.hidden, root() / "home/.colima-like"));
+  EXPECT_TRUE(has(home.kept, root() / "home/.bashrc"));
+  EXPECT_TRUE(data.hidden.empty());
+  EXPECT_EQ(data.kept, std::vector<fs::path>{root() / "data/x"});
+}
+
+TEST_F(PlannedShares, WhatIsHiddenIsSeenWhereItIsAShareItself) {
+  fs::create_directories(root() / "home/.kube/cache");
+  EXPECT_EQ(plan({"~", "~/.kube"}), "@/home>@/home\n@/home/.kube>@/home/.kube\n") << "it is not in the first one";
+  EXPECT_EQ(plan({"~", "~/.kube:ro"}), "@/home>@/home\n@/home/.kube>@/home/.kube ro\n");
+  const std::string refused = plan({"~", "~/.kube/cache"});
+  EXPECT_NE(refused.find("which is hidden in the share " + (root() / "home").string()), std::string::npos) << refused;
+  EXPECT_EQ(plan({"~", "~/.kube/cache:@/cache"}), "@/home>@/home\n@/home/.kube/cache>@/cache\n");
+}
+
 TEST(Shares, StatesSurviveTheirFile) {
-  const std::vector<ShareState> states{{"/a b", "/l", "/m", true, "virtiofs", "why", "share0", "gone"}, {}};
+  const std::vector<ShareState> states{
+      {"/a b", "/l", "/m", true, "virtiofs", "why", "share0", "gone", {"/a b/.ssh"}, {"/a b/.bashrc", "/a b/x"}}, {}};
   EXPECT_EQ(shares_from_json(to_json(states)), states);
+  auto older = to_json(states);
+  for (auto& one : older) {
+    one.as_object().erase("hidden");
+    one.as_object().erase("kept");
+  }
+  EXPECT_TRUE(shares_from_json(older)[0].hidden.empty()) << "an older program hid nothing";
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "src/base/error.hpp"
+#include "src/base/file.hpp"
 #include "tests/support/hung_mount.hpp"
 #include "tests/support/run.hpp"
 #include "tests/support/temp_dir.hpp"
@@ -120,6 +121,43 @@ TEST(BindCheck, FollowsLinksAsTheGuestWill) {
     EXPECT_EQ(answer(path), "fine") << path;
   EXPECT_EQ(answer("/s/far/x"), "/s/far/x is a link to " + (root / "outside/x").string() +
                                     ", which is not shared with the machine: the container would find nothing there");
+}
+
+TEST(BindCheck, RefusesByNameWhatIsHidden) {
+  const test::TempDir dir;
+  const fs::path root = fs::canonical(dir.path());
+  fs::create_directories(root / "home/.kube");
+  fs::create_directories(root / "home/.docker");
+  write_atomically(root / "home/.docker/config.json", "{}");
+  fs::create_directory_symlink(".kube", root / "home/cluster");
+  BindRules hiding;
+  hiding.socket = root / "home/.colima-like/default/docker.sock";
+  hiding.hide = {"default"};
+  hiding.shared = {{root / "home", root / "home", "", {}}, {root / "home", "/h", "", {}}};
+  for (SharedFolder& folder : hiding.shared)
+    folder.hidden = {root / "home/.kube", root / "home/.docker/config.json", root / "home/.colima-like"};
+  const auto said = [&](const fs::path& path) {
+    try {
+      run(check_binds(R"({"HostConfig":{"Binds":[")" + path.string() + R"(:/x"]}})", hiding));
+    } catch (const Error& error) {
+      return one_line(error) + " | " + error.remedy();
+    }
+    return std::string("fine");
+  };
+  const std::string kube = (root / "home/.kube").string();
+  EXPECT_TRUE(said(kube).starts_with(kube + " is hidden from the machine: share_hide")) << said(kube);
+  EXPECT_NE(said(kube).find("| colima-like share add '" + kube + ":ro'"), std::string::npos) << said(kube);
+  EXPECT_NE(said("/h/.kube/cache").find("/h/.kube/cache is hidden"), std::string::npos);
+  EXPECT_NE(said(root / "home/cluster").find("cluster is a link to " + kube + ", which is hidden"), std::string::npos);
+  const std::string file = (root / "home/.docker/config.json").string();
+  EXPECT_NE(said(file).find("colima-like config set share_hide 'default," + file + ":rw', and 'colima-like restart'"),
+            std::string::npos)
+      << said(file);
+  EXPECT_EQ(said(root / "home"), "fine");
+  EXPECT_EQ(said(root / "home/.docker"), "fine");
+  EXPECT_EQ(said(hiding.socket), "fine") << "the guest has its own there";
+  hiding.shared.push_back({root / "home/.kube", root / "home/.kube", "", {}});
+  EXPECT_EQ(said(kube), "fine") << "it is a share itself";
 }
 
 TEST(BindCheck, IsNotFooledByNamesThatOnlyBeginAlike) {

@@ -101,6 +101,45 @@ TEST(ShareChoice, WhatNothingConfinesIsRefusedUnlessThatIsAllowed) {
   EXPECT_TRUE(chosen({share("/a")}, virtiofs, nullptr, ShareConfinement::optional).starts_with("/a virtiofs share0"));
 }
 
+Share hiding(const std::string& path, const std::string& type = "auto") {
+  Share one = share(path, type);
+  one.hidden = {path + "/.ssh"};
+  one.kept = {path + "/.bashrc"};
+  return one;
+}
+
+TEST(ShareChoice, WhatCannotBeHiddenIsNotShared) {
+  ShareHost host = full_host();
+  host.no_guard = "an old kernel";
+  EXPECT_EQ(
+      chosen({hiding("/a"), share("/b")}, host),
+      "/a   () !what share_hide names cannot be hidden: an old kernel; 'colima-like config set share_hide []' shares "
+      "it with all that is in it\n/b virtiofs share0 (virtiofsd 1.13.2)\n");
+  EXPECT_EQ(chosen({hiding("/a", "sshfs")}, host),
+            "refused: /a cannot be shared by sshfs: what share_hide names cannot be hidden: an old kernel");
+}
+
+TEST(ShareChoice, AHypervisorsOwnVirtiofsHidesNothing) {
+  ShareHost host = full_host();
+  host.virtiofs_by = "vfkit";
+  host.virtiofs_shows_all = "vfkit serves all";
+  EXPECT_EQ(chosen({hiding("/a"), share("/b")}, host), "/a sshfs  (vfkit serves all)\n/b virtiofs share0 (vfkit)\n");
+  EXPECT_EQ(chosen({hiding("/a", "virtiofs")}, host), "refused: /a cannot be shared by virtiofs: vfkit serves all");
+}
+
+TEST(ShareChoice, AMachineThatRunsHidesWhatItWasBootedWith) {
+  const auto devices = choose_share_types({share("/a")}, full_host(), nullptr, ShareConfinement::required);
+  const auto now = choose_share_types({hiding("/a")}, full_host(), &devices, ShareConfinement::required);
+  ASSERT_EQ(now.size(), 1u);
+  EXPECT_EQ(now[0].tag, "share0");
+  EXPECT_TRUE(now[0].hidden.empty() && now[0].kept.empty()) << "its server knows nothing of it";
+  EXPECT_NE(now[0].why.find("is hidden from the next start on"), std::string::npos) << now[0].why;
+  const auto next = choose_share_types({hiding("/a")}, full_host(), nullptr, ShareConfinement::required);
+  EXPECT_EQ(next[0].hidden, std::vector<std::string>{"/a/.ssh"});
+  EXPECT_EQ(next[0].kept, std::vector<std::string>{"/a/.bashrc"});
+  EXPECT_EQ(next[0].why, "virtiofsd 1.13.2");
+}
+
 TEST(ShareChoice, AFolderThatIsAwayHasNoDevice) {
   Share gone = share("/gone");
   gone.problem = "it is away";
@@ -142,6 +181,25 @@ TEST(SftpServer, SeesTheFolderAlone) {
   state.read_only = false;
   EXPECT_EQ(sftp_command_line(state, {"/s", "", ""})[0], "/s");
 }
+
+#ifndef __APPLE__
+TEST(SftpServer, IsGuardedHoweverItIsConfined) {
+  ShareState state;
+  state.location = "/home/u";
+  state.hidden = {"/home/u/.ssh"};
+  state.kept = {"/home/u/.bashrc"};
+  for (const SftpPrograms& programs : {SftpPrograms{"/s", "/usr/bin/bwrap", ""},
+                                       SftpPrograms{"/s", "", "/proc/self/exe"}, SftpPrograms{"/s", "", ""}}) {
+    std::string text;
+    for (const std::string& word : sftp_command_line(state, programs)) text += word + "|";
+    EXPECT_TRUE(text.starts_with("/proc/self/exe|confine|paths|f:/home/u|h:/home/u/.ssh|k:/home/u/.bashrc|--|"))
+        << text;
+  }
+  state.hidden.clear();
+  state.kept.clear();
+  EXPECT_EQ(sftp_command_line(state, {"/s", "", ""})[0], "/s") << "with nothing to hide there is no guard";
+}
+#endif
 
 TEST(GuestCommands, SetAsideWhatMayBeDeadAndUnmountTheRest) {
   ShareState state;

@@ -33,6 +33,12 @@ TEST(GuestPaths, AreOneForEachShareThatHoldsThePath) {
   EXPECT_EQ(guest_paths("/any", {{"/", "/host"}}), std::vector<std::string>{"/host/any"});
 }
 
+TEST(GuestPaths, AreNoneForWhatIsHidden) {
+  const std::vector<SharedTree> shares{{"/home/u", "/home/u", {"/home/u/.ssh"}}, {"/home/u/.ssh", "/keys"}};
+  EXPECT_EQ(guest_paths("/home/u/.ssh/id", shares), std::vector<std::string>{"/keys/id"});
+  EXPECT_EQ(guest_paths("/home/u/.sshd", shares), std::vector<std::string>{"/home/u/.sshd"});
+}
+
 TEST(HostPath, IsThatOfTheInnermostShareWithLinksResolved) {
   TempDir directory;
   const fs::path root = fs::canonical(directory.path());

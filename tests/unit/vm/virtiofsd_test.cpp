@@ -90,6 +90,19 @@ TEST(Virtiofsd, OfAUserWithoutSubordinatesGivesEverythingToTheUser) {
   EXPECT_EQ(bare.find("-map="), std::string::npos) << bare;
 }
 
+TEST(Virtiofsd, ThatHidesKnowsFilesByNoHandleAndHasItsIdsFromItsGuard) {
+  ServerRights rights;
+  rights.sandbox = ServerRights::Sandbox::name_spaces;
+  const BootShare share{"share0", "/a", false, {"/a/.ssh"}, {}};
+  EXPECT_TRUE(has(words(share, known(), rights), "--inode-file-handles=never"));
+  EXPECT_TRUE(has(words({"share0", "/a", false}, known(), rights), "--inode-file-handles=prefer"));
+  rights.uid = rights.gid = 1000;
+  rights.subuids = rights.subgids = {{100000, 65536}};
+  const std::string text = words(share, known(), rights);
+  EXPECT_EQ(text.find("-map="), std::string::npos) << text;
+  EXPECT_TRUE(has(text, "--translate-uid=guest:1000:0:1")) << text;
+}
+
 TEST(SubordinateIds, AreTheUsersOwnAndEnough) {
   const std::string text = "other:100000:65536\nme:1:100\nbroken\nme:x:65536\nme:165536:65536\n77:300000:70000";
   EXPECT_EQ(subordinate_ids(text, "me", 5), (std::pair<std::uint32_t, std::uint32_t>(165536, 65536)));
