@@ -25,6 +25,7 @@
 #include "src/daemon/services/engine_socket.hpp"
 #include "src/daemon/services/file_events.hpp"
 #include "src/daemon/services/guest_access.hpp"
+#include "src/daemon/services/host_sockets.hpp"
 #include "src/daemon/services/idle.hpp"
 #include "src/daemon/services/machine_watch.hpp"
 #include "src/daemon/services/ports.hpp"
@@ -136,6 +137,7 @@ struct Core {
   EngineSocket engine_socket;
   GuestAccess guest;
   Shares shares;
+  HostSockets host_sockets;
   FileEventService file_events;
   BoundFiles bound_files;
   Ports ports;
@@ -148,9 +150,9 @@ struct Core {
 
  private:
   /// The order: opened from left to right.
-  std::array<Service*, 13> services_{&docker_client, &engine_socket, &guest,        &shares,        &file_events,
-                                     &bound_files,   &ports,         &data_path,    &runtime_watch, &trim,
-                                     &clock,         &idle,          &machine_watch};
+  std::array<Service*, 14> services_{&docker_client, &engine_socket, &guest, &shares,       &host_sockets,
+                                     &file_events,   &bound_files,   &ports, &data_path,    &runtime_watch,
+                                     &trim,          &clock,         &idle,  &machine_watch};
   Phase phase_ = phase::Stopped{};
   Notifier changed_;
   TaskGroup tasks_;

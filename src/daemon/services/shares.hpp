@@ -44,12 +44,15 @@ class Shares : public Service {
   bool any_server_lost() const noexcept { return server_lost_; }
 
   BindRules bind_rules() const;
+  /// A mount or a socket of this host is there: containers that come back by themselves may start when all are.
+  void tell_if_settled();
 
  private:
   void choose_devices(const std::vector<Share>& wanted);
   void note_problems();
   void make_mounts();
   asio::awaitable<void> notify_guest();
+  asio::awaitable<void> mount();
 
   Core& core_;
   ShareHost host_;  ///< as it was looked at last
