@@ -65,6 +65,9 @@ own=colima-like-agent.service sent=colima-like-agent-sent
 if [ $agent = /usr/lib/colima-like/colima-like-agent ]; then
   systemctl stop $sent.service 2>/dev/null || :
   why=$(systemctl restart $own 2>&1) || fail "$why"
+elif systemctl show -p ExecStart $sent.service 2>/dev/null | grep -qF "path=$agent ;"; then
+  # The same once more. A restart, and no stop: systemd then gives it the sockets that it keeps for it.
+  why=$(systemctl restart $sent.service 2>&1) || fail "$why"
 else
   systemctl stop $own $sent.service 2>/dev/null || :
   # One that was killed has failed, which would stay to be seen.
