@@ -197,11 +197,20 @@ asio::awaitable<Version> version(ByteStream& engine) {
   co_return found;
 }
 
-asio::awaitable<json::array> running_containers(ByteStream& engine) {
-  const std::string request = "GET /containers/json";
+namespace {
+
+asio::awaitable<json::array> list_of(ByteStream& engine, std::string request) {
   Parser parser;
   co_await ask(engine, parser, request, {}, list_limit, list_read_size);
   co_return read_list(request, parser);
+}
+
+}  // namespace
+
+asio::awaitable<json::array> running_containers(ByteStream& engine) { return list_of(engine, "GET /containers/json"); }
+
+asio::awaitable<json::array> all_containers(ByteStream& engine) {
+  return list_of(engine, "GET /containers/json?all=1");
 }
 
 asio::awaitable<json::array> volumes(ByteStream& engine) {

@@ -31,6 +31,9 @@ asio::awaitable<Version> version(ByteStream& engine);
 /// GET /containers/json: the running containers, as the engine describes them.
 asio::awaitable<boost::json::array> running_containers(ByteStream& engine);
 
+/// The same with those that do not run.
+asio::awaitable<boost::json::array> all_containers(ByteStream& engine);
+
 /// GET /volumes: all of them, as the engine describes them.
 asio::awaitable<boost::json::array> volumes(ByteStream& engine);
 

@@ -40,6 +40,8 @@ std::string started_container(std::string_view target) {
 void GatedStream::look_at_head() {
   note_use(false);
   if (watch_.target() == "/_ping" || watch_.target() == "/version") greeting_ = watch_.method() + " " + watch_.target();
+  starts_ =
+      gates_->starts && !started_container(watch_.target()).empty() && changes_ports(watch_.method(), watch_.target());
   if (gates_->reconciled && changes_ports(watch_.method(), watch_.target())) {
     start_asked_ = true;
     started_ = started_container(watch_.target());
@@ -106,7 +108,10 @@ asio::awaitable<void> GatedStream::write(std::span<const char> bytes) {
       co_await engine_->write(body);
       continue;
     }
-    if (piece.kind == RequestWatch::Piece::Kind::head && piece.last) look_at_head();
+    if (piece.kind == RequestWatch::Piece::Kind::head && piece.last) {
+      look_at_head();
+      if (std::exchange(starts_, false)) co_await gates_->starts();
+    }
     if (piece.kind == RequestWatch::Piece::Kind::opaque) note_use(true);
     passed = passed.empty() ? piece.bytes : std::string_view(passed.data(), passed.size() + piece.bytes.size());
   }

@@ -31,6 +31,8 @@ class GatedStream final : public ByteStream {
  public:
   struct Gates {
     std::function<asio::awaitable<void>()> reconciled;  ///< throws nothing but cancellation; empty = no such gate
+    /// Before the engine gets a call that starts a container. Throws nothing but cancellation; empty = no such gate.
+    std::function<asio::awaitable<void>()> starts = {};
     /// Ends a started container whose port another program of this host has, and returns the error text; empty when the
     /// container may run. The argument is the client's name for it. Throws only a cancellation; empty = no such gate.
     std::function<asio::awaitable<std::string>(std::string container)> taken;
@@ -58,6 +60,7 @@ class GatedStream final : public ByteStream {
   std::unique_ptr<ByteStream> engine_;
   std::shared_ptr<const Gates> gates_;
   RequestWatch watch_;
+  bool starts_ = false;       // the call whose head has come starts a container
   bool start_asked_ = false;  // the next bytes from the engine answer a call that may change ports
   std::string started_;       // the container that it starts; empty for a move to another network
   std::string greeting_;      // of which the answer is next

@@ -55,10 +55,11 @@ struct Profile {
   ShareConfinement share_confinement = ShareConfinement::required;
   std::vector<std::string> share_hide{"default"};  ///< profiles/hidden.hpp
   std::vector<Script> provision;
-  bool ssh_agent = false;   ///< the host's SSH agent is at hand in sessions
-  bool file_events = true;  ///< changes of shared folders reach those who watch files in containers
-  bool check_binds = true;  ///< refuse mounts of folders that the machine does not see
-  bool check_ports = true;  ///< refuse the start of a container whose port another program of this host has
+  bool ssh_agent = false;    ///< the host's SSH agent is at hand in sessions
+  bool file_events = true;   ///< changes of shared folders reach those who watch files in containers
+  bool host_sockets = true;  ///< containers get sockets of this host that they mount
+  bool check_binds = true;   ///< refuse mounts of folders that the machine does not see
+  bool check_ports = true;   ///< refuse the start of a container whose port another program of this host has
   bool operator==(const Profile&) const = default;
 };
 

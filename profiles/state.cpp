@@ -30,6 +30,30 @@ AgentState agent_from_json(const json::object& object) {
   return agent;
 }
 
+json::array to_json(const std::vector<HostSocketState>& sockets) {
+  json::array all;
+  for (const HostSocketState& one : sockets)
+    all.push_back(json::object{{"sources", json::array(one.sources.begin(), one.sources.end())},
+                               {"host", one.host},
+                               {"guest", one.guest},
+                               {"in_share", one.in_share},
+                               {"problem", one.problem}});
+  return all;
+}
+
+std::vector<HostSocketState> host_sockets_from_json(const json::array& array) {
+  std::vector<HostSocketState> all;
+  for (const json::value& one : array) {
+    HostSocketState& socket = all.emplace_back();
+    for (const json::value& source : one.at("sources").as_array()) socket.sources.emplace_back(source.as_string());
+    socket.host = one.at("host").as_string();
+    socket.guest = one.at("guest").as_string();
+    socket.in_share = one.at("in_share").as_bool();
+    socket.problem = one.at("problem").as_string();
+  }
+  return all;
+}
+
 /// Some of it are words of the guest and of clients, and bytes that are no UTF-8 would make all of it unreadable.
 void make_utf8(json::value& value) {
   if (value.is_object()) {
@@ -87,6 +111,8 @@ json::object to_json(const State& state) {
                       {"event_folders", state.event_folders},
                       {"event_precision", state.event_precision},
                       {"event_problem", state.event_problem},
+                      {"host_sockets", to_json(state.host_sockets)},
+                      {"ssh_agent", state.ssh_agent},
                       {"agent", to_json(state.agent)},
                       {"egress_refusals", egress_refusals},
                       {"awake", awake},
@@ -141,6 +167,9 @@ State from_json(const json::object& object) {
   if (const json::value* folders = object.if_contains("event_folders")) state.event_folders = folders->to_number<int>();
   text("event_precision", state.event_precision);
   text("event_problem", state.event_problem);
+  if (const json::value* sockets = object.if_contains("host_sockets"))
+    state.host_sockets = host_sockets_from_json(sockets->as_array());
+  text("ssh_agent", state.ssh_agent);
   if (const json::value* agent = object.if_contains("agent")) state.agent = agent_from_json(agent->as_object());
   if (const json::value* refusals = object.if_contains("egress_refusals"))
     for (const json::value& one : refusals->as_array())

@@ -52,6 +52,16 @@ struct AwakeReason {
   bool operator==(const AwakeReason&) const = default;
 };
 
+/// A unix socket of this host that containers mount.
+struct HostSocketState {
+  std::vector<std::string> sources;  ///< as containers name it
+  std::string host;                  ///< on this host, links resolved; empty: the ssh agent
+  std::string guest;                 ///< where the guest has it
+  bool in_share = false;             ///< there is a node of a share there
+  std::string problem;               ///< why the guest does not have it now
+  bool operator==(const HostSocketState&) const = default;
+};
+
 /// What the daemon knows of its profile, kept in state.json: `status` reads it and asks nobody.
 /// The format is in docs/files.md.
 struct State {
@@ -82,7 +92,9 @@ struct State {
   int event_folders = 0;                   ///< shared folders that are watched for containers which mount them
   std::string event_precision;             ///< of what watchers there are told: "exact", "near", empty = not known yet
   std::string event_problem;               ///< why some of that does not work, and what to do; else empty
-  AgentState agent;                        ///< of the machine that runs
+  std::vector<HostSocketState> host_sockets;   ///< that containers mount
+  std::string ssh_agent;                       ///< SSH_AUTH_SOCK of the newest `start` that had it, links resolved
+  AgentState agent;                            ///< of the machine that runs
   std::vector<EgressRefusal> egress_refusals;  ///< since it runs, the last one first
   std::vector<AwakeReason> awake;              ///< why it has not fallen asleep
   bool rosetta = false;                        ///< the machine has a share tagged "rosetta"

@@ -77,6 +77,8 @@ class GuestListener {
   virtual asio::awaitable<std::unique_ptr<ByteStream>> take(Arrival arrival) = 0;
   /// It is reset.
   virtual asio::awaitable<void> drop(Arrival arrival) = 0;
+  /// A "kept" one ends with this object.
+  virtual asio::awaitable<void> forget() { co_return; }
 };
 
 /// One reachable guest. Every function throws Error{guest_failed} when the guest cannot be reached any more.
@@ -95,7 +97,9 @@ class Guest {
   virtual asio::awaitable<std::unique_ptr<DatagramFlow>> open_udp(std::string address, std::uint16_t port,
                                                                   DatagramFlow::OnDatagram on_datagram);
   /// A socket of the guest that listens: "unix PATH" or "tcp ADDRESS PORT", with a numeric address. A unix socket is
-  /// every guest user's to connect to; the folders above it are made. Error{guest_failed} when that is not possible.
+  /// every guest user's to connect to; the folders above it are made. "kept PATH" is one that outlives the listener,
+  /// the session and, where the guest's systemd keeps it, the agent: who connects meanwhile waits for the next listener
+  /// there. Error{guest_failed} when that is not possible.
   virtual asio::awaitable<std::unique_ptr<GuestListener>> listen(std::string where);
   /// Completes when the guest can no longer be reached through this object (transport ended or broke).
   virtual asio::awaitable<void> lost() = 0;

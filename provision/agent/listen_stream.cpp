@@ -23,10 +23,12 @@ constexpr std::size_t room_for_name = 96;  // "ADDRESS PORT\n" in front of a dat
 
 const char* path(const Address& address) { return reinterpret_cast<const sockaddr_un&>(address.storage).sun_path; }
 
-/// A socket that nobody listens on any more would be in the way; another file is not ours to remove.
+/// A socket that nobody listens on any more would be in the way, and so would the empty folder that Docker makes of a
+/// path which is not there; another file is not ours to remove.
 void make_way(const char* path) {
   struct stat facts{};
   if (::lstat(path, &facts) == 0 && S_ISSOCK(facts.st_mode)) ::unlink(path);
+  ::rmdir(path);
   std::string parent(path);
   for (std::size_t slash = parent.find('/', 1); slash != std::string::npos; slash = parent.find('/', slash + 1)) {
     parent[slash] = '\0';
@@ -70,10 +72,19 @@ void reset(UniqueFd connection) {
 
 void ListenStream::begin() {
   if (socket_) return session_.queue(*this);  // again_soon()
-  socket_ = bound(address_, SOCK_STREAM);
-  if (!socket_ || ::listen(socket_.get(), backlog) != 0 || !session_.loop().add(socket_.get(), *this))
-    return session_.refuse(*this, error_text(errno));
+  if (!listen() || !session_.loop().add(socket_.get(), *this)) return session_.refuse(*this, error_text(errno));
   session_.accept(*this);
+}
+
+/// False, with errno, when that is not possible.
+bool ListenStream::listen() {
+  if (kept_) socket_ = session_.kept_sockets().find(path(address_));
+  if (socket_) return true;
+  socket_ = bound(address_, SOCK_STREAM);
+  if (!socket_ || ::listen(socket_.get(), backlog) != 0) return false;
+  if (!kept_ || session_.kept_sockets().add(path(address_), socket_)) return true;
+  errno = ENFILE;
+  return false;
 }
 
 void ListenStream::ready(std::uint32_t) { session_.queue(*this); }
@@ -112,6 +123,7 @@ std::string ListenStream::arrived(UniqueFd connection) {
 void ListenStream::take(std::string_view message) {
   session_.handed_on(*this, message.size());
   std::uint32_t number = 0;
+  if (message == "forget") forgotten_ = true;
   if (take_word(message) == "drop" && read_number(message, number)) reset(session_.arrivals().take(number));
 }
 
@@ -124,7 +136,8 @@ void ListenStream::release() {
   if (!socket_) return;
   session_.loop().remove(socket_.get());
   socket_.reset();
-  if (address_.family() == AF_UNIX) ::unlink(path(address_));
+  if (address_.family() == AF_UNIX && !kept_) ::unlink(path(address_));
+  if (kept_ && forgotten_) session_.kept_sockets().forget(path(address_));
   for (const std::uint32_t number : told_) reset(session_.arrivals().take(number));
 }
 

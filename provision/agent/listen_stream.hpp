@@ -14,8 +14,9 @@ namespace cl::agent {
 /// there as long as the stream: who connects later is turned away by the system, not kept waiting.
 class ListenStream : public Stream, public Watched {
  public:
-  ListenStream(Session& session, std::uint32_t number, const Address& address)
-      : Stream(session, number), address_(address) {}
+  /// `kept`: a unix socket that is to outlive the stream, unless the host has said "forget" (KeptSockets).
+  ListenStream(Session& session, std::uint32_t number, const Address& address, bool kept)
+      : Stream(session, number), address_(address), kept_(kept) {}
   void begin() override;
   /// "drop NUMBER": a connection that is not wanted. It is reset.
   void take(std::string_view message) override;
@@ -25,9 +26,12 @@ class ListenStream : public Stream, public Watched {
   void ready(std::uint32_t events) override;
 
  private:
+  bool listen();
   std::string arrived(UniqueFd connection);
 
   const Address address_;
+  const bool kept_;
+  bool forgotten_ = false;  ///< by the host
   UniqueFd socket_;
   std::vector<std::uint32_t> told_;  ///< of which the host has been told; those that it has taken are removed in time
 };

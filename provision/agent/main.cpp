@@ -52,6 +52,7 @@ int main(int count, char** words) {
   ::signal(SIGCHLD, SIG_IGN);  // children are the kernel's to bury
   take_all_descriptors();
   Session session(&make_stream, hello_words());
+  session.kept_sockets().take_over();
   if (how == "--stdio" && count == 2) return serve_stdio(session);
   if (how == "--ports" && count == 4) return serve_ports(session, words[2], words[3]);
   if (how == "--listen" && count == 3) return serve_listener(session, words[2]);

@@ -17,7 +17,7 @@ namespace {
 
 constexpr Service services[] = {
     {"listeners", &listeners, true}, {"files", &file_events}, {"trim", &trim}, {"sync", &sync_disks},
-    {"statistics", &statistics},     {"units", &units},       {"hold", &hold}};
+    {"statistics", &statistics},     {"units", &units},       {"hold", &hold}, {"cover", &cover, true}};
 
 class EchoStream : public Stream {
  public:
@@ -77,17 +77,18 @@ class ClockStream : public Stream {
   }
 };
 
-/// "unix PATH", "tcp ADDRESS PORT", "udp ADDRESS PORT".
+/// "unix PATH", "kept PATH", "tcp ADDRESS PORT", "udp ADDRESS PORT".
 std::unique_ptr<Stream> make_listener(Session& session, std::uint32_t id, std::string_view what, std::string& why) {
   const std::string_view kind = take_word(what);
-  if (kind != "unix" && kind != "tcp" && kind != "udp") {
+  const bool kept = kind == "kept";
+  if (!kept && kind != "unix" && kind != "tcp" && kind != "udp") {
     why = "nothing listens so";
     return nullptr;
   }
-  const auto address = kind == "unix" ? read_unix(what, why) : read_ip(what, why);
+  const auto address = kept || kind == "unix" ? read_unix(what, why) : read_ip(what, why);
   if (!address) return nullptr;
   if (kind == "udp") return std::make_unique<UdpListenStream>(session, id, *address);
-  return std::make_unique<ListenStream>(session, id, *address);
+  return std::make_unique<ListenStream>(session, id, *address, kept);
 }
 
 }  // namespace

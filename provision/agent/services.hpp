@@ -23,5 +23,6 @@ void sync_disks(Channel& host, std::string_view paths);
 void statistics(Channel& host, std::string_view arguments);
 void units(Channel& host, std::string_view names);
 void hold(Channel& host, std::string_view arguments);
+void cover(Channel& host, std::string_view socket_and_node);
 
 }  // namespace cl::agent

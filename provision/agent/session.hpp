@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "provision/agent/arrivals.hpp"
+#include "provision/agent/kept_sockets.hpp"
 #include "provision/agent/loop.hpp"
 #include "provision/agent/out_buffer.hpp"
 #include "provision/channel/protocol.hpp"
@@ -96,6 +97,7 @@ class Session : public Watched {
   void again_soon(const Stream& stream) { again_.push_back(stream.id); }
   std::uint32_t host_window() const { return host_window_; }
   Arrivals& arrivals() { return arrivals_; }
+  KeptSockets& kept_sockets() { return kept_sockets_; }
 
   void ready(std::uint32_t events) override;
 
@@ -128,6 +130,7 @@ class Session : public Watched {
   std::deque<std::uint32_t> senders_;
   std::vector<std::uint32_t> again_;
   Arrivals arrivals_;
+  KeptSockets kept_sockets_;
   std::uint32_t last_id_ = 0;
   std::unique_ptr<char[]> input_;
   std::size_t input_begin_ = 0, input_end_ = 0;

@@ -152,6 +152,7 @@ class AgentListener final : public GuestListener {
   asio::awaitable<void> drop(Arrival arrival) override {
     co_await arrivals_->write("drop " + std::to_string(arrival.number));
   }
+  asio::awaitable<void> forget() override { co_await arrivals_->write("forget"); }
 
  private:
   std::shared_ptr<Agent> agent_;

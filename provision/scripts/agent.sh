@@ -65,6 +65,9 @@ own=colima-like-agent.service sent=colima-like-agent-sent
 if [ $agent = /usr/lib/colima-like/colima-like-agent ]; then
   systemctl stop $sent.service 2>/dev/null || :
   why=$(systemctl restart $own 2>&1) || fail "$why"
+elif systemctl show -p ExecStart $sent.service 2>/dev/null | grep -qF "path=$agent ;"; then
+  # The same once more. A restart, and no stop: systemd then gives it the sockets that it keeps for it.
+  why=$(systemctl restart $sent.service 2>&1) || fail "$why"
 else
   systemctl stop $own $sent.service 2>/dev/null || :
   # One that was killed has failed, which would stay to be seen.
@@ -72,7 +75,7 @@ else
   # As the image's unit says: vm/guest_image/rootfs/usr/lib/systemd/system/colima-like-agent.service.
   why=$(systemd-run --quiet --collect --unit=$sent --description="The host's agent" -p Restart=always -p RestartSec=100ms \
     -p StartLimitIntervalSec=0 -p RestartPreventExitStatus=66 -p SuccessExitStatus=66 -p KillSignal=SIGKILL \
-    -p OOMScoreAdjust=-900 -p "CapabilityBoundingSet=CAP_SYS_TIME CAP_SYS_PTRACE CAP_DAC_READ_SEARCH CAP_DAC_OVERRIDE CAP_FOWNER CAP_SYS_ADMIN CAP_SYS_MODULE" \
+    -p NotifyAccess=main -p FileDescriptorStoreMax=64 -p OOMScoreAdjust=-900 -p "CapabilityBoundingSet=CAP_SYS_TIME CAP_SYS_PTRACE CAP_DAC_READ_SEARCH CAP_DAC_OVERRIDE CAP_FOWNER CAP_SYS_ADMIN CAP_SYS_MODULE" \
     "$agent" --ports "$in" "$out" 2>&1) || fail "$why"
 fi
 echo ready

@@ -27,7 +27,7 @@ constexpr std::size_t longest_header = 16 << 20;  // about 700,000 extents
 constexpr std::array<std::string_view, 3> entry_names{"profile.yaml", "template.yaml", "data.raw"};
 
 /// Settings by which a profile reaches beyond its machine: what it shows, opens or runs, and whom it asks.
-constexpr std::array<std::string_view, 21> of_the_host{"image",
+constexpr std::array<std::string_view, 22> of_the_host{"image",
                                                        "env",
                                                        "docker",
                                                        "registries.mirrors",
@@ -38,6 +38,7 @@ constexpr std::array<std::string_view, 21> of_the_host{"image",
                                                        "proxy.none",
                                                        "shares",
                                                        "share_hide",
+                                                       "host_sockets",
                                                        "check_binds",
                                                        "check_ports",
                                                        "provision",

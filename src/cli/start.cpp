@@ -18,6 +18,15 @@ rpc::TextMap docker_environment() {
   return environment;
 }
 
+/// Where the agent's socket is now: what a link leads to later may be another's choice.
+std::string ssh_agent_socket() {
+  const char* named = std::getenv("SSH_AUTH_SOCK");
+  if (named == nullptr || *named != '/') return {};
+  std::error_code missing;
+  const fs::path real = fs::canonical(named, missing);
+  return missing ? named : real.string();
+}
+
 /// The call with its --share flags as the key that they mean.
 Invocation with_shares_as_setting(Invocation call, const ProfilePaths& paths) {
   if (call.shares.empty()) return call;
@@ -54,6 +63,7 @@ asio::awaitable<int> start(const Invocation& given) {
   rpc::Start request;
   request.settings = settings_of_this_run(call);
   request.environment = docker_environment();
+  request.ssh_agent = ssh_agent_socket();
   request.cold = call.cold;
   request.is_new = is_new;
   request.new_data = call.new_data;

@@ -37,6 +37,29 @@ json::array describe_shares(const std::vector<ShareState>& shares) {
   return all;
 }
 
+json::array describe_sockets(const State& state) {
+  json::array all;
+  for (const HostSocketState& socket : state.host_sockets) {
+    const bool agent = socket.host.empty();
+    json::object one{{"path", socket.sources.empty() ? socket.guest : socket.sources.front()},
+                     {"host", agent ? state.ssh_agent : socket.host},
+                     {"ssh_agent", agent}};
+    if (!socket.problem.empty()) one["problem"] = socket.problem;
+    all.push_back(std::move(one));
+  }
+  return all;
+}
+
+void print_socket(const json::object& socket) {
+  const std::string path(socket.at("path").as_string()), host(socket.at("host").as_string());
+  const json::value* problem = socket.if_contains("problem");
+  print_line("socket   " + path + " of containers is " +
+             (socket.at("ssh_agent").as_bool() ? "the ssh agent at " + host
+              : host == path                   ? "this computer's"
+                                               : host) +
+             (problem == nullptr ? "" : ": NOT THERE: " + std::string(problem->as_string())));
+}
+
 /// Nothing for one that is well: one that is killed once and is back is, too.
 json::object describe_agent(const AgentState& agent) {
   constexpr int many = 3;
@@ -183,6 +206,7 @@ json::object describe(const Home& home, const std::string& name) {
     out["port_problems"] = json::array(state.port_problems.begin(), state.port_problems.end());
   if (!state.shares.empty()) out["shares"] = describe_shares(state.shares);
   if (!state.egress_refusals.empty()) out["refused"] = describe_refusals(state.egress_refusals);
+  if (state.profile.host_sockets && !state.host_sockets.empty()) out["host_sockets"] = describe_sockets(state);
   if (state.phase == "running" && !state.awake.empty()) out["awake"] = describe_awake(state.awake);
   if (json::object agent = describe_agent(state.agent); !agent.empty()) out["agent"] = std::move(agent);
   if (state.event_folders > 0 || !state.event_problem.empty()) {
@@ -271,6 +295,8 @@ int run_status(const Invocation& call) {
                                 (why.empty() ? "" : " (" + why + ")") +
                                 (problem.empty() ? "" : ": NOT THERE: " + problem));
         }
+      if (const json::value* sockets = status.if_contains("host_sockets"))
+        for (const json::value& one : sockets->as_array()) print_socket(one.as_object());
       if (const json::value* events = status.if_contains("file_events")) {
         const json::object& told = events->as_object();
         line("events   ", json::serialize(told.at("folders")) + " shared folders watched for containers" +

@@ -32,6 +32,7 @@ Core::Core(asio::any_io_executor executor_, Home home_, ProfilePaths paths_, Fil
       guest(*this),
       egress(*this),
       shares(*this),
+      host_sockets(*this),
       file_events(*this),
       bound_files(*this),
       ports(*this),
@@ -60,8 +61,8 @@ void Core::enter(Phase next, std::string reason) noexcept {
 
 asio::awaitable<void> Core::forget_machine() {
   for (Service* service :
-       {static_cast<Service*>(&machine_watch), static_cast<Service*>(&data_path), static_cast<Service*>(&shares),
-        static_cast<Service*>(&egress), static_cast<Service*>(&guest)})
+       {static_cast<Service*>(&machine_watch), static_cast<Service*>(&data_path), static_cast<Service*>(&host_sockets),
+        static_cast<Service*>(&shares), static_cast<Service*>(&egress), static_cast<Service*>(&guest)})
     co_await attempt("closing " + std::string(service->name()), service->close());
   store.edit().machine_pid = 0;
 }

@@ -26,6 +26,7 @@
 #include "src/daemon/services/engine_socket.hpp"
 #include "src/daemon/services/file_events.hpp"
 #include "src/daemon/services/guest_access.hpp"
+#include "src/daemon/services/host_sockets.hpp"
 #include "src/daemon/services/idle.hpp"
 #include "src/daemon/services/machine_watch.hpp"
 #include "src/daemon/services/ports.hpp"
@@ -138,6 +139,7 @@ struct Core {
   GuestAccess guest;
   EgressService egress;
   Shares shares;
+  HostSockets host_sockets;
   FileEventService file_events;
   BoundFiles bound_files;
   Ports ports;
@@ -150,9 +152,9 @@ struct Core {
 
  private:
   /// The order: opened from left to right.
-  std::array<Service*, 14> services_{&docker_client, &engine_socket, &guest, &egress,       &shares,
-                                     &file_events,   &bound_files,   &ports, &data_path,    &runtime_watch,
-                                     &trim,          &clock,         &idle,  &machine_watch};
+  std::array<Service*, 15> services_{&docker_client, &engine_socket, &guest,       &egress, &shares,
+                                     &host_sockets,  &file_events,   &bound_files, &ports,  &data_path,
+                                     &runtime_watch, &trim,          &clock,       &idle,   &machine_watch};
   Phase phase_ = phase::Stopped{};
   Notifier changed_;
   TaskGroup tasks_;

@@ -210,6 +210,7 @@ struct Handler {
     StartOrder order;
     order.settings = std::move(asked.settings);
     order.environment = std::move(asked.environment);
+    order.ssh_agent = std::move(asked.ssh_agent);
     order.cold = asked.cold;
     order.is_new = asked.is_new;
     order.new_data = asked.new_data;

@@ -37,6 +37,7 @@ asio::awaitable<void> ReverseForward::keep_open() {
 asio::awaitable<void> ReverseForward::take_in() {
   const auto guest = co_await config_.guest();
   const std::shared_ptr<GuestListener> listener = co_await guest->listen(config_.where);
+  listener_ = listener;
   set(true, {});
   for (;;) {
     auto arrival = co_await listener->next();
@@ -46,6 +47,10 @@ asio::awaitable<void> ReverseForward::take_in() {
       tasks_.spawn("a connection from the guest", serve(listener, std::move(arrival)));
     }
   }
+}
+
+asio::awaitable<void> ReverseForward::forget() {
+  if (const auto listener = listener_.lock()) co_await listener->forget();
 }
 
 asio::awaitable<void> ReverseForward::serve(std::shared_ptr<GuestListener> listener, GuestListener::Arrival arrival) {

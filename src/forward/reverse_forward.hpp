@@ -31,8 +31,10 @@ class ReverseForward {
   const std::string& problem() const noexcept { return problem_; }
   /// Returns once it is open, or has a problem.
   asio::awaitable<void> settled();
-  /// Ends its connections, too.
+  /// Ends its connections, too. One that the guest keeps waits there for the next that listens.
   asio::awaitable<void> stop() { return tasks_.stop(); }
+  /// Before stop(): the guest keeps it no longer.
+  asio::awaitable<void> forget();
 
  private:
   asio::awaitable<void> keep_open();
@@ -43,6 +45,7 @@ class ReverseForward {
   Config config_;
   bool open_ = false;
   std::string problem_;
+  std::weak_ptr<GuestListener> listener_;
   Notifier changed_;
   TaskGroup tasks_;
 };

@@ -31,14 +31,15 @@ struct Start {
   using Result = Told;
   TextMap settings;       ///< of this run, by key
   TextMap environment;    ///< the caller's HOME and DOCKER_*
+  std::string ssh_agent;  ///< its SSH_AUTH_SOCK, links resolved
   bool cold = false;      ///< boots, also when a suspended machine could be resumed
   bool is_new = false;    ///< the caller has just made the profile: an interrupted start removes it again
   bool new_data = false;  ///< an empty data disk may take the place of one that is gone
 
   static constexpr auto fields() {
     return std::tuple(Field{"settings", &Start::settings}, Field{"environment", &Start::environment},
-                      Field{"cold", &Start::cold}, Field{"is_new", &Start::is_new},
-                      Field{"new_data", &Start::new_data});
+                      Field{"ssh_agent", &Start::ssh_agent}, Field{"cold", &Start::cold},
+                      Field{"is_new", &Start::is_new}, Field{"new_data", &Start::new_data});
   }
 };
 

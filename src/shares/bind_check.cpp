@@ -47,16 +47,29 @@ constexpr std::array<std::string_view, 22> of_every_engine{"/boot",
                                                            "/etc/ssl/certs",
                                                            "/usr/share/zoneinfo"};
 
-bool of_any_engine(const fs::path& path, const BindRules& rules) {
+}  // namespace
+
+bool is_of_the_engine(const fs::path& path, const BindRules& rules) {
   // Only these folders themselves, for containers that monitor the machine. A path below them may be the user's.
   if (path == "/" || path == "/run" || path == "/var/run" || path == rules.socket) return true;
   return std::any_of(of_every_engine.begin(), of_every_engine.end(), [&path](auto own) { return is_below(path, own); });
 }
 
-/// Whether `path` means the guest's own system: of_any_engine(), or a path of a system that this computer does not
+const SharedFolder* share_around(const fs::path& path, const BindRules& rules) {
+  const SharedFolder* innermost = nullptr;
+  for (const SharedFolder& folder : rules.shared) {
+    const bool inside = is_below(path, folder.mount_point);
+    if (inside && (innermost == nullptr || is_below(folder.mount_point, innermost->mount_point))) innermost = &folder;
+  }
+  return innermost;
+}
+
+namespace {
+
+/// Whether `path` means the guest's own system: is_of_the_engine(), or a path of a system that this computer does not
 /// have.
 asio::awaitable<bool> of_the_guests_own(const fs::path& path, const BindRules& rules, std::chrono::milliseconds limit) {
-  if (of_any_engine(path, rules)) co_return true;
+  if (is_of_the_engine(path, rules)) co_return true;
   const std::string top = *std::next(path.begin());
   if (std::find(of_systems.begin(), of_systems.end(), top) == of_systems.end()) co_return false;
   auto there = [path] {
@@ -64,16 +77,6 @@ asio::awaitable<bool> of_the_guests_own(const fs::path& path, const BindRules& r
     return fs::exists(fs::symlink_status(path, unknown));
   };
   co_return !co_await look_at(path, std::move(there), limit);
-}
-
-/// The share that shows `path` in the guest: the innermost one. Null when there is none.
-const SharedFolder* around(const fs::path& path, const BindRules& rules) {
-  const SharedFolder* innermost = nullptr;
-  for (const SharedFolder& folder : rules.shared) {
-    const bool inside = is_below(path, folder.mount_point);
-    if (inside && (innermost == nullptr || is_below(folder.mount_point, innermost->mount_point))) innermost = &folder;
-  }
-  return innermost;
 }
 
 [[noreturn]] void refuse(const std::string& what, std::string_view because, std::string remedy) {
@@ -131,9 +134,9 @@ asio::awaitable<void> check_links(const fs::path& path, const SharedFolder& fold
 /// `without` says what the container or volume would be if the guest does not see `source`.
 asio::awaitable<void> check(std::string_view source, std::string_view without, const BindRules& rules,
                             std::chrono::milliseconds limit) {
-  if (!source.starts_with('/')) co_return;  // a volume's name
+  if (!source.starts_with('/') || rules.relayed.contains(std::string(source))) co_return;  // a volume's name
   const fs::path path = fs::path(source).lexically_normal();
-  if (const SharedFolder* folder = around(path, rules); folder != nullptr) {
+  if (const SharedFolder* folder = share_around(path, rules); folder != nullptr) {
     if (!folder->problem.empty())
       refuse(
           path.string() + " is in the share " + folder->mount_point.string() + ", which the machine does not see now",
@@ -176,24 +179,54 @@ asio::awaitable<void> check_mounts(const json::value* mounts, const BindRules& r
   }
 }
 
-}  // namespace
-
-asio::awaitable<void> check_binds(std::string body, BindRules rules, std::chrono::milliseconds limit) {
+std::optional<json::value> read_call(const std::string& body) {
   json::parse_options options;
   options.max_depth = json_depth;
   boost::system::error_code ec;
-  const json::value call = json::parse(body, ec, {}, options);
-  if (ec) co_return;
-  const json::value* host = find(&call, "HostConfig");
-  if (const json::value* binds = find(host, "Binds"); binds != nullptr && binds->is_array())
-    for (const json::value& bind : binds->get_array()) {
-      const std::string_view words = text(&bind);  // SOURCE:TARGET[:OPTIONS]; without a colon a new volume at TARGET
-      if (words.find(':') != std::string_view::npos)
-        co_await check(words.substr(0, words.find(':')), empty_folder, rules, limit);
-    }
+  json::value call = json::parse(body, ec, {}, options);
+  if (ec) return std::nullopt;
+  return call;
+}
+
+/// Of -v, SOURCE:TARGET[:OPTIONS]; without a colon it is a new volume at TARGET.
+std::vector<std::string> sources_of_binds(const json::value* binds) {
+  std::vector<std::string> sources;
+  if (binds == nullptr || !binds->is_array()) return sources;
+  for (const json::value& bind : binds->get_array()) {
+    const std::string_view words = text(&bind);
+    if (const auto colon = words.find(':'); colon != std::string_view::npos) sources.emplace_back(words, 0, colon);
+  }
+  return sources;
+}
+
+const json::value* mounts_of_service(const json::value& call) {
+  return find(find(find(&call, "TaskTemplate"), "ContainerSpec"), "Mounts");
+}
+
+}  // namespace
+
+std::vector<std::string> bind_sources(const std::string& body) {
+  const auto call = read_call(body);
+  if (!call) return {};
+  const json::value* host = find(&*call, "HostConfig");
+  std::vector<std::string> sources = sources_of_binds(find(host, "Binds"));
+  for (const json::value* mounts : {find(host, "Mounts"), mounts_of_service(*call)}) {
+    if (mounts == nullptr || !mounts->is_array()) continue;
+    for (const json::value& mount : mounts->get_array())
+      if (text(find(&mount, "Type")) == "bind") sources.emplace_back(text(find(&mount, "Source")));
+  }
+  return sources;
+}
+
+asio::awaitable<void> check_binds(std::string body, BindRules rules, std::chrono::milliseconds limit) {
+  const auto call = read_call(body);
+  if (!call) co_return;
+  const json::value* host = find(&*call, "HostConfig");
+  for (const std::string& source : sources_of_binds(find(host, "Binds")))
+    co_await check(source, empty_folder, rules, limit);
   co_await check_mounts(find(host, "Mounts"), rules, limit);
-  co_await check_mounts(find(find(find(&call, "TaskTemplate"), "ContainerSpec"), "Mounts"), rules, limit);
-  co_await check(folder_of_volume(find(&call, "DriverOpts")), no_folder, rules, limit);
+  co_await check_mounts(mounts_of_service(*call), rules, limit);
+  co_await check(folder_of_volume(find(&*call, "DriverOpts")), no_folder, rules, limit);
 }
 
 }  // namespace cl

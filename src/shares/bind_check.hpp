@@ -1,6 +1,7 @@
 #pragma once
 
 #include <filesystem>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,9 +21,18 @@ struct SharedFolder {
 /// What a container may mount from outside.
 struct BindRules {
   std::vector<SharedFolder> shared;
-  std::filesystem::path socket;     ///< the engine's socket on the host; the guest has a link there
-  std::vector<std::string> hide{};  ///< the key share_hide
+  std::filesystem::path socket;        ///< the engine's socket on the host; the guest has a link there
+  std::set<std::string> relayed = {};  ///< what is mounted by these names are sockets of this host that the guest gets
+  std::vector<std::string> hide{};     ///< the key share_hide
 };
+
+/// What the body of a call that creates a container or a service mounts from outside, as it names it. Volumes with a
+/// name are among it.
+std::vector<std::string> bind_sources(const std::string& body);
+/// Whether `path` always means the engine's own system: its devices, its socket and the like.
+bool is_of_the_engine(const std::filesystem::path& path, const BindRules& rules);
+/// The share in which the guest has `path`: the innermost one. Null when there is none.
+const SharedFolder* share_around(const std::filesystem::path& path, const BindRules& rules);
 
 /// Checks the body of a call that creates a container, a service or a volume. A host folder that the guest does not see
 /// would be an empty folder in the container, whether -v, --mount, compose or a volume (type=none, o=bind) names it:

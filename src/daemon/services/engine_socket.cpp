@@ -85,6 +85,7 @@ asio::awaitable<std::unique_ptr<ByteStream>> EngineSocket::open_gated() {
   if (!runtime_of(core_.state().profile).speaks_docker) co_return stream;
   auto gates = std::make_shared<GatedStream::Gates>();
   gates->reconciled = [this] { return core_.ports.reconciled(); };
+  gates->starts = [this] { return core_.host_sockets.look_again(); };
   gates->taken = [this](std::string container) { return taken(std::move(container)); };
   gates->check = [this](std::string body) { return check(std::move(body)); };
   gates->use = new_client(clients_);
@@ -96,7 +97,11 @@ asio::awaitable<std::unique_ptr<ByteStream>> EngineSocket::open_gated() {
 }
 
 asio::awaitable<void> EngineSocket::check(std::string body) {
-  if (core_.state().profile.check_binds) co_await check_binds(std::move(body), core_.shares.bind_rules());
+  auto sockets = co_await core_.host_sockets.open_for(body);
+  if (!core_.state().profile.check_binds) co_return;
+  BindRules rules = core_.shares.bind_rules();
+  rules.relayed = std::move(sockets);
+  co_await check_binds(std::move(body), std::move(rules));
 }
 
 /// Ends the container `container`, which has been started, when this host cannot open its ports, and says why.

@@ -33,6 +33,7 @@ asio::awaitable<void> Ports::open() {
   config.on_containers = [this](const boost::json::array& containers) {
     core_.file_events.set_containers(containers);
     core_.bound_files.set_containers(containers);
+    core_.host_sockets.set_containers();
   };
   forward_ = std::make_unique<PortForward>(core_.executor, std::move(config));
 }

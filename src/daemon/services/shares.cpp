@@ -60,7 +60,10 @@ asio::awaitable<void> Shares::choose_for_boot() {
   }
   note_problems();
   if (!core_.state().data_ready) note_hidden();
-  const std::string text = shares_credential(core_.state().shares);
+  std::string text = shares_credential(core_.state().shares);
+  // Docker waits for them as for what is mounted over SSH.
+  for (const HostSocketState& socket : core_.state().host_sockets)
+    if (core_.state().profile.host_sockets) text += "socket - rw " + socket.guest + "\n";
   std::error_code ignored;
   fs::remove(shares_file(core_.paths), ignored);
   if (!text.empty()) write_atomically(shares_file(core_.paths), text);
@@ -121,9 +124,7 @@ void Shares::make_mounts() {
   config.guest = [this] { return core_.guest.reach(GuestAccess::boot_patience); };
   config.on_change = [this] {
     core_.describe(*this);
-    // After a reboot inside the guest, too, whose Docker waits for those that come over SSH.
-    if (mounts_ && is<phase::Running>(core_.phase()) && mounts_->complete())
-      core_.spawn("shares mounted", notify_guest());
+    tell_if_settled();
   };
   if (const auto machine = machine_of(core_.phase())) config.ports = (*machine)->share_ports();
   config.sftp = [this] {
@@ -136,8 +137,22 @@ void Shares::make_mounts() {
   mounts_ = std::make_unique<GuestShares>(core_.executor, std::move(config));
 }
 
+/// After a reboot inside the guest, too, whose Docker waits for what does not come with the machine.
+void Shares::tell_if_settled() {
+  const bool mounted = mounts_ ? mounts_->complete() : core_.state().shares.empty();
+  if (mounted && core_.host_sockets.there() && is<phase::Running>(core_.phase()))
+    core_.spawn("shares mounted", notify_guest());
+}
+
 asio::awaitable<void> Shares::reconcile() {
-  if (!mounts_ && core_.state().shares.empty()) co_return;
+  const bool mounts = mounts_ || !core_.state().shares.empty();
+  if (!mounts && core_.state().host_sockets.empty()) co_return;
+  if (mounts) co_await mount();
+  co_await core_.host_sockets.bring_back();
+  co_await notify_guest();
+}
+
+asio::awaitable<void> Shares::mount() {
   // A server may have ended before anybody was there to be told.
   const auto& devices = core_.state().share_devices;
   const auto& shares = core_.state().shares;
@@ -148,7 +163,6 @@ asio::awaitable<void> Shares::reconcile() {
   if (!mounts_) make_mounts();
   std::vector<ShareState> wanted = core_.state().shares;
   co_await mounts_->reconcile(std::move(wanted));
-  co_await notify_guest();
 }
 
 std::string Shares::covered_socket() const {

@@ -46,6 +46,8 @@ class Shares : public Service {
   BindRules bind_rules() const;
   /// The hidden folder in the guest in which the engine's socket is on this computer; empty: there is none.
   std::string covered_socket() const;
+  /// A mount or a socket of this host is there: containers that come back by themselves may start when all are.
+  void tell_if_settled();
 
  private:
   std::vector<Share> plan() const;
@@ -54,6 +56,7 @@ class Shares : public Service {
   void note_problems();
   void make_mounts();
   asio::awaitable<void> notify_guest();
+  asio::awaitable<void> mount();
 
   Core& core_;
   ShareHost host_;  ///< as it was looked at last

@@ -136,6 +136,8 @@ asio::awaitable<boost::json::object> start(Core& core, Job& job, StartOrder orde
     wanted = layers.profile;
   }
   refuse_hopeless(core);
+  // Before a container may ask for it. A shell that has none takes no other one's away.
+  if (!order.ssh_agent.empty()) core.store.edit().ssh_agent = order.ssh_agent;
   if (order.wake && is<phase::Running>(core.phase())) co_return started(core, "already runs");
   if (is<phase::Running, phase::Degraded>(core.phase())) {
     const auto machine = machine_of(core.phase());

@@ -19,6 +19,7 @@ class Job;
 struct StartOrder {
   Settings settings;                               ///< flags of this run
   std::map<std::string, std::string> environment;  ///< the caller's HOME and DOCKER_*
+  std::string ssh_agent;                           ///< its SSH_AUTH_SOCK, links resolved; empty: none
   bool cold = false;                               ///< boots, also when a suspended machine could be resumed
   bool wake = false;      ///< nobody's command, but a client of a suspended machine: Docker's context stays as it is
   bool is_new = false;    ///< the caller has just made the profile: an interrupted start removes it again

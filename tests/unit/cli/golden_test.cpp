@@ -113,6 +113,11 @@ State running() {
   state.shares = {{"/", "/", "/mnt/host", false, "virtiofs", "", "share0", ""},
                   {"/", "/data", "/data", true, "sshfs", "virtiofsd is not installed", "", "the mount timed out"},
                   {"/no/such/folder", "/no/such/folder", "/no/such/folder", false, "sshfs", "", "", ""}};
+  state.host_sockets = {
+      {{"/home/u/db.sock"}, "/home/u/db.sock", "/home/u/db.sock", true, ""},
+      {{"/data/link.sock"}, "/data/run/it.sock", "/data/run/it.sock", true, "in the guest it is no socket"},
+      {{"/run/host-services/ssh-auth.sock"}, "", "/run/host-services/ssh-auth.sock", false, ""}};
+  state.ssh_agent = "/tmp/ssh-abc/agent.7";
   state.event_folders = 2;
   state.event_precision = "exact";
   state.awake = {{"docker client (GET /containers/json), 2 connections open", some_time, 0},
@@ -144,6 +149,7 @@ TEST_F(Golden, StatusOfAMachineWithContainerdAlone) {
   State state = running();
   state.profile.runtime = "containerd";
   state.shares.clear();
+  state.host_sockets.clear();
   state.platforms.clear();
   state.port_problems.clear();
   state.event_folders = 0;
@@ -205,6 +211,7 @@ TEST_F(Golden, StatusOfAMachineWhoseAgentIsInTrouble) {
   State state = running();
   state.port_problems.clear();
   state.shares.clear();
+  state.host_sockets.clear();
   state.platforms.clear();
   state.event_folders = 0;
   state.event_problem.clear();

@@ -107,8 +107,14 @@ asio::awaitable<std::unique_ptr<GuestProcess>> QuietGuest::exec(ExecRequest) {
 }
 
 asio::awaitable<std::unique_ptr<MessageStream>> QuietGuest::open_service(std::string what) {
+  if (behaviour_->service) co_return behaviour_->service(std::move(what));
   if (!behaviour_->agent) throw Error(Errc::guest_failed, "there is no agent in the guest");
   co_return std::make_unique<OneMessage>(behaviour_->agent(what));
+}
+
+asio::awaitable<std::unique_ptr<GuestListener>> QuietGuest::listen(std::string where) {
+  if (!behaviour_->listen) throw Error(Errc::guest_failed, "there is no agent in the guest that listens");
+  co_return behaviour_->listen(std::move(where));
 }
 
 SessionLab::SessionLab(std::string runtime) {

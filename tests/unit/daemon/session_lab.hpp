@@ -28,6 +28,9 @@ struct GuestBehaviour {
   std::function<void(bool)> on_change;  ///< of the last connection: whether the guest is reached
   /// What a service of its agent says, by the service and its arguments; empty: there is no agent.
   std::function<std::string(std::string_view what)> agent;
+  /// Likewise, for more than one answer. And sockets of the guest that listen.
+  std::function<std::unique_ptr<MessageStream>(std::string what)> service;
+  std::function<std::unique_ptr<GuestListener>(std::string where)> listen;
 };
 
 /// A guest whose every command succeeds and says nothing.
@@ -46,6 +49,7 @@ class QuietGuest : public Guest {
     co_await never.wait();
   }
   asio::awaitable<std::unique_ptr<MessageStream>> open_service(std::string what) override;
+  asio::awaitable<std::unique_ptr<GuestListener>> listen(std::string where) override;
 
  private:
   std::shared_ptr<GuestBehaviour> behaviour_;

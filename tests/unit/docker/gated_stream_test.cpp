@@ -11,13 +11,17 @@ namespace {
 
 /// client -> gated -> engine
 struct Bed {
-  explicit Bed(asio::any_io_executor executor) : may_answer(executor) {
+  explicit Bed(asio::any_io_executor executor) : may_start(executor), may_answer(executor) {
     auto ends = MemoryStream::pair(executor);
     engine = std::move(ends.second);
     auto gates = std::make_shared<GatedStream::Gates>();
     gates->reconciled = [this]() -> asio::awaitable<void> {
       ++asked;
       co_await may_answer.wait();
+    };
+    gates->starts = [this]() -> asio::awaitable<void> {
+      ++starting;
+      if (wait_to_start) co_await may_start.wait();
     };
     gates->taken = [this](std::string container) -> asio::awaitable<std::string> {
       asked_for = container;
@@ -32,7 +36,9 @@ struct Bed {
     gates->greeted = [this](std::string call, std::string answer) { greeted += call + ":" + answer; };
     gated = std::make_unique<GatedStream>(std::move(ends.first), gates);
   }
-  Event may_answer;
+  Event may_start, may_answer;
+  bool wait_to_start = false;
+  int starting = 0;
   int asked = 0;
   std::string asked_for, taken;
   std::string checked, greeted;
@@ -76,6 +82,31 @@ TEST(GatedStream, HoldsTheAnswerToAStartUntilThePortsAreSettled) {
   EXPECT_EQ(run(start_is_held("POST /containers/web/restart?t=1 HTTP/1.1\r\n\r\n")), "held");
   EXPECT_EQ(run(start_is_held("POST /networks/net/connect HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}")), "held");
   EXPECT_EQ(run(start_is_held("POST /containers/web/stop HTTP/1.1\r\n\r\n")), "reconciled was asked for 0 times");
+}
+
+asio::awaitable<void> write_into(ByteStream& stream, std::string bytes) { co_await stream.write(bytes); }
+
+asio::awaitable<std::string> start_waits(std::string call) {
+  auto executor = co_await asio::this_coro::executor;
+  Bed bed(executor);
+  bed.wait_to_start = true;
+  TaskGroup tasks(executor);
+  std::string got;
+  tasks.spawn("client", write_into(*bed.gated, call));
+  tasks.spawn("engine", read_into(*bed.engine, got));
+  for (int i = 0; i < 20; ++i) co_await asio::post(executor, asio::use_awaitable);
+  std::string said = std::to_string(bed.starting) + (got.empty() ? " and waits" : " and goes on");
+  bed.may_start.set();
+  for (int i = 0; i < 20; ++i) co_await asio::post(executor, asio::use_awaitable);
+  co_await tasks.stop();
+  co_return said + (got == call ? "" : ", lost: " + got);
+}
+
+TEST(GatedStream, HoldsACallThatStartsAContainerUntilWhatItMountsIsThere) {
+  EXPECT_EQ(run(start_waits("POST /v1.47/containers/web/start HTTP/1.1\r\nContent-Length: 0\r\n\r\n")), "1 and waits");
+  EXPECT_EQ(run(start_waits("POST /containers/web/restart?t=1 HTTP/1.1\r\n\r\n")), "1 and waits");
+  EXPECT_EQ(run(start_waits("POST /containers/web/stop HTTP/1.1\r\n\r\n")), "0 and goes on");
+  EXPECT_EQ(run(start_waits("POST /networks/net/connect HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}")), "0 and goes on");
 }
 
 /// What the client gets for its call, and for which container it was asked whether its port is taken.

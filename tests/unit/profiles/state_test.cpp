@@ -31,6 +31,8 @@ TEST_F(StateFile, ComesBackAsItWasSaved) {
   state.machine_pid = 42;
   state.previous_context = "desktop";
   state.docker_environment = {{"DOCKER_CONFIG", "/x"}};
+  state.host_sockets = {{{"/a.sock", "/l"}, "/a.sock", "/g.sock", true, "it is gone"}, {{"/n"}, "", "/n", false, ""}};
+  state.ssh_agent = "/tmp/agent.7";
   state.agent = {"it cannot be executed", 3, "it is lost", 7, 2, "too many streams", 8};
   state.awake = {{"docker client (GET /info)", 5, 0}, {"2 containers run", 6, 7}};
   state.rosetta = true;
@@ -44,6 +46,8 @@ TEST_F(StateFile, ComesBackAsItWasSaved) {
   EXPECT_EQ(loaded->machine_pid, 42);
   EXPECT_EQ(loaded->previous_context, "desktop");
   EXPECT_EQ(loaded->docker_environment, state.docker_environment);
+  EXPECT_EQ(loaded->host_sockets, state.host_sockets);
+  EXPECT_EQ(loaded->ssh_agent, state.ssh_agent);
   EXPECT_EQ(loaded->agent, state.agent);
   EXPECT_EQ(loaded->awake, state.awake);
   EXPECT_TRUE(loaded->rosetta);

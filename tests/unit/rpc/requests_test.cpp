@@ -44,11 +44,13 @@ TEST(Requests, ComeBackWithAllTheirFields) {
   Start start;
   start.settings = {{"cpus", "4"}, {"memory", "8GiB"}};
   start.environment = {{"HOME", "/home/u"}};
+  start.ssh_agent = "/tmp/agent";
   start.cold = true;
   start.is_new = true;
   const auto same = request_in<Start>(encode(Request(start)));
   EXPECT_EQ(same.settings, start.settings);
   EXPECT_EQ(same.environment, start.environment);
+  EXPECT_EQ(same.ssh_agent, start.ssh_agent);
   EXPECT_TRUE(same.cold && same.is_new);
 
   Exec exec;
@@ -85,7 +87,8 @@ TEST(Requests, HaveEveryKeyThatOlderDaemonsInsistOn) {
     for (const auto& [key, value] : line.at("arguments").as_object()) all.emplace(key);
     return all;
   };
-  EXPECT_EQ(keys(Start{}), (std::set<std::string>{"settings", "environment", "cold", "is_new", "new_data"}));
+  EXPECT_EQ(keys(Start{}),
+            (std::set<std::string>{"settings", "environment", "ssh_agent", "cold", "is_new", "new_data"}));
   EXPECT_EQ(keys(Apply{}), std::set<std::string>{"settings"});
   EXPECT_EQ(keys(Stop{}), std::set<std::string>{"force"});
   EXPECT_EQ(keys(Delete{}), std::set<std::string>{"data"});
