@@ -8,6 +8,7 @@
 #include <charconv>
 #include <numeric>
 
+#include "profiles/forwards.hpp"
 #include "profiles/image_ref.hpp"
 #include "profiles/networks.hpp"
 #include "profiles/runtime.hpp"
@@ -116,6 +117,11 @@ Wrong wrong_share(std::string_view text) {
   return parse_share(text, item);
 }
 
+Wrong wrong_forward(std::string_view text) {
+  Forward forward;
+  return parse_forward(text, forward);
+}
+
 /// "a,b", or a JSON array of strings.
 Wrong set_list(std::vector<std::string>& target, std::string_view text, Wrong (*wrong_item)(std::string_view)) {
   std::vector<std::string> items;
@@ -137,6 +143,14 @@ Wrong set_list(std::vector<std::string>& target, std::string_view text, Wrong (*
   for (const std::string& item : items)
     if (auto wrong = wrong_item(item)) return wrong;
   target = std::move(items);
+  return std::nullopt;
+}
+
+Wrong set_forwards(Profile& profile, std::string_view text) {
+  std::vector<std::string> items;
+  if (auto wrong = set_list(items, text, &wrong_forward)) return wrong;
+  if (auto wrong = check_forwards(items)) return wrong;
+  profile.forwards = std::move(items);
   return std::nullopt;
 }
 
@@ -366,6 +380,10 @@ constexpr std::array table{
         "whether a folder is shared only where nothing but it can be reached by its server on this host", Kind::scalar,
         Change::live, "", "", [](Profile& p, std::string_view text) { return set_word(p.share_confinement, text); },
         [](const Profile& p) { return std::string(to_string(p.share_confinement)); }, share_confinement_names},
+    Key{"forwards", "",
+        "ports and unix sockets between this host and the machine, each HOST:GUEST, or reverse:GUEST:HOST", Kind::list,
+        Change::live, "", R"s({"type": "string", "pattern": "^(reverse:)?[~/0-9a-z[][^\n]*:[^\n]*[^:]$"})s",
+        &set_forwards, [](const Profile& p) { return list_text(p.forwards); }},
     Key{"file_events", "", "whether changes of shared folders reach programs in containers that watch files there",
         Kind::scalar, Change::live, "", boolean_schema,
         [](Profile& p, std::string_view text) { return set_boolean(p.file_events, text); },

@@ -27,7 +27,7 @@ constexpr std::size_t longest_header = 16 << 20;  // about 700,000 extents
 constexpr std::array<std::string_view, 3> entry_names{"profile.yaml", "template.yaml", "data.raw"};
 
 /// Settings by which a profile reaches beyond its machine: what it shows, opens or runs, and whom it asks.
-constexpr std::array<std::string_view, 18> of_the_host{"image",
+constexpr std::array<std::string_view, 19> of_the_host{"image",
                                                        "env",
                                                        "docker",
                                                        "registries.mirrors",
@@ -37,6 +37,7 @@ constexpr std::array<std::string_view, 18> of_the_host{"image",
                                                        "proxy.https",
                                                        "proxy.none",
                                                        "shares",
+                                                       "forwards",
                                                        "check_binds",
                                                        "check_ports",
                                                        "provision",
