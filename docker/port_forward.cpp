@@ -7,7 +7,6 @@
 #include <boost/asio/ip/v6_only.hpp>
 #include <boost/asio/post.hpp>
 #include <ctime>
-#include <fstream>
 
 #include "src/base/failure.hpp"
 #include "src/base/log.hpp"
@@ -35,13 +34,6 @@ constexpr auto end_takes = 10s;
 constexpr const char* event_filters =
     R"({"type":["container","network","service","node"],)"
     R"("event":["start","die","rename","connect","disconnect","create","update","remove"]})";
-
-/// The first port that needs no right; 0 when every port is free for all.
-int first_free_port() {
-  int first = 1024;
-  std::ifstream("/proc/sys/net/ipv4/ip_unprivileged_port_start") >> first;
-  return first;
-}
 
 /// This host has no address of that kind, so nobody can miss the port there.
 bool means_no_ipv6(const HostPort& at, const error_code& ec) {
@@ -434,6 +426,8 @@ void PortForward::explain(const std::vector<std::shared_ptr<Entry>>& failed) {
   std::size_t lines = 0;
   for (const auto& entry : failed) {
     if (const auto owner = owners.find(entry->port.at); owner != owners.end()) entry->owner = owner->second;
+    if (config_.own && entry->failure == asio::error::address_in_use)
+      if (std::string own = config_.own(entry->port.at); !own.empty()) entry->owner = std::move(own);
     if (++lines <= most_lines)
       log::warn("published port {} of {}: {}; {}", entry->port.at.str(), entry->port.container->name, entry->problem(),
                 entry->remedy());
