@@ -24,6 +24,7 @@
 #include "src/daemon/services/docker_client.hpp"
 #include "src/daemon/services/engine_socket.hpp"
 #include "src/daemon/services/file_events.hpp"
+#include "src/daemon/services/forwards.hpp"
 #include "src/daemon/services/guest_access.hpp"
 #include "src/daemon/services/idle.hpp"
 #include "src/daemon/services/machine_watch.hpp"
@@ -100,8 +101,12 @@ struct Core {
   asio::awaitable<void> reattach_services();
   asio::awaitable<void> resume_services();
   /// In the reverse order, and without a limit: what is in use is not left. None of them can keep the others from it.
-  /// With `for_wake` what a client needs to wake a suspended machine stays: its socket, and Docker's context.
+  /// With `for_wake` what a client needs to wake a suspended machine stays: its socket, forwards, and Docker's context.
   asio::awaitable<void> close_services(bool for_wake);
+  /// Opens that for a machine that is suspended. A failure is only logged.
+  asio::awaitable<void> open_for_wake();
+  /// Ends it, when the daemon does.
+  asio::awaitable<void> close_for_wake();
   /// A service's part of the state, as it is now.
   void describe(const Service& service) noexcept;
 
@@ -135,6 +140,7 @@ struct Core {
   DockerClient docker_client;
   EngineSocket engine_socket;
   GuestAccess guest;
+  Forwards forwards;
   Shares shares;
   FileEventService file_events;
   BoundFiles bound_files;
@@ -148,9 +154,9 @@ struct Core {
 
  private:
   /// The order: opened from left to right.
-  std::array<Service*, 13> services_{&docker_client, &engine_socket, &guest,        &shares,        &file_events,
-                                     &bound_files,   &ports,         &data_path,    &runtime_watch, &trim,
-                                     &clock,         &idle,          &machine_watch};
+  std::array<Service*, 14> services_{&docker_client, &engine_socket, &guest, &forwards,     &shares,
+                                     &file_events,   &bound_files,   &ports, &data_path,    &runtime_watch,
+                                     &trim,          &clock,         &idle,  &machine_watch};
   Phase phase_ = phase::Stopped{};
   Notifier changed_;
   TaskGroup tasks_;
