@@ -416,6 +416,8 @@ void PortForward::explain(const std::vector<std::shared_ptr<Entry>>& failed) {
   std::size_t lines = 0;
   for (const auto& entry : failed) {
     if (const auto owner = owners.find(entry->port.at); owner != owners.end()) entry->owner = owner->second;
+    if (config_.own && entry->failure == asio::error::address_in_use)
+      if (std::string own = config_.own(entry->port.at); !own.empty()) entry->owner = std::move(own);
     if (++lines <= most_lines)
       log::warn("published port {} of {}: {}; {}", entry->port.at.str(), entry->port.container->name, entry->problem(),
                 entry->remedy());

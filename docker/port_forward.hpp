@@ -73,6 +73,7 @@ class PortForward {
     std::function<void(const boost::json::array&)> on_containers =
         {};  ///< called with the running ones after each event; volumes that are folders of the guest are in them as
              ///< bind mounts
+    std::function<std::string(const HostPort&)> own = {};  ///< what else of this process has a port; empty: nothing
     Timings timings = {};
   };
 

@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "profiles/egress.hpp"
+#include "profiles/forwards.hpp"
 #include "profiles/hidden.hpp"
 #include "profiles/image_ref.hpp"
 #include "profiles/networks.hpp"
@@ -124,6 +125,11 @@ Wrong wrong_hide(std::string_view text) {
   return parse_hide(text, item);
 }
 
+Wrong wrong_forward(std::string_view text) {
+  Forward forward;
+  return parse_forward(text, forward);
+}
+
 /// "a,b", or a JSON array of strings.
 Wrong set_list(std::vector<std::string>& target, std::string_view text, Wrong (*wrong_item)(std::string_view)) {
   std::vector<std::string> items;
@@ -167,6 +173,14 @@ Wrong set_egress(Profile& profile, std::string_view text) {
 Wrong set_host_access(Profile& profile, std::string_view text) {
   if (text.empty() || text == "[]") text = "none";
   return set_list_or_word(profile.host_access, text, {"all", "none"}, &wrong_host_access);
+}
+
+Wrong set_forwards(Profile& profile, std::string_view text) {
+  std::vector<std::string> items;
+  if (auto wrong = set_list(items, text, &wrong_forward)) return wrong;
+  if (auto wrong = check_forwards(items)) return wrong;
+  profile.forwards = std::move(items);
+  return std::nullopt;
 }
 
 /// "name=value,name=value", or a JSON object of strings.
@@ -404,6 +418,10 @@ constexpr std::array table{
         Kind::list, Change::restart, "", R"s({"type": "string", "pattern": "^(default$|/|~/)"})s",
         [](Profile& p, std::string_view text) { return set_list(p.share_hide, text, &wrong_hide); },
         [](const Profile& p) { return list_text(p.share_hide); }},
+    Key{"forwards", "",
+        "ports and unix sockets between this host and the machine, each HOST:GUEST, or reverse:GUEST:HOST", Kind::list,
+        Change::live, "", R"s({"type": "string", "pattern": "^(reverse:)?[~/0-9a-z[][^\n]*:[^\n]*[^:]$"})s",
+        &set_forwards, [](const Profile& p) { return list_text(p.forwards); }},
     Key{"file_events", "", "whether changes of shared folders reach programs in containers that watch files there",
         Kind::scalar, Change::live, "", boolean_schema,
         [](Profile& p, std::string_view text) { return set_boolean(p.file_events, text); },

@@ -54,6 +54,7 @@ struct Profile {
   std::string share_type = "auto";              ///< of share_type_names
   ShareConfinement share_confinement = ShareConfinement::required;
   std::vector<std::string> share_hide{"default"};  ///< profiles/hidden.hpp
+  std::vector<std::string> forwards;               ///< ports and sockets, "8080:80"; profiles/forwards.hpp
   std::vector<Script> provision;
   bool ssh_agent = false;    ///< the host's SSH agent is at hand in sessions
   bool file_events = true;   ///< changes of shared folders reach those who watch files in containers

@@ -106,6 +106,7 @@ json::object to_json(const State& state) {
                       {"previous_context", state.previous_context},
                       {"client_proxies", state.client_proxies},
                       {"port_problems", port_problems},
+                      {"forwards", to_json(state.forwards)},
                       {"shares", to_json(state.shares)},
                       {"share_devices", to_json(state.share_devices)},
                       {"event_folders", state.event_folders},
@@ -161,6 +162,8 @@ State from_json(const json::object& object) {
   text("client_proxies", state.client_proxies);
   if (const json::value* problems = object.if_contains("port_problems"))
     for (const json::value& line : problems->as_array()) state.port_problems.emplace_back(line.as_string());
+  if (const json::value* forwards = object.if_contains("forwards"))
+    state.forwards = forwards_from_json(forwards->as_array());
   if (const json::value* shares = object.if_contains("shares")) state.shares = shares_from_json(shares->as_array());
   if (const json::value* devices = object.if_contains("share_devices"))
     state.share_devices = shares_from_json(devices->as_array());

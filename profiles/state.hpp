@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "profiles/forwards.hpp"
 #include "profiles/paths.hpp"
 #include "profiles/profile.hpp"
 #include "profiles/shares.hpp"
@@ -87,6 +88,7 @@ struct State {
   std::string previous_context;            ///< the one to go back to at stop, empty when we did not switch
   std::string client_proxies;              ///< docker's config.json that has an entry by us, else empty
   std::vector<std::string> port_problems;  ///< one line for each published port that this host does not serve
+  std::vector<ForwardState> forwards;      ///< of the machine that runs
   std::vector<ShareState> shares;          ///< of the machine that runs
   std::vector<ShareState> share_devices;   ///< those it was booted with by virtiofs: a saved machine has them still
   int event_folders = 0;                   ///< shared folders that are watched for containers which mount them

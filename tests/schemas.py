@@ -32,6 +32,7 @@ COMMANDS = {
     "config_show": ["config", "show", "--effective"],
     "config_diff": ["config", "diff"],
     "share_list": ["share", "list"],
+    "forward_list": ["forward", "list"],
     "doctor": ["doctor"],
 }
 

@@ -349,6 +349,10 @@ asio::awaitable<Examination> examine(Home home, std::string name) {
   for (Finding& one : judge_platforms(state.platforms)) found.profile.push_back(std::move(one));
   for (const std::string& line : state.port_problems)
     found.profile.push_back({"port", Verdict::warning, line, "colima-like ports"});
+  for (const ForwardState& one : state.forwards)
+    if (one.state == "failed")
+      found.profile.push_back(
+          {"forward", Verdict::warning, one.forward + ": " + one.problem, "colima-like forward list"});
   co_return found;
 }
 

@@ -27,7 +27,7 @@ constexpr std::size_t longest_header = 16 << 20;  // about 700,000 extents
 constexpr std::array<std::string_view, 3> entry_names{"profile.yaml", "template.yaml", "data.raw"};
 
 /// Settings by which a profile reaches beyond its machine: what it shows, opens or runs, and whom it asks.
-constexpr std::array<std::string_view, 22> of_the_host{"image",
+constexpr std::array<std::string_view, 23> of_the_host{"image",
                                                        "env",
                                                        "docker",
                                                        "registries.mirrors",
@@ -39,6 +39,7 @@ constexpr std::array<std::string_view, 22> of_the_host{"image",
                                                        "shares",
                                                        "share_hide",
                                                        "host_sockets",
+                                                       "forwards",
                                                        "check_binds",
                                                        "check_ports",
                                                        "provision",

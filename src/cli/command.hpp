@@ -34,6 +34,7 @@ struct Invocation {
   std::string shell;
   bool remove = false;
   bool json = false;
+  bool reverse = false;
   bool force = false;
   bool data = false;
   bool cold = false;
@@ -73,7 +74,8 @@ enum Option : unsigned {
   command_verbatim = 1U << 16U,  ///< everything that follows, options too
   remove_option = 1U << 17U,
   arch_option = 1U << 18U,
-  once_option = 1U << 19U
+  once_option = 1U << 19U,
+  reverse_option = 1U << 20U
 };
 
 /// One verb. Help, dispatch and "did you mean" read the same table.
@@ -83,7 +85,7 @@ struct Verb {
   unsigned options;
   int (*run)(const Invocation&);  ///< returns the process exit code; throws Error
   /// Words that follow, by what they are: KEY, VALUE, NAME (a new profile), PROFILE (an existing one), FILE, SHELL,
-  /// IMAGE, SHARE, CONTAINER, SOURCE and DESTINATION (a file here, or one in a machine behind a colon).
+  /// IMAGE, SHARE, FORWARD, CONTAINER, SOURCE and DESTINATION (a file here, or one in a machine behind a colon).
   /// "[FILE]" may be left out.
   std::string_view arguments{};
   /// Command lines without "colima-like", one a line, for its help and docs/cli.md.
@@ -125,6 +127,9 @@ int run_debug(const Invocation&);
 int run_share_add(const Invocation&);
 int run_share_remove(const Invocation&);
 int run_share_list(const Invocation&);
+int run_forward_add(const Invocation&);
+int run_forward_remove(const Invocation&);
+int run_forward_list(const Invocation&);
 int run_doctor(const Invocation&);
 int run_logs(const Invocation&);
 int run_version(const Invocation&);

@@ -13,6 +13,7 @@
 #include "src/cli/help.hpp"
 #include "src/cli/launch.hpp"
 #include "src/cli/parser.hpp"
+#include "src/cli/summary.hpp"
 
 namespace cl::cli {
 namespace {
@@ -123,6 +124,14 @@ std::vector<std::string> running_containers(const Home& home, const std::string&
   return names;
 }
 
+std::vector<std::string> known_forwards(const Home& home, const std::string& profile) {
+  try {
+    return forward_items(profile_paths(home, profile));
+  } catch (const std::exception&) {
+    return {};  // nobody would read an error here
+  }
+}
+
 /// Values for an option or argument of this name; `before` is the word before it.
 std::vector<std::string> values(const Home& home, const std::string& profile, const std::string& name,
                                 const std::string& before) {
@@ -132,6 +141,8 @@ std::vector<std::string> values(const Home& home, const std::string& profile, co
   if (name == "FILE" || name == "SHARE" || name == "colima" || name == "SOURCE" || name == "DESTINATION" ||
       name == "share")
     return {"/"};
+  if (name == "FORWARD" && before == "remove") return known_forwards(home, profile);
+  if (name == "FORWARD") return {"/"};
   if (name == "CONTAINER") return running_containers(home, profile);
   if (name == "VERB" || name == "SUBVERB") return verbs_behind(name == "VERB" ? "" : before);
   if (name == "SHELL") return {"bash", "zsh", "fish"};

@@ -35,10 +35,12 @@ std::string for_people(const json::object& event) {
   } else if (kind == "port") {
     what = text_of(event, "action") + " " + text_of(event, "address") + ":" + text_of(event, "port") + "/" +
            text_of(event, "protocol") + " of " + text_of(event, "container");
+  } else if (kind == "forward") {
+    what = text_of(event, "action") + " " + text_of(event, "forward");
   } else {
     what = text_of(event, "action") + " " + text_of(event, "location") + " at " + text_of(event, "mount_point");
   }
-  return std::string(clock) + "  " + kind + std::string(kind.size() < 7 ? 7 - kind.size() : 1, ' ') + what +
+  return std::string(clock) + "  " + kind + std::string(kind.size() < 8 ? 8 - kind.size() : 1, ' ') + what +
          (problem.empty() ? "" : ": " + problem);
 }
 

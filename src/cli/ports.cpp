@@ -12,7 +12,8 @@ void print_ports(const std::vector<rpc::PublishedPort>& ports) {
   std::vector<std::string> notes;
   for (const rpc::PublishedPort& port : ports) {
     const std::string number = std::to_string(port.port) + "/" + port.protocol;
-    rows.push_back({port.container, port.address, number, port.reach, port.state, ByteSize::bytes(port.bytes_in).str(),
+    const std::string whose = port.forward ? "forward " + *port.forward : port.container;
+    rows.push_back({whose, port.address, number, port.reach, port.state, ByteSize::bytes(port.bytes_in).str(),
                     ByteSize::bytes(port.bytes_out).str(), ago(port.since)});
     if (port.problem)
       notes.push_back(port.address + " " + number + ": " + *port.problem + "; " + port.remedy.value_or(""));

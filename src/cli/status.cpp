@@ -137,6 +137,20 @@ void print_refusals(const json::array& refusals) {
     print_line("refused  " + std::to_string(refusals.size() - most) + " more: colima-like status --json");
 }
 
+void print_forwards(const json::array& forwards) {
+  for (const json::value& value : forwards) {
+    const json::object& one = value.as_object();
+    const bool reverse = one.at("direction").as_string() == "out_of_machine";
+    const std::string state(text_at(one, "state")), problem(text_at(one, "problem"));
+    print_line("forward  " + std::string(text_at(one, "from")) + (reverse ? " in the machine" : "") + " to " +
+               std::string(text_at(one, "to")) + (reverse ? " on this host" : " in the machine") +
+               (one.at("protocol").as_string() == "udp" ? ", udp" : "") +
+               (!problem.empty()     ? ": NOT OPEN: " + problem
+                : state == "waiting" ? ": opened when the machine can be reached"
+                                     : ""));
+  }
+}
+
 /// While the daemon cannot write what it knows (a full disk), it is asked; one that does not answer keeps nobody
 /// waiting.
 asio::awaitable<int> ask_daemon(const ProfilePaths& paths, State& state, std::string& unsaved) {
@@ -204,6 +218,9 @@ json::object describe(const Home& home, const std::string& name) {
     out["daemon_restarts"] = json::object{{"count", state.daemon_crashes}, {"reason", state.last_crash}};
   if (!state.port_problems.empty())
     out["port_problems"] = json::array(state.port_problems.begin(), state.port_problems.end());
+  json::array forwards;
+  for (const ForwardState& one : state.forwards) forwards.push_back(describe_forward(one));
+  if (!forwards.empty()) out["forwards"] = std::move(forwards);
   if (!state.shares.empty()) out["shares"] = describe_shares(state.shares);
   if (!state.egress_refusals.empty()) out["refused"] = describe_refusals(state.egress_refusals);
   if (state.profile.host_sockets && !state.host_sockets.empty()) out["host_sockets"] = describe_sockets(state);
@@ -297,6 +314,7 @@ int run_status(const Invocation& call) {
         }
       if (const json::value* sockets = status.if_contains("host_sockets"))
         for (const json::value& one : sockets->as_array()) print_socket(one.as_object());
+      if (const json::value* forwards = status.if_contains("forwards")) print_forwards(forwards->as_array());
       if (const json::value* events = status.if_contains("file_events")) {
         const json::object& told = events->as_object();
         line("events   ", json::serialize(told.at("folders")) + " shared folders watched for containers" +

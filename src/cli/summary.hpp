@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "profiles/forwards.hpp"
 #include "profiles/paths.hpp"
 
 namespace cl::cli {
@@ -12,6 +13,12 @@ namespace cl::cli {
 /// its file. Never fails for a readable name:
 /// an unreadable profile has state "broken" with its error and remedy.
 boost::json::object describe(const Home& home, const std::string& name);
+
+/// A forward in JSON, as `status` and `forward list` have it.
+boost::json::object describe_forward(const ForwardState& state);
+
+/// The items of a profile's forwards: those of its file, and those that its machine has beside them.
+std::vector<std::string> forward_items(const ProfilePaths& paths);
 
 /// One of its "platforms", for people: "linux/amd64: qemu-user (rosetta failed: ...)".
 std::string platform_text(const boost::json::object& platform);

@@ -34,10 +34,10 @@ constexpr std::array table{
     Verb{"status", "Show what a profile is doing; asks neither daemon nor guest", one_profile | json_option,
          &run_status, "", "status\nstatus work --json"},
     Verb{"list", "Show all profiles", json_option, &run_list, "", "list\nlist --json"},
-    Verb{"ports", "Show the ports that containers publish on this host", one_profile | json_option, &run_ports, "",
-         "ports\nports work --json"},
-    Verb{"events", "Tell what happens to a profile as it happens: states, ports, shares", one_profile | json_option,
-         &run_events, "", "events\nevents work --json"},
+    Verb{"ports", "Show the ports of this host that containers publish, or that forwards have",
+         one_profile | json_option, &run_ports, "", "ports\nports work --json"},
+    Verb{"events", "Tell what happens to a profile as it happens: states, ports, shares, forwards",
+         one_profile | json_option, &run_events, "", "events\nevents work --json"},
     Verb{"top", "Show what the machine and its containers use, every two seconds",
          one_profile | json_option | once_option, &run_top, "", "top\ntop work --once --json"},
     Verb{"df", "Show what uses the machine's disks", one_profile | json_option, &run_df, "", "df\ndf work --json"},
@@ -63,6 +63,15 @@ constexpr std::array table{
          "share remove /data\nshare remove -p work ~/notes"},
     Verb{"share list", "Show the shared folders and how they get into the machine", one_profile | json_option,
          &run_share_list, "", "share list\nshare list work --json"},
+    Verb{"forward add",
+         "Lead a port or unix socket of this host to one in the machine, or with -R the other way: FROM:TO",
+         profile_option | json_option | reverse_option, &run_forward_add, "FORWARD",
+         "forward add 8080:80\nforward add -R /run/agent.sock:~/agent.sock"},
+    Verb{"forward remove", "Close a forward and keep it no longer; where it listens is enough",
+         profile_option | json_option | reverse_option, &run_forward_remove, "FORWARD",
+         "forward remove 8080:80\nforward remove -R /run/agent.sock"},
+    Verb{"forward list", "Show the forwards, and what they carry", one_profile | json_option, &run_forward_list, "",
+         "forward list\nforward list work --json"},
     Verb{"use", "Make a profile and its docker context current; '-' is the one before", 0, &run_use, "[PROFILE]",
          "use work\nuse -"},
     Verb{"env", "Print what makes a shell's docker and Testcontainers use the machine", one_profile | shell_option,
@@ -114,13 +123,15 @@ constexpr std::array table{
          &run_ssh_server},
 };
 
-constexpr std::array groups{
-    std::pair{"config", "Settings of a profile"}, std::pair{"template", "Settings that new profiles start from"},
-    std::pair{"share", "Folders of this computer in the machine"}, std::pair{"image", "Guest images"}};
+constexpr std::array groups{std::pair{"config", "Settings of a profile"},
+                            std::pair{"template", "Settings that new profiles start from"},
+                            std::pair{"share", "Folders of this computer in the machine"},
+                            std::pair{"forward", "Ports and sockets between this computer and the machine"},
+                            std::pair{"image", "Guest images"}};
 
 constexpr std::array topics_of_help{Topic{"Start and stop", "start stop restart suspend apply delete"},
                                     Topic{"See what goes on", "status list ports events top df logs doctor"},
-                                    Topic{"Work in the machine", "ssh cp debug ctr nerdctl ssh-config share"},
+                                    Topic{"Work in the machine", "ssh cp debug ctr nerdctl ssh-config share forward"},
                                     Topic{"Docker on this host", "use env socket-link"},
                                     Topic{"Settings and profiles", "config template clone rename export import"},
                                     Topic{"Guest images, and the rest", "image completion help version"}};
@@ -175,6 +186,8 @@ void define(CLI::App& app, const Verb& command, Invocation& into) {
     app.add_flag("--uninstall", into.uninstall, "take it out again")->excludes(install);
   }
   if ((options & remove_option) != 0) app.add_flag("--remove", into.remove, "put back what was there before");
+  if ((options & reverse_option) != 0)
+    app.add_flag("-R,--reverse", into.reverse, "it listens in the machine, and this host answers");
   if ((options & json_option) != 0) app.add_flag("--json", into.json, "print JSON");
   if ((options & once_option) != 0) app.add_flag("--once", into.once, "show it once, and end");
   if ((options & force_option) != 0) app.add_flag("-f,--force", into.force, "do not wait for the guest");

@@ -31,6 +31,7 @@ Core::Core(asio::any_io_executor executor_, Home home_, ProfilePaths paths_, Fil
       engine_socket(*this),
       guest(*this),
       egress(*this),
+      forwards(*this),
       shares(*this),
       host_sockets(*this),
       file_events(*this),
@@ -103,11 +104,22 @@ asio::awaitable<void> Core::resume_services() {
 
 asio::awaitable<void> Core::close_services(bool for_wake) {
   for (Service* service : services_ | std::views::reverse) {
-    if (for_wake && (service == &engine_socket || service == &docker_client)) continue;
+    if (for_wake && (service == &engine_socket || service == &forwards || service == &docker_client)) continue;
     // One that fails has closed nothing; the next one is closed all the same.
     co_await attempt("closing " + std::string(service->name()), service->close());
     describe(*service);
   }
+}
+
+asio::awaitable<void> Core::open_for_wake() {
+  co_await attempt("the suspended machine cannot be woken by its socket", engine_socket.open());
+  co_await attempt("the suspended machine cannot be woken by its forwards", forwards.open());
+}
+
+asio::awaitable<void> Core::close_for_wake() {
+  co_await attempt("closing the forwards", forwards.close());
+  describe(forwards);
+  co_await attempt("closing the engine's socket", engine_socket.close());
 }
 
 void Core::describe(const Service& service) noexcept { service.describe(store.edit()); }

@@ -25,6 +25,7 @@
 #include "src/daemon/services/egress.hpp"
 #include "src/daemon/services/engine_socket.hpp"
 #include "src/daemon/services/file_events.hpp"
+#include "src/daemon/services/forwards.hpp"
 #include "src/daemon/services/guest_access.hpp"
 #include "src/daemon/services/host_sockets.hpp"
 #include "src/daemon/services/idle.hpp"
@@ -102,8 +103,12 @@ struct Core {
   asio::awaitable<void> reattach_services();
   asio::awaitable<void> resume_services();
   /// In the reverse order, and without a limit: what is in use is not left. None of them can keep the others from it.
-  /// With `for_wake` what a client needs to wake a suspended machine stays: its socket, and Docker's context.
+  /// With `for_wake` what a client needs to wake a suspended machine stays: its socket, forwards, and Docker's context.
   asio::awaitable<void> close_services(bool for_wake);
+  /// Opens that for a machine that is suspended. A failure is only logged.
+  asio::awaitable<void> open_for_wake();
+  /// Ends it, when the daemon does.
+  asio::awaitable<void> close_for_wake();
   /// A service's part of the state, as it is now.
   void describe(const Service& service) noexcept;
 
@@ -138,6 +143,7 @@ struct Core {
   EngineSocket engine_socket;
   GuestAccess guest;
   EgressService egress;
+  Forwards forwards;
   Shares shares;
   HostSockets host_sockets;
   FileEventService file_events;
@@ -152,9 +158,9 @@ struct Core {
 
  private:
   /// The order: opened from left to right.
-  std::array<Service*, 15> services_{&docker_client, &engine_socket, &guest,       &egress, &shares,
-                                     &host_sockets,  &file_events,   &bound_files, &ports,  &data_path,
-                                     &runtime_watch, &trim,          &clock,       &idle,   &machine_watch};
+  std::array<Service*, 16> services_{
+      &docker_client, &engine_socket, &guest,     &egress,        &forwards, &shares, &host_sockets, &file_events,
+      &bound_files,   &ports,         &data_path, &runtime_watch, &trim,     &clock,  &idle,         &machine_watch};
   Phase phase_ = phase::Stopped{};
   Notifier changed_;
   TaskGroup tasks_;

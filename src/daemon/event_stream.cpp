@@ -17,7 +17,12 @@ constexpr std::chrono::milliseconds look_again(250);
 
 Watched look(Session& session) {
   const State& state = session.state();
-  return {std::string(shown_phase(state)), state.reason, session.open_ports(), state.shares, state.egress_refusals};
+  return {std::string(shown_phase(state)),
+          state.reason,
+          session.open_ports(),
+          state.shares,
+          state.forwards,
+          state.egress_refusals};
 }
 
 class Lines {
@@ -53,8 +58,21 @@ json::object describe(std::string_view action, const PortStatus& port) {
   return one;
 }
 
-/// Tells of those that are gone, and then of each that is new or has another problem: a port that another container has
-/// taken over is closed first.
+json::object describe(std::string_view action, const ForwardState& forward) {
+  json::object one{{"action", action}, {"forward", forward.forward}};
+  if (!forward.problem.empty()) one["problem"] = forward.problem;
+  return one;
+}
+
+/// The action that tells how it is now.
+template <class Item>
+std::string_view action_of(const Item& item, std::string_view works) {
+  return item.problem.empty() ? works : "failed";
+}
+std::string_view action_of(const ForwardState& forward, std::string_view) { return forward.state; }
+
+/// Tells of those that are gone, and then of each that is new, or is in another way than before: a port that another
+/// container has taken over is closed first.
 template <class Item, class Same>
 void compare(Lines& lines, std::string_view event, std::string_view works, std::string_view gone,
              const std::vector<Item>& before, const std::vector<Item>& now, const Same& same) {
@@ -65,8 +83,8 @@ void compare(Lines& lines, std::string_view event, std::string_view works, std::
     if (in(now, item) == now.end()) lines.add(event, describe(gone, item));
   for (const Item& item : now) {
     const auto was = in(before, item);
-    if (was == before.end() || was->problem != item.problem)
-      lines.add(event, describe(item.problem.empty() ? works : "failed", item));
+    if (was == before.end() || was->problem != item.problem || action_of(*was, works) != action_of(item, works))
+      lines.add(event, describe(action_of(item, works), item));
   }
 }
 
@@ -77,6 +95,8 @@ bool same_share(const ShareState& a, const ShareState& b) {
 bool same_port(const PortStatus& a, const PortStatus& b) {
   return !(a.at < b.at) && !(b.at < a.at) && a.container_id == b.container_id;
 }
+
+bool same_forward(const ForwardState& a, const ForwardState& b) { return a.forward == b.forward; }
 
 asio::awaitable<void> follow(Session& session, rpc::FrameSender& sender) {
   auto executor = co_await asio::this_coro::executor;
@@ -113,6 +133,7 @@ std::vector<std::string> events_between(const std::optional<Watched>& before, co
   }
   compare(lines, "share", "mounted", "removed", was.shares, now.shares, &same_share);
   compare(lines, "port", "open", "closed", was.ports, now.ports, &same_port);
+  compare(lines, "forward", "open", "closed", was.forwards, now.forwards, &same_forward);
   for (const EgressRefusal& one : now.refusals) {
     const auto same = [&one](const EgressRefusal& other) { return other.what == one.what; };
     const auto known = std::find_if(was.refusals.begin(), was.refusals.end(), same);

@@ -19,12 +19,12 @@ struct Watched {
   std::string reason;
   std::vector<PortStatus> ports;
   std::vector<ShareState> shares;
-  std::vector<EgressRefusal> refusals;
+  std::vector<ForwardState> forwards = {};
+  std::vector<EgressRefusal> refusals = {};
 };
 
 /// What has changed since, as lines of docs/protocols.md without their newlines, in the order state, shares, ports,
-/// refusals.
-/// Without `before` it is all that is there. Pure; `time` is seconds since 1970.
+/// forwards, refusals. Without `before` it is all that is there. Pure; `time` is seconds since 1970.
 std::vector<std::string> events_between(const std::optional<Watched>& before, const Watched& now,
                                         const std::string& profile, std::int64_t time);
 

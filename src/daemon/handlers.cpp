@@ -161,9 +161,49 @@ rpc::PublishedPorts describe_ports(const std::vector<PortStatus>& ports) {
   return result;
 }
 
+/// Those of forwards, too: whoever looks for a port of this host finds it here.
+void add_ports(const std::vector<ForwardStatus>& forwards, rpc::PublishedPorts& result) {
+  for (const ForwardStatus& status : forwards) {
+    Forward forward;
+    if (parse_forward(status.forward, forward) || forward.reverse || forward.from.is_socket()) continue;
+    rpc::PublishedPort one;
+    one.forward = status.forward;
+    one.address = forward.from.address;
+    one.port = forward.from.port;
+    one.protocol = forward.protocol();
+    one.state = status.state;
+    one.connections = status.connections;
+    one.bytes_in = status.into_machine;
+    one.bytes_out = status.out_of_it;
+    one.since = status.since;
+    if (!status.problem.empty()) one.problem = status.problem;
+    if (!status.remedy.empty()) one.remedy = status.remedy;
+    result.ports.push_back(std::move(one));
+  }
+}
+
 asio::awaitable<void> list_ports(Session& session, rpc::Connection& connection) {
   const std::vector<PortStatus> ports = co_await session.ports();
-  co_await connection.answer(rpc::to_object(describe_ports(ports)));
+  rpc::PublishedPorts result = describe_ports(ports);
+  add_ports(co_await session.forwards(), result);
+  co_await connection.answer(rpc::to_object(result));
+}
+
+asio::awaitable<void> list_forwards(Session& session, rpc::Connection& connection) {
+  rpc::OpenForwards result;
+  for (const ForwardStatus& status : co_await session.forwards()) {
+    rpc::OpenForward one;
+    one.forward = status.forward;
+    one.state = status.state;
+    if (!status.problem.empty()) one.problem = status.problem;
+    if (!status.remedy.empty()) one.remedy = status.remedy;
+    one.connections = status.connections;
+    one.bytes_in = status.into_machine;
+    one.bytes_out = status.out_of_it;
+    one.since = status.since;
+    result.forwards.push_back(std::move(one));
+  }
+  co_await connection.answer(rpc::to_object(result));
 }
 
 constexpr auto answer_limit = std::chrono::seconds(30);  // of the guest's agent
@@ -227,6 +267,13 @@ struct Handler {
     return attend<rpc::Delete>(connection, session.remove(asked.data));
   }
   asio::awaitable<void> operator()(rpc::Ports) const { return list_ports(session, connection); }
+  asio::awaitable<void> operator()(rpc::AddForward asked) const {
+    return attend<rpc::AddForward>(connection, session.add_forward(std::move(asked.forward)));
+  }
+  asio::awaitable<void> operator()(rpc::RemoveForward asked) const {
+    return attend<rpc::RemoveForward>(connection, session.remove_forward(std::move(asked.forward)));
+  }
+  asio::awaitable<void> operator()(rpc::Forwards) const { return list_forwards(session, connection); }
   asio::awaitable<void> operator()(rpc::Describe) const {
     return connection.answer(rpc::to_object(rpc::Known{state_text(session.state()), session.unsaved()}));
   }

@@ -53,8 +53,8 @@ void Session::take_over() {
 }
 
 bool Session::idle() const noexcept {
-  return !machine_of(core_.phase()) && !core_.engine_socket.is_open() && (job_ == nullptr || job_->done()) &&
-         !core_.store.is_behind();
+  return !machine_of(core_.phase()) && !core_.engine_socket.is_open() && !core_.forwards.can_wake() &&
+         (job_ == nullptr || job_->done()) && !core_.store.is_behind();
 }
 
 void Session::end_if_idle() {
@@ -158,6 +158,15 @@ std::shared_ptr<Job> Session::apply(Settings settings) {
              [this, settings](Job& job) { return transition::apply(core_, job, settings); });
 }
 
+std::shared_ptr<Job> Session::add_forward(std::string item) {
+  return run(Job::Kind::apply, Before::wait,
+             [this, item](Job& job) { return transition::add_forward(core_, job, item); });
+}
+
+std::shared_ptr<Job> Session::remove_forward(std::string item) {
+  return run(Job::Kind::apply, Before::wait, [this, item](Job&) { return transition::remove_forward(core_, item); });
+}
+
 std::shared_ptr<Job> Session::stop(bool force) {
   if (pending(Job::Kind::remove))
     throw Error(Errc::busy, "profile '" + core_.paths.name + "' is being deleted", "wait for that to end");
@@ -214,6 +223,11 @@ asio::awaitable<std::vector<PortStatus>> Session::ports() {
   co_return std::move(*list);
 }
 
+asio::awaitable<std::vector<ForwardStatus>> Session::forwards() {
+  if (const auto job = job_) co_await job->ended();
+  co_return core_.forwards.list();
+}
+
 asio::awaitable<bool> Session::detach(std::chrono::milliseconds patience) {
   auto end = [](std::shared_ptr<Job> job) -> asio::awaitable<void> { co_await job->ended(); };
   if (const auto job = job_) {
@@ -222,7 +236,7 @@ asio::awaitable<bool> Session::detach(std::chrono::milliseconds patience) {
     if (failure) co_return false;
   }
   co_await core_.close_services(true);
-  co_await attempt("closing the engine's socket", core_.engine_socket.close());
+  co_await core_.close_for_wake();
   co_await core_.store.try_flush(state_patience);
   co_await tasks_.stop();
   co_await core_.stop();

@@ -35,6 +35,10 @@ class Session {
   /// Applies what changed in the profile's file to the running machine as far as that can be done; the result's notes
   /// tell the rest. Fails with Error{invalid_config} for changes that would need another machine.
   std::shared_ptr<Job> apply(Settings settings);
+  /// Opens one more of the profile's forwards, or closes one; the machine may be suspended. Error{busy} says who has
+  /// its port, Error{not_running} that no machine is there.
+  std::shared_ptr<Job> add_forward(std::string item);
+  std::shared_ptr<Job> remove_forward(std::string item);
   /// Powers off; a start under way is interrupted first. `force` ends the hypervisor now, whatever it is doing.
   std::shared_ptr<Job> stop(bool force);
   /// Saves the machine to disk and ends it, or pauses it where its driver cannot save; the socket stays, and whoever
@@ -50,6 +54,8 @@ class Session {
   asio::awaitable<std::vector<PortStatus>> ports();
   /// The same at this moment, and none when no machine runs.
   std::vector<PortStatus> open_ports() const { return core_.ports.list().value_or(std::vector<PortStatus>()); }
+  /// The forwards; none when no machine is there.
+  asio::awaitable<std::vector<ForwardStatus>> forwards();
   /// Returns at the next change of the state: look again.
   asio::awaitable<void> changed() { return core_.store.edited(); }
   const std::string& name() const noexcept { return core_.paths.name; }

@@ -27,4 +27,9 @@ struct HostPort {
   std::string str() const;
 };
 
+/// The first port of this host that its users may open without a right.
+int first_free_port();
+/// Whether one program cannot have both: the same port on addresses of which one contains the other.
+bool in_each_others_way(const HostPort& a, const HostPort& b);
+
 }  // namespace cl

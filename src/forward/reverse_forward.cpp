@@ -1,12 +1,12 @@
 #include "src/forward/reverse_forward.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 #include <utility>
 
 #include "src/base/failure.hpp"
 #include "src/base/log.hpp"
-#include "src/base/net/relay.hpp"
 
 namespace cl {
 namespace {
@@ -19,6 +19,14 @@ constexpr auto answer_patience = std::chrono::seconds(30);  // for this computer
 ReverseForward::ReverseForward(const asio::any_io_executor& executor, Config config)
     : config_(std::move(config)), changed_(executor), tasks_(executor) {
   tasks_.spawn("a socket in the guest", keep_open());
+}
+
+ForwardCounters ReverseForward::counters() const {
+  ForwardCounters now = counters_;
+  now.from_clients = traffic_.a_to_b;
+  now.to_clients = traffic_.b_to_a;
+  now.last_activity = std::max(counters_.last_activity, traffic_.last);
+  return now;
 }
 
 asio::awaitable<void> ReverseForward::settled() {
@@ -54,6 +62,7 @@ asio::awaitable<void> ReverseForward::forget() {
 }
 
 asio::awaitable<void> ReverseForward::serve(std::shared_ptr<GuestListener> listener, GuestListener::Arrival arrival) {
+  const ForwardCounters::Connection counted(counters_);
   std::optional<std::unique_ptr<ByteStream>> near;
   auto connect =
       with_timeout(answer_patience, "the answer to a connection from the guest", store(config_.answer(arrival), near));
@@ -65,7 +74,7 @@ asio::awaitable<void> ReverseForward::serve(std::shared_ptr<GuestListener> liste
     co_return;
   }
   const auto far = co_await listener->take(std::move(arrival));
-  co_await relay(*far, **near);
+  co_await relay(*far, **near, &traffic_);
 }
 
 void ReverseForward::set(bool open, std::string problem) {

@@ -5,7 +5,9 @@
 #include <string>
 
 #include "provision/guest.hpp"
+#include "src/base/net/relay.hpp"
 #include "src/base/task_group.hpp"
+#include "src/forward/socket_forward.hpp"
 
 namespace cl {
 
@@ -29,6 +31,8 @@ class ReverseForward {
   bool is_open() const noexcept { return open_; }
   /// Why it is not open; empty while it is, or nothing has gone wrong yet.
   const std::string& problem() const noexcept { return problem_; }
+  /// What comes from the guest is from clients.
+  ForwardCounters counters() const;
   /// Returns once it is open, or has a problem.
   asio::awaitable<void> settled();
   /// Ends its connections, too. One that the guest keeps waits there for the next that listens.
@@ -46,6 +50,8 @@ class ReverseForward {
   bool open_ = false;
   std::string problem_;
   std::weak_ptr<GuestListener> listener_;
+  ForwardCounters counters_;
+  Traffic traffic_;
   Notifier changed_;
   TaskGroup tasks_;
 };

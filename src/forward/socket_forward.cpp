@@ -126,11 +126,11 @@ asio::awaitable<Opened> try_open(asio::awaitable<std::unique_ptr<ByteStream>> op
   Opened opened;
   try {
     opened.stream = co_await std::move(opening);
-    if (!opened.stream) opened.failure = Error(Errc::internal, "the Docker engine's stream was not opened");
+    if (!opened.stream) opened.failure = Error(Errc::internal, "the stream to the guest was not opened");
   } catch (const Error& error) {
     opened.failure = error;
   } catch (const std::exception& error) {
-    opened.failure = Error(Errc::guest_failed, "the Docker engine cannot be reached").because(error.what());
+    opened.failure = Error(Errc::guest_failed, "the guest cannot be reached").because(error.what());
   }
   co_return opened;
 }
@@ -152,8 +152,13 @@ asio::awaitable<Opened> open_for(SocketStream& client, asio::awaitable<std::uniq
 
 }  // namespace
 
-SocketForward::SocketForward(asio::any_io_executor executor, std::filesystem::path path, Open open)
-    : executor_(executor), path_(std::move(path)), open_(std::move(open)), acceptor_(executor), tasks_(executor) {
+SocketForward::SocketForward(asio::any_io_executor executor, std::filesystem::path path, Open open, Limits limits)
+    : executor_(executor),
+      path_(std::move(path)),
+      open_(std::move(open)),
+      limits_(limits),
+      acceptor_(executor),
+      tasks_(executor) {
   acceptor_.assign(Unix(), listen_on(path_).release());
   struct stat facts{};
   if (::lstat(path_.c_str(), &facts) == 0) {
@@ -207,25 +212,19 @@ asio::awaitable<void> SocketForward::accept() {
 }
 
 asio::awaitable<void> SocketForward::serve(Unix::socket socket) {
-  struct Counted {
-    ForwardCounters& counters;
-    explicit Counted(ForwardCounters& all) : counters(all) {
-      ++counters.accepted;
-      ++counters.connections;
-      counters.last_activity = Clock::now();
-    }
-    ~Counted() {
-      --counters.connections;
-      counters.last_activity = Clock::now();
-    }
-  };
-  const Counted counted(counters_);
+  const ForwardCounters::Connection counted(counters_);
   SocketStream client(std::move(socket));
-  Opened opened = co_await open_for(client, open_());
+  Opened opened;
+  if (counters_.connections > limits_.most) {
+    opened.failure =
+        Error(Errc::busy, std::to_string(limits_.most) + " connections are open, and that is as many as may be");
+  } else {
+    opened = co_await open_for(client, open_());
+  }
   if (opened.failure) {
     ++counters_.refused;
     log::info("a client of {} was refused: {}", path_.string(), one_line(*opened.failure));
-    co_await refuse(client, *opened.failure);
+    if (limits_.http) co_await refuse(client, *opened.failure);
   } else if (opened.stream) {
     const RelayCount count = co_await relay(client, *opened.stream, &traffic_);
     if (!count.broken.empty()) log::debug("a connection of {} broke: {}", path_.string(), count.broken);

@@ -91,6 +91,7 @@ struct PublishedPort {
   std::int64_t since = 0;              ///< seconds since 1970
   std::optional<std::string> problem;  ///< of one that has failed
   std::optional<std::string> remedy;
+  std::optional<std::string> forward;  ///< it is no container's, but this forward's
 
   static constexpr auto fields() {
     using P = PublishedPort;
@@ -98,7 +99,7 @@ struct PublishedPort {
                       Field{"address", &P::address}, Field{"port", &P::port}, Field{"protocol", &P::protocol},
                       Field{"reach", &P::reach}, Field{"state", &P::state}, Field{"connections", &P::connections},
                       Field{"bytes_in", &P::bytes_in}, Field{"bytes_out", &P::bytes_out}, Field{"since", &P::since},
-                      Field{"problem", &P::problem}, Field{"remedy", &P::remedy});
+                      Field{"problem", &P::problem}, Field{"remedy", &P::remedy}, Field{"forward", &P::forward});
   }
 };
 
@@ -108,10 +109,60 @@ struct PublishedPorts {
   static constexpr auto fields() { return std::tuple(Field{"ports", &PublishedPorts::ports}); }
 };
 
-/// Asks for the ports that containers publish.
+/// Asks for the ports that containers publish, and those of forwards.
 struct Ports {
   static constexpr std::string_view verb = "ports";
   using Result = PublishedPorts;
+
+  static constexpr auto fields() { return std::tuple(); }
+};
+
+/// Opens one more of the profile's forwards. The profile's file is the caller's business.
+struct AddForward {
+  static constexpr std::string_view verb = "forward_add";
+  using Result = Told;
+  std::string forward;  ///< docs/forwards.md
+
+  static constexpr auto fields() { return std::tuple(Field{"forward", &AddForward::forward, true}); }
+};
+
+/// Closes one of the profile's forwards, if it is open.
+struct RemoveForward {
+  static constexpr std::string_view verb = "forward_remove";
+  using Result = Told;
+  std::string forward;
+
+  static constexpr auto fields() { return std::tuple(Field{"forward", &RemoveForward::forward, true}); }
+};
+
+struct OpenForward {
+  std::string forward;
+  std::string state;                   ///< "open", "failed" or "waiting"
+  std::optional<std::string> problem;  ///< of one that has failed
+  std::optional<std::string> remedy;
+  std::uint64_t connections = 0;
+  std::uint64_t bytes_in = 0;   ///< into the machine
+  std::uint64_t bytes_out = 0;  ///< out of it
+  std::int64_t since = 0;       ///< seconds since 1970
+
+  static constexpr auto fields() {
+    using F = OpenForward;
+    return std::tuple(Field{"forward", &F::forward}, Field{"state", &F::state}, Field{"problem", &F::problem},
+                      Field{"remedy", &F::remedy}, Field{"connections", &F::connections},
+                      Field{"bytes_in", &F::bytes_in}, Field{"bytes_out", &F::bytes_out}, Field{"since", &F::since});
+  }
+};
+
+struct OpenForwards {
+  std::vector<OpenForward> forwards;
+
+  static constexpr auto fields() { return std::tuple(Field{"forwards", &OpenForwards::forwards}); }
+};
+
+/// Asks for the forwards of the machine, and what they carry.
+struct Forwards {
+  static constexpr std::string_view verb = "forwards";
+  using Result = OpenForwards;
 
   static constexpr auto fields() { return std::tuple(); }
 };
@@ -184,8 +235,8 @@ struct Cancel {
 };
 
 /// The table of verbs.
-using Request =
-    std::variant<Start, Apply, Stop, Suspend, Delete, Ports, Describe, Exec, SshServer, Events, Statistics, Cancel>;
+using Request = std::variant<Start, Apply, Stop, Suspend, Delete, Ports, AddForward, RemoveForward, Forwards, Describe,
+                             Exec, SshServer, Events, Statistics, Cancel>;
 
 /// The name of what is asked for.
 std::string_view verb_of(const Request& request) noexcept;

@@ -86,6 +86,7 @@ std::vector<AwakeReasons::Use> IdlePolicy::uses() const {
   std::vector<AwakeReasons::Use> found;
   const EngineSocket::Use engine = core_.engine_socket.use();
   const PortCounters ports = core_.ports.counters();
+  const ForwardCounters forwards = core_.forwards.counters();
   const bool clients = engine.connections > 0 || !engine.request.empty();
   if (clients) {
     std::string what = "docker client";
@@ -97,6 +98,10 @@ std::vector<AwakeReasons::Use> IdlePolicy::uses() const {
     found.push_back({"ports", counted(ports.connections, "connection") + " to published ports open"});
   else if (ports.last_activity != Clock::time_point{})
     found.push_back({"ports", "published ports", wall(ports.last_activity)});
+  if (forwards.connections > 0)
+    found.push_back({"forwards", counted(forwards.connections, "connection") + " of forwards open"});
+  else if (forwards.last_activity != Clock::time_point{})
+    found.push_back({"forwards", "forwards", wall(forwards.last_activity)});
   if (core_.uses > 0)
     found.push_back({"commands", counted(static_cast<std::size_t>(core_.uses), "session") + " of colima-like"});
   if (!containers_.empty()) found.push_back({"containers", containers_, containers_at_});
@@ -120,8 +125,9 @@ IdlePolicy::Clock::time_point IdlePolicy::last_use() const {
   if (core_.uses > 0 || !core_.engine_socket.is_open()) return Clock::now();
   const EngineSocket::Use engine = core_.engine_socket.use();
   const PortCounters ports = core_.ports.counters();
-  if (engine.connections > 0 || ports.connections > 0) return Clock::now();
-  return std::max({last_use_, engine.last_activity, ports.last_activity});
+  const ForwardCounters forwards = core_.forwards.counters();
+  if (engine.connections > 0 || ports.connections > 0 || forwards.connections > 0) return Clock::now();
+  return std::max({last_use_, engine.last_activity, ports.last_activity, forwards.last_activity});
 }
 
 /// In words; empty: none. A runtime that cannot be asked is taken to have some.

@@ -33,8 +33,8 @@ class AwakeReasons {
   std::map<std::string, std::time_t, std::less<>> since_;
 };
 
-/// Suspends a machine that nobody has used for the profile's `idle`: no connection to its socket or to a published
-/// port, no session, and at the end no running container. An idle machine is asked nothing before that end.
+/// Suspends a machine that nobody has used for the profile's `idle`: no connection to its socket, to a published port
+/// or of a forward, no session, and at the end no running container. An idle machine is asked nothing before that end.
 class IdlePolicy : public Service {
  public:
   explicit IdlePolicy(Core& core);

@@ -30,6 +30,7 @@ asio::awaitable<void> Ports::open() {
   config.engine = runtime.guest_socket;
   config.rules = port_rules(core_.state().profile);
   config.on_change = [this] { core_.describe(*this); };
+  config.own = [this](const HostPort& at) { return core_.forwards.owner(at); };
   config.on_containers = [this](const boost::json::array& containers) {
     core_.file_events.set_containers(containers);
     core_.bound_files.set_containers(containers);

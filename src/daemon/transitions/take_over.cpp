@@ -63,7 +63,7 @@ asio::awaitable<boost::json::object> take_over_machine(Core& core, Job& job) {
     co_await discard_saved(core);
     core.enter(phase::Paused{machine});
     co_await core.machine_watch.open();
-    co_await attempt("the paused machine cannot be woken by its socket", core.engine_socket.open());
+    co_await core.open_for_wake();
     job.end("took over the paused machine");
     co_return started(core, "is suspended");
   }

@@ -47,7 +47,7 @@ asio::awaitable<void> tear_down(Core& core, std::string reason) {
   if (!saved && !is<phase::Stopped>(core.phase())) core.enter(phase::Stopped{}, std::move(reason));
   co_await attempt("cleaning up after the hypervisor", clean_up(core));
   // Clients of a suspended machine wake it.
-  if (saved) co_await attempt("the suspended machine cannot be woken by its socket", core.engine_socket.open());
+  if (saved) co_await core.open_for_wake();
 }
 
 asio::awaitable<void> end_hypervisor(Core& core) {

@@ -35,6 +35,10 @@ namespace transition {
 asio::awaitable<boost::json::object> start(Core& core, Job& job, StartOrder order);
 /// Running to Running, with the live part of the profile's settings as they are now.
 asio::awaitable<boost::json::object> apply(Core& core, Job& job, Settings settings);
+/// From a phase in which the machine is there, suspended or not, to the same: opens one more of the profile's forwards,
+/// or closes one. Error{busy} says who has its port.
+asio::awaitable<boost::json::object> add_forward(Core& core, Job& job, std::string item);
+asio::awaitable<boost::json::object> remove_forward(Core& core, std::string item);
 /// Running to Saved, or to Paused where the driver cannot save.
 asio::awaitable<boost::json::object> suspend(Core& core, Job& job, bool by_itself);
 /// From any phase to Stopped. `force` does not wait for the guest.

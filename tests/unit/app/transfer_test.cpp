@@ -92,17 +92,19 @@ TEST_F(Transfer, WhatIsExportedComesBack) {
 // What a stranger's file may hold. It ran the script, with the home of whoever started it shared.
 TEST_F(Transfer, WhatAFileAsksOfThisHostIsToldAndNotTakenOver) {
   write_atomically(from_.config,
-                   "cpus: 1\nshares: ['/']\nprovision:\n  - script: echo x >> ~/.bashrc\n    when: ready\n"
+                   "cpus: 1\nshares: ['/']\nforwards: ['reverse:9000:22']\nprovision:\n  - script: echo x >> "
+                   "~/.bashrc\n    when: ready\n"
                    "network:\n  forward: all\nssh:\n  agent: true\n");
   fs::remove(from_.own_template);
   export_profile(from_, file_);
   const boost::json::object told = import_profile(home_, "to", file_, false);
   std::string keys;
   for (const boost::json::value& one : told.at("asks").as_array()) keys += std::string(one.at("key").as_string()) + " ";
-  EXPECT_EQ(keys, "shares provision network.forward ssh.agent ");
+  EXPECT_EQ(keys, "shares forwards provision network.forward ssh.agent ");
   const Profile taken = load_profile(to_, {});
   EXPECT_EQ(taken.cpus, 1);
   EXPECT_TRUE(taken.shares.empty());
+  EXPECT_TRUE(taken.forwards.empty());
   EXPECT_TRUE(taken.provision.empty());
   EXPECT_FALSE(taken.ssh_agent);
   EXPECT_EQ(taken.network_forward, ForwardWish::published);

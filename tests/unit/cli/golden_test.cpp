@@ -110,6 +110,9 @@ State running() {
   state.runtime_version = "28.2.2";
   state.context = "colima-like";
   state.port_problems = {"127.0.0.1 80/tcp: the port is in use by nginx"};
+  state.forwards = {{"8080:80", "open", "", ""},
+                    {"reverse:/run/x.sock:~/x.sock", "waiting", "", ""},
+                    {"53:53/udp", "failed", "127.0.0.1:53/udp is taken by dnsmasq (process 1)", "end what holds it"}};
   state.shares = {{"/", "/", "/mnt/host", false, "virtiofs", "", "share0", ""},
                   {"/", "/data", "/data", true, "sshfs", "virtiofsd is not installed", "", "the mount timed out"},
                   {"/no/such/folder", "/no/such/folder", "/no/such/folder", false, "sshfs", "", "", ""}};
@@ -150,6 +153,7 @@ TEST_F(Golden, StatusOfAMachineWithContainerdAlone) {
   state.profile.runtime = "containerd";
   state.shares.clear();
   state.host_sockets.clear();
+  state.forwards.clear();
   state.platforms.clear();
   state.port_problems.clear();
   state.event_folders = 0;
@@ -212,6 +216,7 @@ TEST_F(Golden, StatusOfAMachineWhoseAgentIsInTrouble) {
   state.port_problems.clear();
   state.shares.clear();
   state.host_sockets.clear();
+  state.forwards.clear();
   state.platforms.clear();
   state.event_folders = 0;
   state.event_problem.clear();
@@ -267,7 +272,10 @@ TEST_F(Golden, Ports) {
   failed.state = "failed";
   failed.problem = "the port is in use by postgres";
   failed.remedy = "end postgres, or publish another port";
-  daemon.publish({port("web", 8080), failed});
+  rpc::PublishedPort forwarded = port("", 9090);
+  forwarded.container_id.clear();
+  forwarded.forward = "9090:90";
+  daemon.publish({port("web", 8080), failed, forwarded});
   expect_both("ports.two", {"ports"});
 }
 
@@ -276,6 +284,50 @@ TEST_F(Golden, Shares) {
   expect_both("share_list.stopped", {"share", "list"});
   write_profile("default", "shares: []\n");
   expect_both("share_list.empty", {"share", "list"});
+}
+
+rpc::OpenForward forward(std::string item, std::string state) {
+  rpc::OpenForward one;
+  one.forward = std::move(item);
+  one.state = std::move(state);
+  one.connections = 2;
+  one.bytes_in = 1024;
+  one.bytes_out = 1048576;
+  one.since = some_time;
+  return one;
+}
+
+TEST_F(Golden, Forwards) {
+  write_profile("default", "forwards: []\n");
+  expect_both("forward_list.empty", {"forward", "list"});
+  expect_text("forward_add.stopped", {"forward", "add", "8080:80"});
+  expect_json("forward_add.stopped", {"forward", "add", "-R", "/run/x.sock:~/x.sock"});
+  expect_both("forward_list.stopped", {"forward", "list"});
+  EXPECT_EQ(load_profile(paths_, {}).forwards, (std::vector<std::string>{"8080:80", "reverse:/run/x.sock:~/x.sock"}));
+  expect_error("no_forward", {"forward", "add", "8080"});
+  expect_error("other_forward", {"forward", "add", "8080:81"});
+  expect_error("not_forwarded", {"forward", "remove", "9000"});
+  expect_text("forward_remove.one", {"forward", "remove", "8080"});
+  expect_json("forward_remove.one", {"forward", "remove", "-R", "/run/x.sock"});
+  EXPECT_TRUE(load_profile(paths_, {}).forwards.empty());
+}
+
+TEST_F(Golden, ForwardsOfAMachineThatRuns) {
+  write_profile("default", "");
+  write_state(running());
+  StandInDaemon daemon(paths_, 0);
+  rpc::OpenForward failed = forward("53:53/udp", "failed");
+  failed.connections = 0;
+  failed.problem = "127.0.0.1:53/udp is taken by dnsmasq (process 1)";
+  failed.remedy = "end what holds it, or forward another port";
+  daemon.forward({forward("8080:80", "open"), failed, forward("reverse:/run/x.sock:~/x.sock", "waiting")});
+  expect_both("forward_list.running", {"forward", "list"});
+  expect_both("forward_add.running", {"forward", "add", "8080:80"});
+  EXPECT_EQ(load_profile(paths_, {}).forwards, std::vector<std::string>{"8080:80"});
+  daemon.fail(Error(Errc::busy, "the forward 81:80 cannot be opened", "end what holds it, or forward another port")
+                  .because("127.0.0.1:81/tcp is taken by nginx (process 7)"));
+  expect_error("forward_taken", {"forward", "add", "81:80"});
+  EXPECT_EQ(load_profile(paths_, {}).forwards, std::vector<std::string>{"8080:80"}) << "what is not open is not kept";
 }
 
 TEST_F(Golden, Config) {

@@ -42,6 +42,11 @@ class StandInDaemon {
     const std::lock_guard hold(mutex_);
     ports_.ports = std::move(ports);
   }
+  /// What it says of forwards from now on.
+  void forward(std::vector<rpc::OpenForward> forwards) {
+    const std::lock_guard hold(mutex_);
+    forwards_.forwards = std::move(forwards);
+  }
   /// What it knows and cannot write: `status` asks it from now on.
   void know(const ProfilePaths& paths, const State& state, std::string unsaved) {
     unsaved_mark_.reset(::open(paths.run_directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -61,6 +66,7 @@ class StandInDaemon {
     if (failure_) return *failure_;
     if (std::holds_alternative<rpc::Exec>(request)) return rpc::json::object{};
     if (std::holds_alternative<rpc::Ports>(request)) return rpc::to_object(ports_);
+    if (std::holds_alternative<rpc::Forwards>(request)) return rpc::to_object(forwards_);
     if (std::holds_alternative<rpc::Describe>(request)) return rpc::to_object(known_);
     return rpc::to_object(rpc::Told{"done", {}});
   }
@@ -95,6 +101,7 @@ class StandInDaemon {
   std::mutex mutex_;
   std::vector<std::string> verbs_;
   rpc::PublishedPorts ports_;
+  rpc::OpenForwards forwards_;
   rpc::Known known_;
   UniqueFd unsaved_mark_;
   std::optional<Error> failure_;

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "profiles/store.hpp"
 #include "src/base/child.hpp"
 #include "src/base/file.hpp"
 #include "src/cli/copy.hpp"
@@ -147,6 +148,40 @@ TEST_F(MachineVerbs, CompletionOfContainersWakesNothing) {
   EXPECT_EQ(completions(home, {"debug", "w"}), (Words{"web", "worker"})) << "as they were last";
   EXPECT_EQ(completions(home, {"cp", ""}), Words{"/"});
   EXPECT_EQ(completions(home, {"start", "--share", ""}), Words{"/"});
+}
+
+TEST_F(MachineVerbs, ForwardsAreCompletedFromTheProfile) {
+  const Home home{home_.path(), home_.path()};
+  using Words = std::vector<std::string>;
+  fs::create_directories(home_ / "default");
+  EXPECT_EQ(completions(home, {"forward", "remove", ""}), Words{}) << "there is no profile";
+  write_atomically(home_ / "default" / "profile.yaml", "forwards: ['8080:80', '8081:80', 'reverse:9000:9000']\n");
+  EXPECT_EQ(completions(home, {"forward", "remove", ""}), (Words{"8080:80", "8081:80", "reverse:9000:9000"}));
+  EXPECT_EQ(completions(home, {"forward", "remove", "808"}), (Words{"8080:80", "8081:80"}));
+  EXPECT_EQ(completions(home, {"forward", "add", ""}), Words{"/"}) << "the path of a socket";
+  EXPECT_EQ(completions(home, {"forward", ""}), (Words{"add", "remove", "list"}));
+}
+
+TEST_F(MachineVerbs, ForwardsAreKeptWithAbsolutePathsOfThisHost) {
+  fs::create_directories(home_ / "default");
+  write_atomically(home_ / "default" / "profile.yaml", "# mine\ncpus: 1\n");
+  const fs::path before = fs::current_path();
+  fs::current_path(home_.path());
+  const std::string here = fs::current_path().string();
+  EXPECT_EQ(say({"forward", "add", "./x.sock:/run/x.sock"}).code, 0);
+  EXPECT_EQ(say({"forward", "add", "--reverse", "/run/y.sock:../y.sock"}).code, 0);
+  EXPECT_EQ(say({"forward", "add", "[::1]:8080:[::1]:80"}).code, 0);
+  EXPECT_EQ(say({"forward", "add", "[::1]:8080:[::1]:80"}).code, 0) << "once more changes nothing";
+  fs::current_path(before);
+  const Profile kept = load_profile(profile_paths({home_.path(), home_.path()}, "default"), {});
+  EXPECT_EQ(kept.forwards,
+            (std::vector<std::string>{here + "/x.sock:/run/x.sock",
+                                      "reverse:/run/y.sock:" + fs::path(here).parent_path().string() + "/y.sock",
+                                      "[::1]:8080:[::1]:80"}));
+  EXPECT_EQ(read_file(home_ / "default" / "profile.yaml").substr(0, 15), "# mine\ncpus: 1\n");
+  const Said too_long = say({"forward", "add", "/" + std::string(120, 'x') + ":80"});
+  EXPECT_EQ(too_long.code, 2);
+  EXPECT_NE(too_long.errors.find("bytes that a unix socket's path may have"), std::string::npos) << too_long.errors;
 }
 
 }  // namespace

@@ -34,7 +34,7 @@ std::string told(const std::optional<Watched>& before, const Watched& now) {
     const json::object event = json::parse(line).as_object();
     EXPECT_EQ(event.at("time"), 7);
     EXPECT_EQ(event.at("profile"), "work");
-    for (const char* key : {"event", "action", "before", "state", "location", "port", "problem", "reason"})
+    for (const char* key : {"event", "action", "before", "state", "location", "port", "forward", "problem", "reason"})
       if (const json::value* value = event.if_contains(key))
         text += (value->is_string() ? std::string(value->get_string()) : json::serialize(*value)) + " ";
     text += "\n";
@@ -65,6 +65,13 @@ TEST(Events, TellWhetherOthersMayReachAPort) {
   ASSERT_EQ(lines.size(), 2u);
   EXPECT_EQ(json::parse(lines[0]).at("reach"), "network");
   EXPECT_EQ(json::parse(lines[1]).at("reach"), "host");
+}
+
+TEST(Events, TellHowForwardsAre) {
+  const Watched before{"running", "", {}, {}, {{"8080:80", "open", "", ""}, {"reverse:1:1", "waiting", "", ""}}};
+  EXPECT_EQ(told(std::nullopt, before), "state running \nforward open 8080:80 \nforward waiting reverse:1:1 \n");
+  EXPECT_EQ(told(before, {"running", "", {}, {}, {{"reverse:1:1", "open", "", ""}, {"81:80", "failed", "taken", "x"}}}),
+            "forward closed 8080:80 \nforward open reverse:1:1 \nforward failed 81:80 taken \n");
 }
 
 TEST(Events, TellAPortThatAnotherContainerHasTaken) {

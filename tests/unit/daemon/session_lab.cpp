@@ -112,9 +112,15 @@ asio::awaitable<std::unique_ptr<MessageStream>> QuietGuest::open_service(std::st
   co_return std::make_unique<OneMessage>(behaviour_->agent(what));
 }
 
+asio::awaitable<std::unique_ptr<ByteStream>> QuietGuest::connect(std::string where) {
+  auto stream = behaviour_->connect ? behaviour_->connect(where) : nullptr;
+  if (!stream) throw Error(Errc::guest_failed, "nobody listens there");
+  co_return stream;
+}
+
 asio::awaitable<std::unique_ptr<GuestListener>> QuietGuest::listen(std::string where) {
-  if (!behaviour_->listen) throw Error(Errc::guest_failed, "there is no agent in the guest that listens");
-  co_return behaviour_->listen(std::move(where));
+  if (!behaviour_->listen) throw Error(Errc::guest_failed, "there is no agent in the guest");
+  co_return behaviour_->listen(where);
 }
 
 SessionLab::SessionLab(std::string runtime) {

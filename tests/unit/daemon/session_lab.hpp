@@ -28,8 +28,11 @@ struct GuestBehaviour {
   std::function<void(bool)> on_change;  ///< of the last connection: whether the guest is reached
   /// What a service of its agent says, by the service and its arguments; empty: there is no agent.
   std::function<std::string(std::string_view what)> agent;
-  /// Likewise, for more than one answer. And sockets of the guest that listen.
+  /// Likewise, for more than one answer.
   std::function<std::unique_ptr<MessageStream>(std::string what)> service;
+  /// Answers a connection to "unix PATH" or "tcp ADDRESS PORT" of the guest; empty, or null: nobody listens there.
+  std::function<std::unique_ptr<ByteStream>(const std::string& where)> connect;
+  /// Likewise makes a listening socket there; it may throw.
   std::function<std::unique_ptr<GuestListener>(std::string where)> listen;
 };
 
@@ -38,12 +41,11 @@ class QuietGuest : public Guest {
  public:
   explicit QuietGuest(std::shared_ptr<GuestBehaviour> behaviour) : behaviour_(std::move(behaviour)) {}
   asio::awaitable<std::unique_ptr<GuestProcess>> exec(ExecRequest) override;
-  asio::awaitable<std::unique_ptr<ByteStream>> open_unix(std::string) override {
-    throw Error(Errc::guest_failed, "nobody listens there");
+  asio::awaitable<std::unique_ptr<ByteStream>> open_unix(std::string path) override { return connect("unix " + path); }
+  asio::awaitable<std::unique_ptr<ByteStream>> open_tcp(std::string host, std::uint16_t port) override {
+    return connect("tcp " + host + " " + std::to_string(port));
   }
-  asio::awaitable<std::unique_ptr<ByteStream>> open_tcp(std::string, std::uint16_t) override {
-    throw Error(Errc::guest_failed, "nobody listens there");
-  }
+  asio::awaitable<std::unique_ptr<GuestListener>> listen(std::string where) override;
   asio::awaitable<void> lost() override {
     Event never(co_await asio::this_coro::executor);
     co_await never.wait();
@@ -52,6 +54,7 @@ class QuietGuest : public Guest {
   asio::awaitable<std::unique_ptr<GuestListener>> listen(std::string where) override;
 
  private:
+  asio::awaitable<std::unique_ptr<ByteStream>> connect(std::string where);
   std::shared_ptr<GuestBehaviour> behaviour_;
 };
 

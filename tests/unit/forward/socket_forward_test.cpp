@@ -209,6 +209,35 @@ TEST(SocketForward, LetsAClientFinishALargeRequestBeforeItReadsTheReason) {
   EXPECT_NE(answer.find(R"({"message":"gone"})"), std::string::npos) << answer;
 }
 
+asio::awaitable<std::string> refused_without_words() {
+  auto executor = co_await asio::this_coro::executor;
+  TempDir dir;
+  FakeEngine engine(executor);
+  SocketForward forward(executor, dir / "s", engine.open(), {.http = false, .most = 1});
+  engine.failure = Error(Errc::guest_failed, "gone");
+  std::string seen = "failed [" + co_await ask(dir / "s", "") + "]";
+  auto all_closed = [&] { return forward.counters().connections == 0; };
+  co_await until(all_closed);
+  engine.failure.reset();
+  const Stream open = co_await connect_unix(dir / "s");
+  auto one_opened = [&] { return engine.opened == 1; };
+  co_await until(one_opened);
+  seen += " second [" + co_await ask(dir / "s", "") + "]";
+  auto two_refused = [&] { return forward.counters().refused == 2; };
+  co_await until(two_refused);
+  co_await open->shutdown_write();
+  co_await read_to_end(*open);
+  co_await until(all_closed);
+  seen += " " + co_await ask(dir / "s", "third");
+  co_await forward.stop();
+  co_await engine.stop();
+  co_return seen;
+}
+
+TEST(SocketForward, SaysNothingToClientsThatSpeakNoHttpAndRefusesThoseBeyondItsLimit) {
+  EXPECT_EQ(run(refused_without_words()), "failed [] second [] THIRD");
+}
+
 asio::awaitable<std::string> stop_with_open_connections() {
   auto executor = co_await asio::this_coro::executor;
   TempDir dir;

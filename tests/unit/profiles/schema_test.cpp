@@ -133,6 +133,7 @@ TEST(Schema, AgreesWithTheParser) {
                                json::array{},
                                json::array{"/a", "~"},
                                json::array{"a"},
+                               json::array{"8080:80", "reverse:/run/x:~/x"},
                                json::array{4},
                                json::object{},
                                json::object{{"a", "b"}},
