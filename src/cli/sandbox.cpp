@@ -59,6 +59,7 @@ Settings sandbox_settings(const fs::path& folder) {
           {"share_confinement", "required"},
           {"check_binds", "true"},
           {"ssh.agent", "false"},
+          {"host_sockets", "false"},
           {"network.address", "127.0.0.1"},
           {"network.host_access", "none"},
           {"network.egress", "none"}};

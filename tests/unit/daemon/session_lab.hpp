@@ -51,7 +51,6 @@ class QuietGuest : public Guest {
     co_await never.wait();
   }
   asio::awaitable<std::unique_ptr<MessageStream>> open_service(std::string what) override;
-  asio::awaitable<std::unique_ptr<GuestListener>> listen(std::string where) override;
 
  private:
   asio::awaitable<std::unique_ptr<ByteStream>> connect(std::string where);
