@@ -24,7 +24,7 @@ from checked import Passed, Sources
 PARTS = ["src", "profiles", "vm", "provision", "docker"]
 # Not part of the program there; those of the guest's agent are of a program for Linux.
 NOT_THERE = {"src/base/confine_linux.cpp", "src/base/file_watch_linux.cpp",
-             "src/base/folder_look_linux.cpp", "src/base/path_guard_linux.cpp", "src/base/platform_linux.cpp"}
+             "src/base/folder_look_linux.cpp", "src/base/net/held_socket_linux.cpp", "src/base/path_guard_linux.cpp", "src/base/platform_linux.cpp"}
 LIBRARIES = ["boost", "yaml-cpp", "spdlog", "fmt", "CLI", "openssl", "libssh2.h", "libssh2_sftp.h", "libssh2_publickey.h"]
 TARGET = "aarch64-macos.13.0"
 OPTIONS = ["-target", "arm64-apple-macosx13.0", "-std=c++20", "-Wall", "-Wextra", "-Wpedantic", "-Wshadow",
