@@ -18,12 +18,24 @@ constexpr std::size_t most_before_banner = 16 << 20;  // an earlier server's res
 
 }  // namespace
 
+/// In front of what libssh2 gets, which has to be aligned as malloc() aligns. All of a session's are in one list.
+struct alignas(std::max_align_t) Pump::Block {
+  Block *before, *after;
+  std::size_t size;
+};
+
 /// What libssh2 calls instead of send(), recv() and malloc().
 struct Pump::Callbacks {
-  /// In front of what libssh2 gets, which has to be aligned as malloc() aligns.
-  struct alignas(std::max_align_t) Block {
-    std::size_t size;
-  };
+  static void link(Pump& pump, Block* block) {
+    block->before = nullptr;
+    block->after = pump.blocks_;
+    if (block->after != nullptr) block->after->before = block;
+    pump.blocks_ = block;
+  }
+  static void unlink(Pump& pump, Block* block) {
+    if (block->after != nullptr) block->after->before = block->before;
+    (block->before != nullptr ? block->before->after : pump.blocks_) = block->after;
+  }
   static void* allocate(std::size_t size, void** abstract) { return reallocate(nullptr, size, abstract); }
   static void* reallocate(void* pointer, std::size_t size, void** abstract) {
     Pump& pump = *static_cast<Pump*>(*abstract);
@@ -33,8 +45,13 @@ struct Pump::Callbacks {
       pump.past_memory_ = true;
       return nullptr;
     }
+    if (old != nullptr) unlink(pump, old);
     auto* const block = static_cast<Block*>(std::realloc(old, sizeof(Block) + size));
-    if (block == nullptr) return nullptr;
+    if (block == nullptr) {
+      if (old != nullptr) link(pump, old);
+      return nullptr;
+    }
+    link(pump, block);
     block->size = size;
     pump.memory_ += size;
     pump.memory_ -= had;
@@ -42,8 +59,10 @@ struct Pump::Callbacks {
   }
   static void release(void* pointer, void** abstract) {
     if (pointer == nullptr) return;
+    Pump& pump = *static_cast<Pump*>(*abstract);
     Block* const block = static_cast<Block*>(pointer) - 1;
-    static_cast<Pump*>(*abstract)->memory_ -= block->size;
+    unlink(pump, block);
+    pump.memory_ -= block->size;
     std::free(block);
   }
   static ssize_t send(libssh2_socket_t, const void* bytes, std::size_t size, int, void** abstract) {
@@ -100,7 +119,15 @@ Pump::~Pump() {
   stop();
   refuse_reads_ = true;
   openings_.clear();
-  libssh2_session_free(session_);
+  if (!broken_) {
+    libssh2_session_free(session_);
+    return;
+  }
+  // What its cipher has of OpenSSL is lost, some KiB.
+  while (Block* const block = blocks_) {
+    blocks_ = block->after;
+    std::free(block);
+  }
 }
 
 std::shared_ptr<Pump> Pump::start(const asio::any_io_executor& executor, Transport transport) {
@@ -200,7 +227,7 @@ void Pump::release(Handle* channel) noexcept {
   for (Ops* queue : {&requests_, &readers_, &writers_}) fail_all(*queue, channel, asio::error::operation_aborted);
   if (ended_) {
     refuse_reads_ = true;  // nobody will answer: free it without waiting
-    libssh2_channel_free(channel);
+    if (!broken_) static_cast<void>(libssh2_channel_free(channel));
     refuse_reads_ = false;
     --channels_;
     return;
@@ -376,11 +403,30 @@ void Pump::serve_openings() {
   }
 }
 
+/// Whether a result says that libssh2 cannot make sense of the connection. It must not be asked to go on then: it goes
+/// on in the middle of a packet, and ends the whole program where that is not whole ("len % blocksize", transport.c).
+bool Pump::breaks(long result) noexcept {
+  switch (result) {
+    case LIBSSH2_ERROR_DECRYPT:
+    case LIBSSH2_ERROR_INVALID_MAC:
+    case LIBSSH2_ERROR_KEX_FAILURE:
+    case LIBSSH2_ERROR_OUT_OF_BOUNDARY:
+    case LIBSSH2_ERROR_PROTO:
+    case LIBSSH2_ERROR_SOCKET_DISCONNECT:
+    case LIBSSH2_ERROR_SOCKET_RECV: break;
+    default: return false;
+  }
+  broken_ = true;
+  end("its bytes make no sense (SSH error " + std::to_string(result) + ")");
+  return true;
+}
+
 void Pump::serve_readers() {
   for (auto op = readers_.begin(); op != readers_.end();) {
     const auto next = std::next(op);
     const long got = try_read(op->channel, op->stream, op->data, op->size);
     if (got != LIBSSH2_ERROR_EAGAIN) finish(readers_, op, {}, got);
+    if (breaks(got)) return;
     op = next;
   }
 }
@@ -395,6 +441,7 @@ void Pump::serve_writers() {
       ++idle;
     } else if (sent < 0) {
       finish(writers_, op, {}, sent);
+      if (breaks(sent)) return;
       continue;
     } else {
       idle = 0;
@@ -458,6 +505,7 @@ void Pump::pass() {
     char nothing = 0;
     const long rc = libssh2_channel_read_ex(own_channel_, 0, &nothing, 0);
     if (rc < 0 && rc != LIBSSH2_ERROR_EAGAIN) {
+      broken_ = !past_memory_;
       if (past_memory_) return end_past_limits();
       char* text = nullptr;
       libssh2_session_last_error(session_, &text, nullptr, 0);
@@ -515,7 +563,7 @@ void Pump::end(const std::string& reason) noexcept {
   ended_ = true;
   reason_ = reason;
   wire_.close();
-  serve_readers();  // what has come is still theirs
+  if (!broken_) serve_readers();  // what has come is still theirs
   for (Ops* queue : {&requests_, &openings_, &readers_, &writers_})
     fail_all(*queue, nullptr, asio::error::connection_reset);
   banner_.set();

@@ -126,6 +126,7 @@ class Pump : public std::enable_shared_from_this<Pump> {
     long result = 0;
   };
   struct Callbacks;
+  struct Block;
   friend struct Callbacks;
 
   asio::awaitable<long> wait_for(Ops& queue, Op op);
@@ -134,6 +135,7 @@ class Pump : public std::enable_shared_from_this<Pump> {
   void deliver();
   void fail_all(Ops& queue, Handle* only, error_code ec);
 
+  bool breaks(long result) noexcept;
   long try_read(Handle* channel, int stream, char* data, std::size_t size) noexcept;
   long try_write(Handle* channel, const char* data, std::size_t size) noexcept;
   void serve_requests();
@@ -171,6 +173,8 @@ class Pump : public std::enable_shared_from_this<Pump> {
   bool ended_ = false;
   bool quiesced_ = false;      // nothing is sent, and the transport's end is not ours
   bool attached_ = true;       // there is a transport
+  bool broken_ = false;        // libssh2 has lost its way in what comes, and is not called any more
+  Block* blocks_ = nullptr;    // that libssh2 has allocated
   bool refuse_reads_ = false;  // libssh2 shall give up instead of waiting, while it frees things
   std::string reason_;
   Event banner_, lost_;
