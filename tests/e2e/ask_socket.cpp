@@ -1,11 +1,13 @@
-// ask_socket PATH: sends its stdin to a unix socket, and prints what comes back. To be run in a container; a static
-// program that needs nothing else there. Exits with 1 when that fails, and says at which call.
+// ask_socket PATH [BYTES]: sends its stdin to a unix socket, and prints what comes back until the end; with BYTES until
+// so many have come, and it does not end its own side before, since an ssh agent gives no answer to who has. To be run
+// in a container; a static program that needs nothing else there. Exits with 1 when that fails, and says at which call.
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 namespace {
@@ -19,7 +21,7 @@ int failed(const char* call) {
 
 int main(int argc, char** argv) {
   sockaddr_un address{};
-  if (argc != 2 || std::strlen(argv[1]) >= sizeof address.sun_path) return 2;
+  if (argc < 2 || argc > 3 || std::strlen(argv[1]) >= sizeof address.sun_path) return 2;
   address.sun_family = AF_UNIX;
   std::strcpy(address.sun_path, argv[1]);
   const int to = ::socket(AF_UNIX, SOCK_STREAM, 0);
@@ -27,9 +29,10 @@ int main(int argc, char** argv) {
   char space[4096];
   for (ssize_t got = 0; (got = ::read(0, space, sizeof space)) > 0;)
     if (::send(to, space, static_cast<std::size_t>(got), MSG_NOSIGNAL) != got) return failed("send");
-  ::shutdown(to, SHUT_WR);
+  const long enough = argc > 2 ? std::atol(argv[2]) : 0;
+  if (enough == 0) ::shutdown(to, SHUT_WR);
   ssize_t got = 0;
-  while ((got = ::read(to, space, sizeof space)) > 0)
+  for (long all = 0; (enough == 0 || all < enough) && (got = ::read(to, space, sizeof space)) > 0; all += got)
     if (::write(1, space, static_cast<std::size_t>(got)) != got) return failed("write");
-  return got == 0 ? 0 : failed("read");
+  return got >= 0 ? 0 : failed("read");
 }

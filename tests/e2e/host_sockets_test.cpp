@@ -144,7 +144,8 @@ TEST_F(HostSockets, TheAgentSignsInContainersAndInTheGuest) {
   // A request for the keys, and what is known of its answer: a length, 12, and one key.
   const std::string request("\0\0\0\1\13", 5);
   for (const fs::path& source : {fs::path("/run/host-services/ssh-auth.sock"), agent}) {
-    const Result answer = asked(source, request);
+    const Result answer =
+        docker({"run", "--rm", "-i", "-v", source.string() + ":/s", "box", "ask_socket", "/s", "10"}, request);
     ASSERT_OK(answer);
     ASSERT_GT(answer.out.size(), 9u);
     EXPECT_EQ(answer.out.substr(4, 5), std::string("\14\0\0\0\1", 5));
