@@ -227,7 +227,9 @@ void Pump::release(Handle* channel) noexcept {
   for (Ops* queue : {&requests_, &readers_, &writers_}) fail_all(*queue, channel, asio::error::operation_aborted);
   if (ended_) {
     refuse_reads_ = true;  // nobody will answer: free it without waiting
-    if (!broken_) static_cast<void>(libssh2_channel_free(channel));
+    if (!broken_) {
+      [[maybe_unused]] const int freed = libssh2_channel_free(channel);
+    }
     refuse_reads_ = false;
     --channels_;
     return;
@@ -251,7 +253,7 @@ void Pump::stop() noexcept {
     // The server then ends at once instead of finding out; it may sit on the far end of a port that is never "closed".
     [[maybe_unused]] const int sent =  // it ends here in any case
         libssh2_session_disconnect_ex(session_, SSH_DISCONNECT_BY_APPLICATION, "", "");
-    wire_.flush();
+    [[maybe_unused]] const error_code unsent = wire_.flush();
   }
   end("it was closed on our side");
 }
