@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "src/base/fnv.hpp"
 #include "src/base/log.hpp"
 
 namespace cl {
@@ -24,8 +25,7 @@ std::string_view to_string(Accel accel) noexcept {
 }
 
 std::string mac_address(std::string_view name) {
-  std::uint32_t hash = 2166136261U;  // FNV-1a
-  for (const unsigned char c : name) hash = (hash ^ c) * 16777619U;
+  const std::uint32_t hash = fnv1a_32(name);
   return fmt::format("52:54:00:{:02x}:{:02x}:{:02x}", (hash >> 16) & 0xff, (hash >> 8) & 0xff, hash & 0xff);
 }
 

@@ -15,6 +15,7 @@
 #include <string_view>
 
 #include "provision/channel/protocol.hpp"
+#include "src/base/fnv.hpp"
 
 namespace cl::agent {
 namespace {
@@ -23,10 +24,8 @@ constexpr int first_passed = 3;  // sd_listen_fds(3)
 
 /// In systemd's store: a name there must not have every character that a path may have.
 std::string name_of(std::string_view path) {
-  std::uint64_t hash = 14695981039346656037U;  // FNV-1a
-  for (const char c : path) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211U;
   char name[24];
-  std::snprintf(name, sizeof name, "s%016llx", static_cast<unsigned long long>(hash));
+  std::snprintf(name, sizeof name, "s%016llx", static_cast<unsigned long long>(fnv1a_64(path)));
   return name;
 }
 

@@ -4,6 +4,7 @@
 #include <array>
 #include <utility>
 
+#include "src/base/fnv.hpp"
 #include "src/base/net/subnet.hpp"
 
 namespace cl {
@@ -41,13 +42,6 @@ std::optional<address_v4> inner(const address_v6& outer) {
   if (std::equal(nat64.begin(), nat64.end(), bytes.begin())) return at(12);
   if (bytes[0] == 0x20 && bytes[1] == 0x02) return at(2);
   return std::nullopt;
-}
-
-/// FNV-1a: the same in every build of this program.
-std::uint32_t hash(std::string_view text) {
-  std::uint32_t value = 2166136261U;
-  for (const char c : text) value = (value ^ static_cast<unsigned char>(c)) * 16777619U;
-  return value;
 }
 
 bool is_private(const address& one) {
@@ -95,7 +89,7 @@ address_v4 EgressFilter::address_for(const std::string& name) {
     names_.pop_back();
   }
   // There are eight times as many as names; the first and the last are those of a network and its broadcast.
-  std::uint32_t number = 1 + hash(salt_ + name) % (size - 2);
+  std::uint32_t number = 1 + fnv1a_32(salt_ + name) % (size - 2);
   while (by_address_.contains(made_up.address + number)) number = 1 + number % (size - 2);
   names_.push_front({name, made_up.address + number});
   by_name_.emplace(name, names_.begin());

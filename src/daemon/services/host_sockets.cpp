@@ -9,6 +9,7 @@
 #include "docker/api.hpp"
 #include "profiles/runtime.hpp"
 #include "src/base/failure.hpp"
+#include "src/base/fnv.hpp"
 #include "src/base/log.hpp"
 #include "src/base/net/held_socket.hpp"
 #include "src/base/net/socket_stream.hpp"
@@ -49,9 +50,7 @@ HostSocketState* find(std::vector<HostSocketState>& sockets, std::string_view gu
 }  // namespace
 
 std::string relay_path(std::string_view guest) {
-  std::uint64_t hash = 14695981039346656037U;  // FNV-1a: the same in every daemon, whose containers mount that socket
-  for (const char c : guest) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211U;
-  return fmt::format("/run/colima-like/sockets/{:016x}", hash);
+  return fmt::format("/run/colima-like/sockets/{:016x}", fnv1a_64(guest));
 }
 
 HostSockets::HostSockets(Core& core) : core_(core), own_(without_links(core.home.profiles)), changed_(core.executor) {}
