@@ -1,7 +1,5 @@
 #include <fcntl.h>
-#include <linux/audit.h>
 #include <linux/capability.h>
-#include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -21,6 +19,7 @@
 #include "src/base/confine.hpp"
 #include "src/base/error.hpp"
 #include "src/base/path_guard.hpp"
+#include "src/base/seccomp_filter_linux.hpp"
 
 // Landlock's numbers are those of linux/landlock.h of Linux 6.12, which older systems' headers lack in part; the system
 // calls have the same numbers on every architecture.
@@ -103,11 +102,10 @@ void drop_capabilities() {
   check(::syscall(SYS_capset, &header, wanted.data()), "drop capabilities");
 }
 
-#if defined(__x86_64__)
-constexpr std::uint32_t architecture = AUDIT_ARCH_X86_64;
-#elif defined(__aarch64__)
-constexpr std::uint32_t architecture = AUDIT_ARCH_AARCH64;
-#endif
+using seccomp::answer;
+using seccomp::jump;
+using seccomp::place_of;
+using seccomp::statement;
 
 constexpr std::uint32_t new_name_spaces = 0x7e020080;  // CLONE_NEW*, all eight
 
@@ -124,21 +122,6 @@ constexpr auto denied = std::to_array<long>({
     SYS_add_key, SYS_keyctl, SYS_request_key, SYS_kexec_load, SYS_init_module, SYS_finit_module, SYS_delete_module,
     SYS_reboot, SYS_swapon, SYS_swapoff, SYS_settimeofday, SYS_clock_settime});
 // clang-format on
-
-sock_filter statement(std::uint16_t code, std::uint32_t value) { return {code, 0, 0, value}; }
-sock_filter jump(std::uint16_t code, std::uint32_t value, std::uint8_t yes, std::uint8_t no) {
-  return {code, yes, no, value};
-}
-
-/// Where the lower half of an argument is, on little-endian machines.
-std::uint32_t place_of(unsigned argument) {
-  return static_cast<std::uint32_t>(offsetof(seccomp_data, args) + std::size_t{8} * argument);
-}
-
-void answer(std::vector<sock_filter>& filter, long call, std::uint32_t error) {
-  filter.push_back(jump(BPF_JMP | BPF_JEQ | BPF_K, static_cast<std::uint32_t>(call), 0, 1));
-  filter.push_back(statement(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error));
-}
 
 /// Refuses `call` unless its first argument is `wanted`.
 void only_with(std::vector<sock_filter>& filter, long call, std::uint32_t wanted) {
@@ -164,17 +147,7 @@ void add_mode_check(std::vector<sock_filter>& filter, long call, unsigned argume
 
 /// `own` is the only process that it may send signals to; 0: name spaces see to that.
 std::vector<sock_filter> filter_of(std::span<const long> refused, pid_t own) {
-  std::vector<sock_filter> filter{
-      statement(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, arch)),
-      jump(BPF_JMP | BPF_JEQ | BPF_K, architecture, 1, 0),
-      statement(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
-      statement(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-  };
-#if defined(__x86_64__)
-  // x32 has other numbers for the same calls.
-  filter.push_back(jump(BPF_JMP | BPF_JGE | BPF_K, 0x40000000, 0, 1));
-  filter.push_back(statement(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM));
-#endif
+  std::vector<sock_filter> filter = seccomp::begin_filter();
   for (const long call : refused) answer(filter, call, EPERM);
   // Its arguments lie in memory, where no filter sees them; virtiofsd knows the older call.
   answer(filter, 437 /* openat2 */, ENOSYS);

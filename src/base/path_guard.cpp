@@ -38,6 +38,13 @@ bool allows(Place place, PathUse use, bool hidden) {
 
 }  // namespace
 
+std::string why_no_path_guard(int ptrace_scope, bool is_root) {
+  constexpr int root_alone = 2, nobody = 3;
+  if (ptrace_scope < root_alone || (ptrace_scope < nobody && is_root)) return {};
+  return "the kernel lets no program of this user read another's memory (kernel.yama.ptrace_scope is " +
+         std::to_string(ptrace_scope) + ")";
+}
+
 bool may_use(const GuardedPaths& guarded, const std::string& path, PathUse use) {
   const auto allowed = [&](bool hidden) {
     return

@@ -47,6 +47,8 @@ std::vector<std::string> guarded(const std::filesystem::path& program, const Gua
 
 /// Why this system cannot do that; empty: it can.
 std::string why_no_path_guard();
+/// The same of Yama's ptrace_scope, by which a system forbids that one program reads another's memory. Pure.
+std::string why_no_path_guard(int ptrace_scope, bool is_root);
 
 /// The process of such an argv: `colima-like confine paths ... -- ARGV`. Its exit code is that of the program; 1 with a
 /// line on stderr when it cannot.

@@ -1,6 +1,4 @@
 #include <fcntl.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
 #include <linux/magic.h>
 #include <linux/seccomp.h>
 #include <poll.h>
@@ -23,11 +21,13 @@
 #include <cstddef>
 #include <cstdio>
 #include <cstring>
+#include <fstream>
 #include <set>
 #include <span>
 #include <string_view>
 
 #include "src/base/path_guard.hpp"
+#include "src/base/seccomp_filter_linux.hpp"
 #include "src/base/text.hpp"
 #include "src/base/unique_fd.hpp"
 
@@ -142,42 +142,21 @@ const Call* find_call(long number) {
   return found == calls.end() ? nullptr : &*found;
 }
 
-#if defined(__x86_64__)
-constexpr std::uint32_t architecture = AUDIT_ARCH_X86_64;
-#elif defined(__aarch64__)
-constexpr std::uint32_t architecture = AUDIT_ARCH_AARCH64;
-#endif
-
-sock_filter statement(std::uint16_t code, std::uint32_t value) { return {code, 0, 0, value}; }
-sock_filter jump(std::uint16_t code, std::uint32_t value, std::uint8_t yes, std::uint8_t no) {
-  return {code, yes, no, value};
-}
+using seccomp::jump;
+using seccomp::statement;
 
 /// Has this process's calls with paths told to whoever has the descriptor that is returned.
 int tell_calls() {
-  std::vector<sock_filter> filter{
-      statement(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, arch)),
-      jump(BPF_JMP | BPF_JEQ | BPF_K, architecture, 1, 0),
-      statement(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
-      statement(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-  };
-#if defined(__x86_64__)
-  // x32 has other numbers for the same calls.
-  filter.push_back(jump(BPF_JMP | BPF_JGE | BPF_K, 0x40000000, 0, 1));
-  filter.push_back(statement(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM));
-#endif
+  std::vector<sock_filter> filter = seccomp::begin_filter();
   // Servers know the older call. io_uring could make every other one.
-  for (const auto& [call, error] : {std::pair(openat2_call, ENOSYS), {425L /* io_uring_setup */, EPERM}}) {
-    filter.push_back(jump(BPF_JMP | BPF_JEQ | BPF_K, static_cast<std::uint32_t>(call), 0, 1));
-    filter.push_back(statement(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<std::uint32_t>(error)));
-  }
+  seccomp::answer(filter, openat2_call, ENOSYS);
+  seccomp::answer(filter, 425 /* io_uring_setup */, EPERM);
   for (const Call& call : calls) {
     const bool stats = call.number == SYS_statx || call.number == SYS_newfstatat;
     filter.push_back(jump(BPF_JMP | BPF_JEQ | BPF_K, static_cast<std::uint32_t>(call.number), 0, stats ? 4 : 1));
     if (stats) {  // of what is open already: for each of a guest's requests
       const auto flags = static_cast<std::size_t>(call.paths[0].flags);
-      filter.push_back(
-          statement(BPF_LD | BPF_W | BPF_ABS, static_cast<std::uint32_t>(offsetof(seccomp_data, args) + 8 * flags)));
+      filter.push_back(statement(BPF_LD | BPF_W | BPF_ABS, seccomp::place_of(flags)));
       filter.push_back(jump(BPF_JMP | BPF_JSET | BPF_K, AT_EMPTY_PATH, 0, 1));
       filter.push_back(statement(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
     }
@@ -502,8 +481,12 @@ int watch_over(const Order& order, int socket, pid_t child) {
 
 std::string why_no_path_guard() {
   seccomp_notif_sizes sizes{};
-  if (::syscall(SYS_seccomp, SECCOMP_GET_NOTIF_SIZES, 0, &sizes) == 0) return {};
-  return "the kernel does not tell of a program's calls (seccomp of Linux 5.5)";
+  if (::syscall(SYS_seccomp, SECCOMP_GET_NOTIF_SIZES, 0, &sizes) != 0)
+    return "the kernel does not tell of a program's calls (seccomp of Linux 5.5)";
+  int scope =
+      0;  // of Yama (proc(5)): from 2 on no program reads the paths in the memory of its child, from 3 on root neither
+  std::ifstream("/proc/sys/kernel/yama/ptrace_scope") >> scope;
+  return why_no_path_guard(scope, ::geteuid() == 0);
 }
 
 std::vector<std::string> guarded(const fs::path& program, const GuardedPaths& paths,

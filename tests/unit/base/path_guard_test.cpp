@@ -17,6 +17,14 @@ std::string uses(const std::string& path) {
   return text;
 }
 
+TEST(PathGuard, NeedsAKernelThatLetsItReadItsServersPaths) {
+  EXPECT_EQ(why_no_path_guard(0, false), "");
+  EXPECT_EQ(why_no_path_guard(1, false), "") << "of one's own children";
+  EXPECT_NE(why_no_path_guard(2, false).find("kernel.yama.ptrace_scope is 2"), std::string::npos);
+  EXPECT_EQ(why_no_path_guard(2, true), "");
+  EXPECT_NE(why_no_path_guard(3, true), "");
+}
+
 TEST(PathGuard, OfWhatIsHiddenOnlyTheNameIsSeen) {
   EXPECT_EQ(uses("/h/.ssh"), "l");
   EXPECT_EQ(uses("/h/.ssh/id"), "");
