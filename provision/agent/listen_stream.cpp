@@ -127,11 +127,6 @@ void ListenStream::take(std::string_view message) {
   if (take_word(message) == "drop" && read_number(message, number)) reset(session_.arrivals().take(number));
 }
 
-void ListenStream::take_end() {
-  session_.end(*this);
-  session_.forget_if_over(*this);
-}
-
 void ListenStream::release() {
   if (!socket_) return;
   session_.loop().remove(socket_.get());
@@ -175,11 +170,6 @@ void UdpListenStream::take(std::string_view message) {
   const auto to = read_ip(message.substr(0, line), why);
   if (to && to->family() == address_.family())
     ::sendto(socket_.get(), message.data() + line + 1, message.size() - line - 1, MSG_NOSIGNAL, to->get(), to->size);
-}
-
-void UdpListenStream::take_end() {
-  session_.end(*this);
-  session_.forget_if_over(*this);
 }
 
 void UdpListenStream::release() {

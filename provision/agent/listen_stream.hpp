@@ -20,7 +20,6 @@ class ListenStream : public Stream, public Watched {
   void begin() override;
   /// "drop NUMBER": a connection that is not wanted. It is reset.
   void take(std::string_view message) override;
-  void take_end() override;
   bool serve() override;
   void release() override;
   void ready(std::uint32_t events) override;
@@ -44,7 +43,6 @@ class UdpListenStream : public Stream, public Watched {
       : Stream(session, number), address_(address) {}
   void begin() override;
   void take(std::string_view message) override;
-  void take_end() override;
   bool serve() override;
   void release() override;
   void ready(std::uint32_t events) override;

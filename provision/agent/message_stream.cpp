@@ -33,11 +33,6 @@ void UdpStream::take(std::string_view datagram) {
   session_.handed_on(*this, datagram.size());
 }
 
-void UdpStream::take_end() {
-  session_.end(*this);
-  session_.forget_if_over(*this);
-}
-
 void UdpStream::ready(std::uint32_t events) {
   if (over || (events & (EPOLLIN | EPOLLERR)) == 0) return;
   readable_ = true;

@@ -18,7 +18,6 @@ class UdpStream : public Stream, public Watched {
 
   void begin() override;
   void take(std::string_view datagram) override;
-  void take_end() override;
   bool serve() override;
   void release() override;
   void ready(std::uint32_t events) override;

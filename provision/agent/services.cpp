@@ -59,10 +59,6 @@ class ClockStream : public Stream {
     session_.handed_on(*this, time.size());
     if (credit.payload() >= answer.size()) session_.send(*this, answer);
   }
-  void take_end() override {
-    session_.end(*this);
-    session_.forget_if_over(*this);
-  }
   void release() override {}
 
  private:

@@ -22,6 +22,11 @@ constexpr int try_again_after = 10;             // ms
 Stream::Stream(Session& session, std::uint32_t number)
     : id(number), credit(session.host_window()), window(usual_window), session_(session) {}
 
+void Stream::take_end() {
+  session_.end(*this);
+  session_.forget_if_over(*this);
+}
+
 bool Session::attach(int in, int out, bool comes_back) {
   in_ = in;
   out_fd_ = out;

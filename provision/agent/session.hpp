@@ -28,8 +28,8 @@ class Stream {
   virtual void begin() = 0;
   /// The host's bytes, or one message of its.
   virtual void take(std::string_view bytes) = 0;
-  /// The host's direction has ended.
-  virtual void take_end() = 0;
+  /// The host's direction has ended; with it ends ours, unless there is more to say.
+  virtual void take_end();
   /// A turn: sends one frame at most. True when there may be more to send.
   virtual bool serve() { return false; }
   /// It is not to end, but to break off.

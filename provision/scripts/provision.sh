@@ -91,7 +91,7 @@ if [ -e /etc/colima-like/egress ] && [ ! -e /run/colima-like-egress ]; then
   [ -n "$stale" ] || doing settings
   stale="$stale egress"
   if ! command -v iptables-restore > /dev/null; then
-    echo "network.egress and network.host_access need iptables, which this machine does not have yet: start it once without them"
+    echo "network.egress and network.host_access need iptables, which this machine gets with a runtime: start it once without them and with runtime docker"
     exit 1
   fi
   iptables-restore --noflush --wait < /etc/colima-like/egress 2>&1 || exit
