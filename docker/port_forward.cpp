@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <boost/asio/ip/v6_only.hpp>
 #include <boost/asio/post.hpp>
 #include <ctime>
 
@@ -22,7 +21,6 @@ using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 using Tcp = asio::ip::tcp;
 
-constexpr int backlog = 1024;
 constexpr std::size_t ports_at_once = 64;  // opened before others have a turn, and tried again each time
 constexpr std::size_t most_lines = 20;     // of one kind in the log, for one change
 constexpr auto accept_pause = 200ms;       // when descriptors have run out
@@ -352,26 +350,11 @@ asio::awaitable<void> PortForward::reconciled() {
 void PortForward::open(Entry& entry) {
   entry.failure = {};
   if (entry.port.at.protocol == Protocol::tcp) {
-    error_code ignored;
-    if (!open_tcp(entry, entry.failure)) entry.tcp.close(ignored);
+    entry.failure = listen_tcp(entry.tcp, entry.port.at);
   } else {
     const HostPort& at = entry.port.at;
     entry.udp = udp_.open(at.address, at.port, entry.port.targets().front(), entry.traffic, entry.failure);
   }
-}
-
-bool PortForward::open_tcp(Entry& entry, error_code& ec) {
-  const Tcp::endpoint endpoint(entry.port.at.address, entry.port.at.port);
-  Tcp::acceptor& tcp = entry.tcp;
-  if (tcp.open(endpoint.protocol(), ec); ec) return false;
-  ::fcntl(tcp.native_handle(), F_SETFD, FD_CLOEXEC);
-  // Old connections in TIME_WAIT do not block the port.
-  if (tcp.set_option(asio::socket_base::reuse_address(true), ec); ec) return false;
-  if (endpoint.protocol() == Tcp::v6())
-    if (tcp.set_option(asio::ip::v6_only(true), ec); ec) return false;
-  if (tcp.bind(endpoint, ec); ec) return false;
-  tcp.listen(backlog, ec);
-  return !ec;
 }
 
 /// The next few of them each time, and from the first one on again after the last.

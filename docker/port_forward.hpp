@@ -125,7 +125,6 @@ class PortForward {
   void compare();
 
   void open(Entry& entry);
-  bool open_tcp(Entry& entry, error_code& ec);
   void accept(const std::shared_ptr<Entry>& entry);
   void remove(Entries::iterator position);
   void remove_container(const std::string& id);

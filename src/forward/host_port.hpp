@@ -1,6 +1,7 @@
 #pragma once
 
 #include <boost/asio/ip/address.hpp>
+#include <boost/asio/ip/tcp.hpp>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -26,6 +27,9 @@ struct HostPort {
   /// "127.0.0.1:8080/tcp", "[::]:53/udp".
   std::string str() const;
 };
+
+/// Has the acceptor listen there. Returns why it does not; it is closed then.
+error_code listen_tcp(asio::ip::tcp::acceptor& acceptor, const HostPort& at);
 
 /// The first port of this host that its users may open without a right.
 int first_free_port();

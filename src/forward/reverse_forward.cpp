@@ -21,19 +21,14 @@ ReverseForward::ReverseForward(const asio::any_io_executor& executor, Config con
   tasks_.spawn("a socket in the guest", keep_open());
 }
 
-ForwardCounters ReverseForward::counters() const {
-  ForwardCounters now = counters_;
-  now.from_clients = traffic_.a_to_b;
-  now.to_clients = traffic_.b_to_a;
-  now.last_activity = std::max(counters_.last_activity, traffic_.last);
-  return now;
-}
+ForwardCounters ReverseForward::counters() const { return counters_.with(traffic_); }
 
 asio::awaitable<void> ReverseForward::settled() {
   while (!open_ && problem_.empty()) co_await changed_.wait();
 }
 
 asio::awaitable<void> ReverseForward::keep_open() {
+  co_await asio::post(asio::use_awaitable);  // whoever makes it has it when on_state is called
   for (;;) {
     const auto failure = co_await failure_of(take_in());
     if (failure) set(false, one_line(*failure));

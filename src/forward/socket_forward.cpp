@@ -187,13 +187,15 @@ asio::awaitable<void> SocketForward::stop() {
   co_await tasks_.stop();
 }
 
-ForwardCounters SocketForward::counters() const {
-  ForwardCounters now = counters_;
-  now.from_clients = traffic_.a_to_b;
-  now.to_clients = traffic_.b_to_a;
-  now.last_activity = std::max(counters_.last_activity, traffic_.last);
+ForwardCounters ForwardCounters::with(const Traffic& traffic) const {
+  ForwardCounters now = *this;
+  now.from_clients = traffic.a_to_b;
+  now.to_clients = traffic.b_to_a;
+  now.last_activity = std::max(last_activity, traffic.last);
   return now;
 }
+
+ForwardCounters SocketForward::counters() const { return counters_.with(traffic_); }
 
 asio::awaitable<void> SocketForward::accept() {
   for (;;) {

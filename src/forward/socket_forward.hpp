@@ -23,6 +23,9 @@ struct ForwardCounters {
   std::chrono::steady_clock::time_point since{};          ///< when listening began
   std::chrono::steady_clock::time_point last_activity{};  ///< of the last byte, or of a connection's begin or end
 
+  /// With the bytes that connections have carried so far; a client is `a`.
+  ForwardCounters with(const Traffic& traffic) const;
+
   /// Counts one connection for as long as it lives.
   class Connection {
    public:

@@ -1,9 +1,6 @@
 #include "src/forward/tcp_forward.hpp"
 
-#include <fcntl.h>
-
 #include <algorithm>
-#include <boost/asio/ip/v6_only.hpp>
 
 #include "src/base/failure.hpp"
 #include "src/base/log.hpp"
@@ -15,28 +12,15 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto accept_pause = 200ms;  // when descriptors have run out
-constexpr int backlog = 1024;
 
 }  // namespace
 
 TcpForward::TcpForward(const asio::any_io_executor& executor, HostPort at, SocketForward::Open open, std::size_t most,
                        error_code& ec)
     : at_(std::move(at)), name_(at_.str()), open_(std::move(open)), most_(most), acceptor_(executor), tasks_(executor) {
-  listen(ec);
-  if (!ec) tasks_.spawn("listener of " + name_, accept());
-}
-
-void TcpForward::listen(error_code& ec) {
-  const Tcp::endpoint endpoint(at_.address, at_.port);
-  if (acceptor_.open(endpoint.protocol(), ec); ec) return;
-  ::fcntl(acceptor_.native_handle(), F_SETFD, FD_CLOEXEC);
-  // Old connections in TIME_WAIT do not block the port.
-  if (acceptor_.set_option(asio::socket_base::reuse_address(true), ec); ec) return;
-  if (endpoint.protocol() == Tcp::v6())
-    if (acceptor_.set_option(asio::ip::v6_only(true), ec); ec) return;
-  if (acceptor_.bind(endpoint, ec); ec) return;
-  acceptor_.listen(backlog, ec);
+  ec = listen_tcp(acceptor_, at_);
   counters_.since = counters_.last_activity = std::chrono::steady_clock::now();
+  if (!ec) tasks_.spawn("listener of " + name_, accept());
 }
 
 asio::awaitable<void> TcpForward::stop() {
@@ -45,13 +29,7 @@ asio::awaitable<void> TcpForward::stop() {
   co_await tasks_.stop();
 }
 
-ForwardCounters TcpForward::counters() const {
-  ForwardCounters now = counters_;
-  now.from_clients = traffic_.a_to_b;
-  now.to_clients = traffic_.b_to_a;
-  now.last_activity = std::max(counters_.last_activity, traffic_.last);
-  return now;
-}
+ForwardCounters TcpForward::counters() const { return counters_.with(traffic_); }
 
 asio::awaitable<void> TcpForward::accept() {
   for (;;) {

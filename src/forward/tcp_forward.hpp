@@ -28,7 +28,6 @@ class TcpForward {
 
  private:
   using Tcp = asio::ip::tcp;
-  void listen(error_code& ec);
   asio::awaitable<void> accept();
   asio::awaitable<void> serve(Tcp::socket socket);
 

@@ -86,6 +86,10 @@ asio::awaitable<void> EgressService::open() {
   config.guest = [this] { return reach(); };
   config.answer = [this](GuestListener::Arrival arrival) { return answer(std::move(arrival)); };
   config.most = most_connections;
+  config.on_state = [this] {
+    if (connections_ && !connections_->problem().empty())
+      refuse("every connection, since they cannot be taken: " + connections_->problem());
+  };
   connections_ = std::make_unique<ReverseForward>(core_.executor, std::move(config));
   core_.spawn_permanent(*tasks_, "names for a filtered machine", answer_questions(*tasks_));
 }

@@ -336,6 +336,7 @@ asio::awaitable<void> Forwards::add(std::string item) {
   co_await asio::this_coro::throw_if_cancelled(false);
   co_await uninterrupted(stop(entry));
   co_await asio::this_coro::throw_if_cancelled(true);
+  tell();  // that it is gone: it may have told of its failure meanwhile
   if (interrupted) std::rethrow_exception(interrupted);
   const Error failure(
       wanted.reverse ? Errc::guest_failed : entry->code, "the forward " + item + " cannot be opened",
