@@ -205,8 +205,15 @@ int run_forward_remove(const Invocation& call) {
   require_profile(config.paths);
   const std::string text = item_of(call.word("FORWARD"), call.reverse);
   const std::vector<std::string> found = matching_forwards(forward_items(config.paths), text, call.reverse);
-  if (found.empty())
-    throw Error(Errc::not_found, text + " is not one of the profile's forwards", "colima-like forward list");
+  if (found.empty()) {
+    const bool reverse =
+        !call.reverse &&
+        !matching_forwards(forward_items(config.paths), item_of(call.word("FORWARD"), true), true).empty();
+    throw Error(
+        Errc::not_found,
+        text + " is not one of the profile's forwards" + (reverse ? " into the machine, but one out of it" : ""),
+        reverse ? "colima-like forward remove -R " + call.word("FORWARD") : "colima-like forward list");
+  }
   const bool open = has_machine(observe(config.paths));
   for (const std::string& item : found)
     if (open) ask<rpc::RemoveForward>(config.paths, item);
