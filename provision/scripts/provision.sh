@@ -175,6 +175,16 @@ fi
 installed=
 known() { apt-cache show "$1" > /dev/null 2>&1; }
 apt() { apt-get -o DPkg::Lock::Timeout=600 -o Dpkg::Options::=--force-confold "$@"; }
+# Nothing of ours is needed to find the root disk, but fuse3 has the initramfs made anew, which takes an emulated CPU half a
+# minute. What the packages of a kernel make is made all the same.
+initramfs=/etc/initramfs-tools/update-initramfs.conf
+keep_initramfs() {
+  [ -e $initramfs ] || return 0
+  mkdir -p /run/colima-like/
+  echo update_initramfs=no > /run/colima-like/update-initramfs.conf
+  mount --bind /run/colima-like/update-initramfs.conf $initramfs
+}
+make_initramfs_again() { while umount $initramfs 2> /dev/null; do :; done; }
 install_packages() {
   apt update || return
   wanted_packages=
@@ -185,8 +195,12 @@ install_packages() {
     esac
     wanted_packages="$wanted_packages $package"
   done
+  keep_initramfs
   # shellcheck disable=SC2086  # names are words
   apt install -y --no-install-recommends $wanted_packages
+  code=$?
+  make_initramfs_again
+  return $code
 }
 install() {
   name=$1 program=$2

@@ -57,6 +57,8 @@ TEST(CloudImage, IsDownloadedSeededAndRunsDocker) {
   const Result first = box.cl({"start"}, {}, 1800s);
   ASSERT_OK(first);
   EXPECT_NE(first.err.find("tools-install"), std::string::npos) << "the image has no sshfs, no qemu-user\n" << first;
+  const Result initramfs = box.cl({"ssh", "--", "grep Generating /var/log/apt/term.log; mount | grep initramfs"});
+  EXPECT_EQ(initramfs.out, "") << "none is made for what Docker and shares need";
   EXPECT_NE(server.requests().find("bytes=100000000- \"first\""), std::string::npos)
       << "the broken connection was gone on with:\n"
       << server.requests();

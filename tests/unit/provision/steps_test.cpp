@@ -83,6 +83,7 @@ class InstallScript : public ::testing::Test {
     program("apt-get", "echo \"$*\" >> \"$log\"");
     program("apt-cache", "case $2 in docker-cli) exit 100 ;; esac");
   }
+  const fs::path& dir() const { return dir_.path(); }
   fs::path bin() const { return dir_ / "bin"; }
   void program(const std::string& name, const std::string& text = "") {
     std::ofstream(bin() / name) << "#!/bin/sh\n" << text << "\n";
@@ -96,8 +97,9 @@ class InstallScript : public ::testing::Test {
     const auto begin = part.find("foreign=/etc/"), end = part.find("# start NAME");
     EXPECT_LT(begin, end);
     part = part.substr(begin, end - begin);
-    const std::string marker = "/etc/colima-like/set-up";
-    part.replace(part.find(marker), marker.size(), (dir_ / "set-up").string());
+    for (const std::string_view of_guest : {"/etc/colima-like/", "/etc/initramfs-tools/", "/run/colima-like/"})
+      for (auto at = part.find(of_guest); at != std::string::npos; at = part.find(of_guest))
+        part.replace(at, of_guest.size(), dir_.path().string() + "//");
     std::ofstream(dir_ / "script") << "set -u\nruntime=" << runtime
                                    << "\nstep() { :; }\ndoing() { echo \"$1\"; }\ndone_() { echo \"$1 $2\"; }\n"
                                    << part << call << "\n";
@@ -155,6 +157,22 @@ TEST_F(InstallScript, WithoutANetworkTheEngineThatIsThereStartsAllTheSame) {
   fs::remove(bin() / "dockerd");
   install("install docker dockerd docker.io", false);
   EXPECT_EQ(steps_, "docker-install\n");
+}
+
+TEST_F(InstallScript, NoInitramfsIsMadeForWhatIsInstalled) {
+  is_a_distributions();
+  const std::string conf = dir().string() + "//update-initramfs.conf";
+  std::ofstream(conf) << "update_initramfs=yes\n";
+  program("mkdir");
+  program("mount", "echo mounted over \"$3\" >> \"$log\"");
+  program("umount", "[ -e \"$log.umounted\" ] || echo \"$1\" given back >> \"$log\"; : > \"$log.umounted\"; exit 1");
+  install("install tools true");
+  const std::string log = read_file(dir() / "log");
+  const auto before = log.find("mounted over " + conf), installed = log.find(" install -y "),
+             after = log.find(conf + " given back");
+  EXPECT_LT(before, installed) << log;
+  EXPECT_LT(installed, after) << log;
+  EXPECT_NE(after, std::string::npos) << log;
 }
 
 TEST_F(InstallScript, OurOwnGuestGetsTheRuntimeAlone) {
