@@ -75,7 +75,8 @@ else
   # As the image's unit says: vm/guest_image/rootfs/usr/lib/systemd/system/colima-like-agent.service.
   why=$(systemd-run --quiet --collect --unit=$sent --description="The host's agent" -p Restart=always -p RestartSec=100ms \
     -p StartLimitIntervalSec=0 -p RestartPreventExitStatus=66 -p SuccessExitStatus=66 -p KillSignal=SIGKILL \
-    -p NotifyAccess=main -p FileDescriptorStoreMax=64 -p OOMScoreAdjust=-900 -p "CapabilityBoundingSet=CAP_SYS_TIME CAP_SYS_PTRACE CAP_DAC_READ_SEARCH CAP_DAC_OVERRIDE CAP_FOWNER CAP_SYS_ADMIN CAP_SYS_MODULE" \
+    -p NotifyAccess=main -p FileDescriptorStoreMax=64 -p OOMScoreAdjust=-900 \
+    -p "CapabilityBoundingSet=CAP_SYS_TIME CAP_SYS_PTRACE CAP_DAC_READ_SEARCH CAP_DAC_OVERRIDE CAP_FOWNER CAP_SYS_ADMIN CAP_SYS_MODULE CAP_NET_BIND_SERVICE" \
     "$agent" --ports "$in" "$out" 2>&1) || fail "$why"
 fi
 echo ready

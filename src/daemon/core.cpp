@@ -31,6 +31,7 @@ Core::Core(asio::any_io_executor executor_, Home home_, ProfilePaths paths_, Fil
       engine_socket(*this),
       guest(*this),
       egress(*this),
+      host_names(*this),
       forwards(*this),
       shares(*this),
       host_sockets(*this),

@@ -30,6 +30,7 @@
 #include "src/daemon/services/host_sockets.hpp"
 #include "src/daemon/services/idle.hpp"
 #include "src/daemon/services/machine_watch.hpp"
+#include "src/daemon/services/names.hpp"
 #include "src/daemon/services/ports.hpp"
 #include "src/daemon/services/runtime_watch.hpp"
 #include "src/daemon/services/shares.hpp"
@@ -143,6 +144,7 @@ struct Core {
   EngineSocket engine_socket;
   GuestAccess guest;
   EgressService egress;
+  Names host_names;
   Forwards forwards;
   Shares shares;
   HostSockets host_sockets;
@@ -158,9 +160,10 @@ struct Core {
 
  private:
   /// The order: opened from left to right.
-  std::array<Service*, 16> services_{
-      &docker_client, &engine_socket, &guest,     &egress,        &forwards, &shares, &host_sockets, &file_events,
-      &bound_files,   &ports,         &data_path, &runtime_watch, &trim,     &clock,  &idle,         &machine_watch};
+  std::array<Service*, 17> services_{&docker_client, &engine_socket, &guest,         &egress,      &host_names,
+                                     &forwards,      &shares,        &host_sockets,  &file_events, &bound_files,
+                                     &ports,         &data_path,     &runtime_watch, &trim,        &clock,
+                                     &idle,          &machine_watch};
   Phase phase_ = phase::Stopped{};
   Notifier changed_;
   TaskGroup tasks_;

@@ -8,6 +8,7 @@ namespace {
 
 constexpr std::size_t header_size = 12;
 constexpr std::size_t longest_name = 253;
+constexpr std::size_t largest_datagram = 512;  // for who says nothing of larger ones (RFC 1035, 4.2.1)
 constexpr std::uint16_t internet = 1;
 constexpr std::uint16_t is_answer = 0x8000, operation = 0x7800, is_wanted_recursively = 0x0100, is_recursive = 0x0080;
 
@@ -58,22 +59,32 @@ std::string dns_format_error(std::string_view datagram) {
 }
 
 std::string dns_answer(const DnsQuestion& question, DnsResult result,
-                       std::optional<boost::asio::ip::address_v4> address, std::uint32_t seconds) {
+                       const std::vector<boost::asio::ip::address>& addresses, std::uint32_t seconds) {
+  std::string records;
+  std::uint16_t count = 0;
+  for (const boost::asio::ip::address& address : addresses) {
+    if (address.is_v4() ? !question.is_a() : !question.is_aaaa()) continue;
+    std::string record;
+    append(record, 0xc000 | header_size, 2);  // the name of the question
+    append(record, question.type, 2);
+    append(record, internet, 2);
+    append(record, seconds, 4);
+    const auto put = [&record](const auto& bytes) {
+      append(record, static_cast<std::uint32_t>(bytes.size()), 2);
+      record.append(bytes.begin(), bytes.end());
+    };
+    address.is_v4() ? put(address.to_v4().to_bytes()) : put(address.to_v6().to_bytes());
+    if (question.message.size() + records.size() + record.size() > largest_datagram) break;
+    records += record;
+    ++count;
+  }
   std::string answer = question.message.substr(0, 2);
   const std::uint16_t asked = number_at(question.message, 2);
   append(answer, is_answer | (asked & is_wanted_recursively) | is_recursive | static_cast<std::uint16_t>(result), 2);
   append(answer, 1, 2);
-  append(answer, address ? 1 : 0, 2);
+  append(answer, count, 2);
   append(answer, 0, 4);
-  answer += question.message.substr(header_size);
-  if (!address) return answer;
-  append(answer, 0xc000 | header_size, 2);  // the name of the question
-  append(answer, 1, 2);
-  append(answer, internet, 2);
-  append(answer, seconds, 4);
-  append(answer, 4, 2);
-  append(answer, address->to_uint(), 4);
-  return answer;
+  return answer + question.message.substr(header_size) + records;
 }
 
 }  // namespace cl

@@ -2,12 +2,14 @@
 #include <sys/mount.h>
 
 #include <boost/json.hpp>
+#include <fstream>
 
 #include "src/base/file.hpp"
 #include "tests/e2e/sandbox.hpp"
 
-// What leaves a machine whose network is filtered. This computer is a network name space of this program's own, and the
-// internet another one behind a pair of interfaces; /etc/hosts has its names, and web servers stand at its addresses.
+// What leaves a machine whose network is filtered, and the names of one whose network is not. This computer is a
+// network name space of this program's own, and the internet another one behind a pair of interfaces; /etc/hosts has
+// its names, and web servers stand at its addresses.
 
 namespace cl::e2e {
 namespace {
@@ -15,6 +17,32 @@ namespace {
 constexpr const char* names =
     "127.0.0.1 localhost rebind.example\n10.9.9.9 lan.example\n11.22.33.44 site.example evil.invalid\n"
     "11.22.33.45 other.example\n8.8.4.1 own.example\n8.8.4.2 neighbour.example\n";
+
+/// A name server at 127.0.0.1: "long.example" has a text that no datagram of 512 bytes holds, and nothing else is
+/// there.
+constexpr const char* name_server = R"(
+import socket, struct, threading
+def answer(asked, by_tcp):
+    end = asked.index(b'\0', 12) + 5
+    is_long = asked[12:].startswith(b'\4long\7example\0') and asked[end - 3] == 16
+    text = b'\xc0\x0c\0\x10\0\1\0\0\0\1' + struct.pack('>H', 1024) + (b'\xff' + b'x' * 255) * 4
+    flags = 0x8180 if by_tcp and is_long else 0x8380 if is_long else 0x8183
+    return struct.pack('>2sHHHHH', asked[:2], flags, 1, int(by_tcp and is_long), 0, 0) + asked[12:end] + text * (by_tcp and is_long)
+udp, tcp = socket.socket(type=socket.SOCK_DGRAM), socket.socket()
+for one in udp, tcp:
+    one.bind(('127.0.0.1', 53))
+tcp.listen()
+def serve_tcp():
+    while True:
+        client = tcp.accept()[0]
+        said = answer(client.recv(4096)[2:], True)
+        client.sendall(struct.pack('>H', len(said)) + said)
+        client.close()
+threading.Thread(target=serve_tcp, daemon=True).start()
+while True:
+    asked, who = udp.recvfrom(4096)
+    udp.sendto(answer(asked, False), who)
+)";
 
 /// $1: a process in the name space of the internet. This computer has 8.8.4.1, in a network of the internet's
 /// addresses.
@@ -38,11 +66,14 @@ class Egress : public ::testing::Test {
   static void SetUpTestSuite() {
     box = std::make_unique<Sandbox>();
     ASSERT_OK(box->cl({"image", "build"}, {}, 1800s));  // while there is another internet
-    const fs::path hosts = box->root() / "hosts";
+    hosts = box->root() / "hosts";
     write_atomically(hosts, names);
+    const fs::path servers_file = box->root() / "resolv.conf";
+    write_atomically(servers_file, "nameserver 127.0.0.1\n");
     if (::unshare(CLONE_NEWNET | CLONE_NEWNS) != 0) return;
     if (::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return;
     if (::mount(hosts.c_str(), "/etc/hosts", nullptr, MS_BIND, nullptr) != 0) return;
+    if (::mount(servers_file.c_str(), "/etc/resolv.conf", nullptr, MS_BIND, nullptr) != 0) return;
     servers.push_back(box->start({"unshare", "--net", "sleep", "3600"}));
     internet = std::to_string(servers.back()->pid());
     const auto self = fs::read_symlink("/proc/self/ns/net");
@@ -50,6 +81,7 @@ class Egress : public ::testing::Test {
       std::this_thread::sleep_for(10ms);
     if (box->run({"sh", "-c", make_way, "sh", internet}).code != 0) return;
     there_is_one = true;
+    servers.push_back(box->start({"python3", "-c", name_server}));
     folder = box->root() / "site";
     fs::create_directory(folder);
     write_atomically(folder / "index.html", "hello\n");
@@ -77,7 +109,7 @@ class Egress : public ::testing::Test {
 
   inline static std::unique_ptr<Sandbox> box;
   inline static std::vector<std::unique_ptr<Process>> servers;
-  inline static fs::path folder;
+  inline static fs::path folder, hosts;
   inline static std::string internet;
   inline static bool there_is_one = false;
 };
@@ -179,6 +211,40 @@ TEST_F(Egress, WithoutANetworkCardDockerAndPublishedPortsWork) {
                          "mkdir /w; echo inside > /w/index.html; exec httpd -f -p 80 -h /w"}));
   EXPECT_EQ(box->run({"busybox", "wget", "-qO-", "http://127.0.0.1:" + port + "/index.html"}).out, "inside\n");
   ASSERT_OK(box->docker({"rm", "-f", "web"}));
+}
+
+TEST_F(Egress, NamesOfAMachineThatIsNotFilteredAreThoseOfThisComputer) {
+  ASSERT_OK(box->cl({"stop"}));
+  ASSERT_OK(box->cl({"start", "open"}, {}, boot_limit));
+  auto in_guest = [&](const std::string& command) { return box->cl({"-p", "open", "ssh", "--", command}).out; };
+  auto curl = [&](const std::string& url) { return in_guest("curl -s -m 10 " + url + " || echo failed"); };
+  EXPECT_EQ(curl("http://site.example/index.html"), "hello\n");
+  EXPECT_EQ(curl("http://rebind.example:8080/index.html"), "hello\n") << "this computer's 127.0.0.1";
+  EXPECT_EQ(curl("http://nobody.example/index.html"), "failed\n");
+  std::ofstream(hosts, std::ios::app) << "11.22.33.45 new.example\n";
+  EXPECT_EQ(curl("http://new.example/index.html"), "hello\n") << "as it is now";
+
+  const std::string asks =
+      "\\000\\035ID\\001\\000\\000\\001\\000\\000\\000\\000\\000\\000\\004long\\007example\\000\\000\\020\\000\\001";
+  EXPECT_NE(in_guest("busybox nslookup -type=txt long.example 127.0.0.154 2>&1"), "") << "is told to ask by TCP";
+  EXPECT_EQ(
+      in_guest("exec 3<>/dev/tcp/127.0.0.154/53; printf '" + asks + "' >&3; timeout 10 cat <&3 | tr -cd x | wc -c"),
+      "1021\n")
+      << "four texts of 255, and the x of the name";
+
+  const std::string socket = "unix://" + (box->profile("open") / "docker.sock").string();
+  ASSERT_OK(box->run({"sh", "-c",
+                      "cd '" + folder.string() +
+                          "' && mkdir -p bin && cp \"$(command -v busybox)\" bin/ && tar c bin | docker -H " + socket +
+                          " import - box"}));
+  auto contained = [&](const std::string& name) {
+    return box->run({"docker", "-H", socket, "run", "--rm", "box", "/bin/busybox", "nslookup", name}, {}, 60s).out;
+  };
+  EXPECT_NE(contained("lan.example").find("10.9.9.9"), std::string::npos);
+  box->kill_daemons();
+  EXPECT_NE(in_guest("true; nslookup lan.example").find("10.9.9.9"), std::string::npos) << "by the next daemon";
+  EXPECT_NE(contained("own.example").find("8.8.4.1"), std::string::npos);
+  ASSERT_OK(box->cl({"delete", "open", "--data", "--force"}));
 }
 
 }  // namespace

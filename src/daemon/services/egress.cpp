@@ -1,15 +1,11 @@
 #include "src/daemon/services/egress.hpp"
 
-#include <netdb.h>
-
 #include <algorithm>
-#include <boost/asio/ip/basic_resolver_results.hpp>
 #include <chrono>
 #include <ctime>
 #include <utility>
 
 #include "profiles/networks.hpp"
-#include "src/base/blocking.hpp"
 #include "src/base/failure.hpp"
 #include "src/base/log.hpp"
 #include "src/base/net/own_addresses.hpp"
@@ -22,50 +18,13 @@ namespace cl {
 namespace {
 
 using namespace std::chrono_literals;
-using Clock = std::chrono::steady_clock;
 
-constexpr auto again = 1s;           // after the agent or the guest was lost
-constexpr auto lookup_limit = 10s;   // resolvers try several servers
 constexpr auto connect_limit = 10s;  // for one address of a name
-constexpr auto fresh = 10s;          // what was looked up, and how long the guest may keep an answer
-constexpr std::size_t most_found = 1'024;
-constexpr std::size_t most_questions = 256;  // under way; further ones are lost, and asked again
 constexpr std::size_t most_connections = 1'024;
-constexpr std::size_t most_addresses = 16;  // of one name
-constexpr std::size_t most_refusals = 32;   // different ones that are remembered
+constexpr std::size_t most_refusals = 32;  // different ones that are remembered
 constexpr std::size_t longest_refusal = 200;
 constexpr std::size_t most_lines = 20;  // of the log, in a second
 constexpr auto second = 1s;             // between two notes of refusals, each of which is written to disk
-
-/// Whose servers do not answer take their time; nobody else waits for the threads that they hold.
-BlockingThreads& lookup_threads() {
-  static BlockingThreads threads({.threads = 8, .users = 8});
-  return threads;
-}
-
-/// By this computer's own resolver, with its VPN, its search domains and its /etc/hosts.
-std::vector<asio::ip::address> addresses_of(const std::string& name) {
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  addrinfo* list = nullptr;
-  if (const int failure = ::getaddrinfo(name.c_str(), nullptr, &hints, &list); failure != 0) {
-    if (failure == EAI_NONAME) return {};
-#ifdef EAI_NODATA
-    if (failure == EAI_NODATA) return {};
-#endif
-    throw Error(Errc::io, "'" + name + "' could not be looked up").because(::gai_strerror(failure));
-  }
-  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> owner(list, &::freeaddrinfo);
-  std::vector<asio::ip::address> found;
-  for (const addrinfo* one = list; one != nullptr; one = one->ai_next) {
-    if (found.size() >= most_addresses) break;
-    asio::ip::tcp::endpoint endpoint;
-    endpoint.resize(one->ai_addrlen);
-    std::copy_n(reinterpret_cast<const char*>(one->ai_addr), one->ai_addrlen, reinterpret_cast<char*>(endpoint.data()));
-    found.push_back(endpoint.address());
-  }
-  return found;
-}
 
 }  // namespace
 
@@ -81,9 +40,12 @@ asio::awaitable<void> EgressService::open() {
   filter_ = std::make_unique<EgressFilter>(egress, host_in_guest(core_.driver->traits().host_address, profile),
                                            core_.state().data_owner);
   tasks_ = std::make_unique<TaskGroup>(core_.executor);
+  auto find = [this](DnsQuestion question, const std::string&) { return answer_to(std::move(question)); };
+  questions_ = std::make_unique<GuestQuestions>(
+      core_, std::string(egress_dns_address) + " " + std::to_string(egress_dns_port), std::move(find));
   ReverseForward::Config config;
   config.where = "tcp 0.0.0.0 " + std::to_string(egress_port);
-  config.guest = [this] { return reach(); };
+  config.guest = [this] { return core_.guest.when_connected(); };
   config.answer = [this](GuestListener::Arrival arrival) { return answer(std::move(arrival)); };
   config.most = most_connections;
   config.on_state = [this] {
@@ -91,16 +53,17 @@ asio::awaitable<void> EgressService::open() {
       refuse("every connection, since they cannot be taken: " + connections_->problem());
   };
   connections_ = std::make_unique<ReverseForward>(core_.executor, std::move(config));
-  core_.spawn_permanent(*tasks_, "names for a filtered machine", answer_questions(*tasks_));
 }
 
 asio::awaitable<void> EgressService::close() {
   const auto connections = std::exchange(connections_, nullptr);
   if (connections) co_await connections->stop();
+  const auto questions = std::exchange(questions_, nullptr);
+  if (questions) co_await questions->stop();
   const auto tasks = std::exchange(tasks_, nullptr);
   if (tasks) co_await tasks->stop();
   filter_.reset();
-  found_.clear();
+  names_.forget();
   refusals_.clear();
   telling_ = untold_ = false;
   unlogged_ = 0;
@@ -108,11 +71,6 @@ asio::awaitable<void> EgressService::close() {
 }
 
 void EgressService::describe(State& state) const { state.egress_refusals = refusals_; }
-
-asio::awaitable<std::shared_ptr<Guest>> EgressService::reach() {
-  while (!core_.guest.connected()) co_await core_.changed();
-  co_return co_await core_.guest.reach(10s);
-}
 
 // ---- connections ------------------------------------------------------------------------------------------------
 
@@ -136,7 +94,7 @@ asio::awaitable<std::unique_ptr<ByteStream>> EgressService::connect(EgressTarget
   const std::string what = target.host + ":" + std::to_string(target.port);
   Addresses addresses;
   if (target.is_name) {
-    addresses = co_await look_up(target.host);
+    addresses = co_await names_.look_up(target.host);
   } else {
     addresses.push_back(asio::ip::make_address(target.host));
   }
@@ -159,64 +117,18 @@ asio::awaitable<std::unique_ptr<ByteStream>> EgressService::connect(EgressTarget
   throw Error(Errc::io, why);
 }
 
-asio::awaitable<EgressService::Addresses> EgressService::look_up(std::string name) {
-  const auto known = found_.find(name);
-  if (known != found_.end() && known->second.until > Clock::now()) co_return known->second.addresses;
-  auto ask = [name] { return addresses_of(name); };
-  Addresses addresses = co_await with_timeout(lookup_limit, "looking '" + name + "' up",
-                                              lookup_threads().run(Files::users, std::move(ask)));
-  if (found_.size() >= most_found) found_.clear();
-  found_[name] = {addresses, Clock::now() + fresh};
-  co_return addresses;
-}
-
 // ---- names ------------------------------------------------------------------------------------------------------
-
-asio::awaitable<void> EgressService::answer_questions(TaskGroup& tasks) {
-  for (;;) {
-    if (const auto failure = co_await failure_of(take_questions(tasks)))
-      log::debug("names for the machine: {}", one_line(*failure));
-    co_await sleep_for(again);
-  }
-}
-
-asio::awaitable<void> EgressService::take_questions(TaskGroup& tasks) {
-  const auto guest = co_await reach();
-  const std::shared_ptr<MessageStream> questions = co_await guest->open_service(
-      "listen udp " + std::string(egress_dns_address) + " " + std::to_string(egress_dns_port));
-  while (const auto message = co_await questions->read()) {
-    const std::size_t line = message->find('\n');
-    if (line == std::string::npos || tasks.size() > most_questions) continue;
-    const std::string_view asked = std::string_view(*message).substr(line + 1);
-    std::string from = message->substr(0, line + 1);
-    if (auto question = read_dns_question(asked)) {
-      tasks.spawn("a name for the machine", answer_question(questions, std::move(from), std::move(*question)));
-    } else if (std::string error = dns_format_error(asked); !error.empty()) {
-      co_await questions->write(from + error);
-    }
-  }
-  throw Error(Errc::guest_failed, "the guest asks no names any more");
-}
-
-asio::awaitable<void> EgressService::answer_question(std::shared_ptr<MessageStream> questions, std::string from,
-                                                     DnsQuestion question) {
-  std::optional<std::string> answer;
-  auto find = store(answer_to(question), answer);
-  if (const auto failure = co_await failure_of(std::move(find))) log::debug("{}", one_line(*failure));
-  const std::string said = answer ? *answer : dns_answer(question, DnsResult::server_failure);
-  co_await failure_of(questions->write(from + said));
-}
 
 asio::awaitable<std::string> EgressService::answer_to(DnsQuestion question) {
   if (!filter_->may_resolve(question.name)) {
     if (question.is_a()) refuse("the name " + question.name + " is not in network.egress");
     co_return dns_answer(question, DnsResult::no_such_name);
   }
-  const Addresses addresses = co_await look_up(question.name);
+  const Addresses addresses = co_await names_.look_up(question.name);
   if (addresses.empty()) co_return dns_answer(question, DnsResult::no_such_name);
   if (!question.is_a()) co_return dns_answer(question, DnsResult::ok);
-  co_return dns_answer(question, DnsResult::ok, filter_->address_for(question.name),
-                       static_cast<std::uint32_t>(fresh.count()));
+  co_return dns_answer(question, DnsResult::ok, {filter_->address_for(question.name)},
+                       static_cast<std::uint32_t>(HostNames::fresh.count()));
 }
 
 void EgressService::refuse(const std::string& told) {

@@ -1,15 +1,13 @@
 #pragma once
 
-#include <boost/asio/ip/address.hpp>
-#include <chrono>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "provision/guest.hpp"
+#include "src/base/net/host_names.hpp"
 #include "src/daemon/service.hpp"
-#include "src/egress/dns_message.hpp"
+#include "src/daemon/services/guest_questions.hpp"
 #include "src/egress/filter.hpp"
 #include "src/forward/reverse_forward.hpp"
 
@@ -30,31 +28,20 @@ class EgressService : public Service {
   void describe(State& state) const override;
 
  private:
-  using Addresses = std::vector<asio::ip::address>;
-  struct Found {
-    Addresses addresses;
-    std::chrono::steady_clock::time_point until;
-  };
-
-  asio::awaitable<std::shared_ptr<Guest>> reach();
   asio::awaitable<std::unique_ptr<ByteStream>> answer(GuestListener::Arrival arrival);
   asio::awaitable<std::unique_ptr<ByteStream>> connect(EgressTarget target);
-  asio::awaitable<void> answer_questions(TaskGroup& tasks);
-  asio::awaitable<void> take_questions(TaskGroup& tasks);
-  asio::awaitable<void> answer_question(std::shared_ptr<MessageStream> questions, std::string from,
-                                        DnsQuestion question);
   asio::awaitable<std::string> answer_to(DnsQuestion question);
-  asio::awaitable<Addresses> look_up(std::string name);
   void refuse(const std::string& what);
   asio::awaitable<void> tell_refusals();
 
   Core& core_;
   Egress egress_;  ///< what filter_ was made for
   std::unique_ptr<EgressFilter> filter_;
-  std::map<std::string, Found> found_;  ///< what names were looked up to, for a short while
+  HostNames names_;
   std::vector<EgressRefusal> refusals_;
   std::size_t unlogged_ = 0;  ///< new ones of the second that runs
   bool telling_ = false, untold_ = false;
+  std::unique_ptr<GuestQuestions> questions_;
   std::unique_ptr<ReverseForward> connections_;
   std::unique_ptr<TaskGroup> tasks_;
 };

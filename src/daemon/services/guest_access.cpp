@@ -89,6 +89,12 @@ std::chrono::milliseconds GuestAccess::patience() const noexcept {
 }
 
 /// While a start is under way it may have no link yet, and gives one up when a suspended machine has to boot instead.
+asio::awaitable<std::shared_ptr<Guest>> GuestAccess::when_connected() {
+  constexpr auto limit = std::chrono::seconds(10);
+  while (!connected()) co_await core_.changed();
+  co_return co_await reach(limit);
+}
+
 asio::awaitable<std::shared_ptr<Guest>> GuestAccess::reach_for_client() {
   for (;;) {
     while (!link_ && is<phase::Preparing, phase::Booting>(core_.phase())) co_await core_.changed();

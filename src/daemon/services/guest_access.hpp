@@ -39,6 +39,8 @@ class GuestAccess : public Service {
 
   /// For transitions. Throws Error{guest_failed}.
   asio::awaitable<std::shared_ptr<Guest>> reach(std::chrono::milliseconds limit);
+  /// For what runs as long as the machine: waits until there is a guest that is connected.
+  asio::awaitable<std::shared_ptr<Guest>> when_connected();
   /// For clients: waits for a machine that starts as long as that takes, and briefly for one that is away. Throws
   /// Error{not_running}, {host_requirement} while the machine is blocked, {guest_failed}.
   asio::awaitable<std::shared_ptr<Guest>> reach_for_client();

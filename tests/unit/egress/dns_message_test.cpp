@@ -59,9 +59,22 @@ TEST(DnsMessage, WhatIsNotUnderstoodIsToldSo) {
 TEST(DnsMessage, AnswersRepeatTheQuestion) {
   const DnsQuestion question = read_dns_question(query(example)).value();
   const std::string asked = query(example).substr(12);
-  EXPECT_EQ(dns_answer(question, DnsResult::ok, boost::asio::ip::make_address_v4("198.18.0.7"), 10),
+  EXPECT_EQ(dns_answer(question, DnsResult::ok, {boost::asio::ip::make_address("198.18.0.7")}, 10),
             "ID\x81\x80\0\x01\0\x01\0\0\0\0"s + asked + "\xc0\x0c\0\x01\0\x01\0\0\0\x0a\0\x04\xc6\x12\0\x07"s);
   EXPECT_EQ(dns_answer(question, DnsResult::no_such_name), "ID\x81\x83\0\x01\0\0\0\0\0\0"s + asked);
+}
+
+TEST(DnsMessage, AnswersHaveTheAddressesOfTheTypeAskedFor) {
+  const std::vector both{boost::asio::ip::make_address("10.1.2.3"), boost::asio::ip::make_address("fd00::7")};
+  const DnsQuestion of_v6 = read_dns_question(query(example, 28)).value();
+  EXPECT_EQ(dns_answer(of_v6, DnsResult::ok, both, 1).substr(of_v6.message.size()),
+            "\xc0\x0c\0\x1c\0\x01\0\0\0\x01\0\x10\xfd"s + std::string(14, '\0') + "\x07");
+  const DnsQuestion of_text = read_dns_question(query(example, 16)).value();
+  EXPECT_EQ(dns_answer(of_text, DnsResult::ok, both, 1).size(), of_text.message.size());
+  const std::vector many(100, both.front());
+  const std::string full = dns_answer(read_dns_question(query(example)).value(), DnsResult::ok, many, 1);
+  EXPECT_LE(full.size(), 512U);
+  EXPECT_EQ((full.size() - query(example).size()) / 16, static_cast<unsigned char>(full[7])) << "so many are told";
 }
 
 }  // namespace
