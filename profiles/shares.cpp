@@ -34,6 +34,8 @@ constexpr std::array<std::string_view, 17> of_the_guest{"/bin",
                                                         "/var/lib/dpkg",
                                                         "/var/run"};
 
+constexpr std::string_view owner_word = "owner=";
+
 bool path_like(std::string_view text) {
   return !text.empty() && (text[0] == '/' || text == "~" || text.starts_with("~/"));
 }
@@ -65,7 +67,8 @@ bool covered(const Share& inner, const Share& outer) {
                        [&](const fs::path& path) { return is_below(inner.location, path); });
   };
   const bool differs = in_one_of(outer.hidden) || in_one_of(outer.kept);
-  const bool same_way = inner.read_only == outer.read_only && inner.type == outer.type && !differs;
+  const bool same_way =
+      inner.read_only == outer.read_only && inner.type == outer.type && inner.owner == outer.owner && !differs;
   if (inner.mount_point == outer.mount_point) {
     if (inner.location == outer.location && same_way) return true;
     refuse(inner, outer.written.string() + " is shared there already", "remove one of the two from 'shares'");
@@ -116,9 +119,13 @@ std::optional<std::string> parse_share(std::string_view text, ShareItem& into) {
       has_mode = true;
     } else if (is_share_type(part) && into.type.empty()) {
       into.type = part;
+    } else if (part.starts_with(owner_word) && !into.owner) {
+      into.owner = parse_file_owner(part.substr(owner_word.size()));
+      if (!into.owner)
+        return "has '" + std::string(part) + "': an owner is a number, or two, such as owner=1000 or owner=1000.100";
     } else {
-      return "has '" + std::string(part) + "', which is no mount point, ro, rw, " + or_list(share_type_names) +
-             " (a path cannot have a colon): '" + std::string(text) + "'";
+      return "has '" + std::string(part) + "', which is no mount point, ro, rw, owner=USER, " +
+             or_list(share_type_names) + " (a path cannot have a colon): '" + std::string(text) + "'";
     }
   }
   return std::nullopt;
@@ -145,6 +152,7 @@ std::vector<Share> plan_shares(const Profile& profile, const fs::path& home, con
     share.written = expanded(item.location, home);
     share.mount_point = expanded(item.mount_point, home);
     share.read_only = item.read_only;
+    share.owner = item.owner;
     share.type = item.type.empty() ? profile.share_type : item.type;
     share.problem = folder_problem(share.written);
     std::error_code ec;
@@ -189,7 +197,8 @@ json::array to_json(const std::vector<ShareState>& shares) {
                                  {"tag", one.tag},
                                  {"problem", one.problem},
                                  {"hidden", json::array(one.hidden.begin(), one.hidden.end())},
-                                 {"kept", json::array(one.kept.begin(), one.kept.end())}});
+                                 {"kept", json::array(one.kept.begin(), one.kept.end())},
+                                 {"owner", one.owner}});
   return array;
 }
 
@@ -205,7 +214,8 @@ std::vector<ShareState> shares_from_json(const json::array& array) {
       return items;
     };
     shares.push_back({text("location"), text("written"), text("mount_point"), object.at("read_only").as_bool(),
-                      text("type"), text("why"), text("tag"), text("problem"), list("hidden"), list("kept")});
+                      text("type"), text("why"), text("tag"), text("problem"), list("hidden"), list("kept"),
+                      object.contains("owner") ? text("owner") : ""});
   }
   return shares;
 }

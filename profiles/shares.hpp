@@ -8,15 +8,18 @@
 #include <vector>
 
 #include "profiles/profile.hpp"
+#include "src/base/file_owner.hpp"
 
 /// Host folders that a machine sees: what the user wrote, what it means on this host, and what became of it.
 namespace cl {
 
-/// One item of the key `shares`, LOCATION[:MOUNT POINT][:ro][:TYPE], taken apart. Paths may begin with ~.
+/// One item of the key `shares`, LOCATION[:MOUNT POINT][:ro][:TYPE][:owner=USER[.GROUP]], taken apart. Paths may begin
+/// with ~.
 struct ShareItem {
   std::string location, mount_point;  ///< a mount point that was not given is the location
   bool read_only = false;
-  std::string type;  ///< empty: the profile's share_type
+  std::string type;                ///< empty: the profile's share_type
+  std::optional<FileOwner> owner;  ///< whose everything in it is in the machine; none: as on this host
 };
 
 /// Says what is wrong with the text, or nothing. Pure.
@@ -32,7 +35,8 @@ struct Share {
   std::filesystem::path mount_point;  ///< in the guest: absolute
   bool read_only = false;
   std::string type = "auto";
-  std::string problem;  ///< why it cannot be shared now: there is no such folder, it cannot be read
+  std::optional<FileOwner> owner;  ///< of ShareItem
+  std::string problem;             ///< why it cannot be shared now: there is no such folder, it cannot be read
   /// Paths of this computer in it, without links, that the guest must not read, and must not write.
   std::vector<std::filesystem::path> hidden, kept;
 };
@@ -56,6 +60,7 @@ struct ShareState {
   std::string tag;                        ///< of the virtiofs device that was booted with it; empty for sshfs
   std::string problem;                    ///< why it is not there; empty: it is mounted
   std::vector<std::string> hidden, kept;  ///< of Share
+  std::string owner;                      ///< of Share, as text; empty: none
   bool operator==(const ShareState&) const = default;
 };
 boost::json::array to_json(const std::vector<ShareState>& shares);

@@ -13,6 +13,7 @@
 
 #include "src/base/async.hpp"
 #include "src/base/byte_size.hpp"
+#include "src/base/file_owner.hpp"
 
 namespace cl {
 
@@ -32,6 +33,8 @@ struct BootShare {
   std::filesystem::path directory;
   bool read_only = false;
   std::vector<std::filesystem::path> hidden{}, kept{};  ///< in it, without links: not to be read, not to be written
+  std::optional<FileOwner> owner{};  ///< whose everything in it is in the guest; on the host it is the server's user's,
+                                     ///< or by a server of root's the folder's owner's
 };
 
 /// Everything a driver needs to boot one machine. Paths are absolute; files exist.

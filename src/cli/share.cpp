@@ -126,6 +126,7 @@ int run_share_list(const Invocation& call) {
                                     {"read_only", parts.read_only},
                                     {"type", parts.type.empty() ? "auto" : parts.type},
                                     {"state", "not running"}});
+      if (parts.owner) shares.back().as_object()["owner"] = to_string(*parts.owner);
     }
   }
   if (call.json) {
@@ -141,8 +142,10 @@ int run_share_list(const Invocation& call) {
       const json::value* value = share.if_contains(key);
       return value != nullptr ? std::string(value->as_string()) : std::string();
     };
-    rows.push_back({text("location"), text("mount_point"), share.at("read_only").as_bool() ? "ro" : "rw", text("type"),
-                    text("state")});
+    const std::string owner = text("owner");
+    rows.push_back({text("location"), text("mount_point"),
+                    (share.at("read_only").as_bool() ? "ro" : "rw") + (owner.empty() ? "" : " as " + owner),
+                    text("type"), text("state")});
   }
   print_table(rows);
   for (const json::value& one : shares)

@@ -30,6 +30,7 @@ json::array describe_shares(const std::vector<ShareState>& shares) {
                      {"state", problem.empty() ? "mounted"
                                : gone.empty()  ? "failed"
                                                : "folder missing"}};
+    if (!share.owner.empty()) one["owner"] = share.owner;
     if (!share.why.empty()) one["why"] = share.why;
     if (!problem.empty()) one["problem"] = problem;
     all.push_back(std::move(one));

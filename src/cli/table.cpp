@@ -57,7 +57,7 @@ constexpr std::array table{
          "nerdctl ps\nnerdctl run --rm debian uname -m"},
     Verb{"ssh-config", "Print what plain ssh needs to reach the machine", one_profile | install_options,
          &run_ssh_config, "", "ssh-config --install\nssh-config work"},
-    Verb{"share add", "Share a folder with the machine: LOCATION[:MOUNT POINT][:ro][:TYPE]", profile_option,
+    Verb{"share add", "Share a folder with the machine: LOCATION[:MOUNT POINT][:ro][:TYPE][:owner=USER]", profile_option,
          &run_share_add, "SHARE", "share add /data\nshare add ~/notes:/notes:ro"},
     Verb{"share remove", "Share a folder no longer", profile_option, &run_share_remove, "SHARE",
          "share remove /data\nshare remove -p work ~/notes"},

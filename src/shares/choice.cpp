@@ -28,9 +28,12 @@ fs::path first_program(std::initializer_list<const char*> names) {
   return {};
 }
 
+std::string text_of(const std::optional<FileOwner>& owner) { return owner ? to_string(*owner) : ""; }
+
 const ShareState* device_of(const Share& share, const std::vector<ShareState>& devices) {
   const auto found = std::find_if(devices.begin(), devices.end(), [&share](const ShareState& device) {
-    return device.location == share.location && device.read_only == share.read_only;
+    return device.location == share.location && device.read_only == share.read_only &&
+           device.owner == text_of(share.owner);
   });
   return found == devices.end() ? nullptr : &*found;
 }
@@ -131,6 +134,7 @@ asio::awaitable<ShareHost> look_for_share_servers(fs::path cache, std::string hy
 #endif
   if (!hypervisor.empty()) {
     host.virtiofs_by = std::move(hypervisor);
+    host.virtiofs_keeps_owners = host.virtiofs_by + " cannot give files another owner";
     host.virtiofs_shows_all = host.virtiofs_by + " serves a folder with all that is in it, also what share_hide names";
     co_return host;
   }
@@ -144,6 +148,7 @@ asio::awaitable<ShareHost> look_for_share_servers(fs::path cache, std::string hy
     host.virtiofs_by = "virtiofsd " + found.version;
     if (!host.root && !rights.subuids)
       host.virtiofs_note = "every file is this user's: /etc/subuid has no range for it";
+    if (!found.translates) host.virtiofs_keeps_owners = host.virtiofs_by + " cannot give files another owner";
     if (rights.sandbox == ServerRights::Sandbox::none) host.virtiofsd_unconfined = why_no_confinement();
   } catch (const Error& error) {
     host.no_virtiofs = one_line(error);
@@ -162,6 +167,7 @@ std::vector<ShareState> choose_share_types(const std::vector<Share>& plan, const
     state.written = share.written;
     state.mount_point = share.mount_point;
     state.read_only = share.read_only;
+    state.owner = text_of(share.owner);
     state.problem = share.problem;
     for (const fs::path& path : share.hidden) state.hidden.push_back(path);
     for (const fs::path& path : share.kept) state.kept.push_back(path);
@@ -178,6 +184,7 @@ std::vector<ShareState> choose_share_types(const std::vector<Share>& plan, const
     std::string no_virtiofs = why_no_virtiofs(share, host);
     if (no_virtiofs.empty() && required && !host.virtiofsd_unconfined.empty())
       no_virtiofs = refused_unconfined(host.virtiofsd_unconfined);
+    if (no_virtiofs.empty() && share.owner) no_virtiofs = host.virtiofs_keeps_owners;
     if (no_virtiofs.empty() && hides) no_virtiofs = host.virtiofs_shows_all;
     if (share.type == "9p") {
       impossible(no_9p, "colima-like config set share_type auto");

@@ -23,8 +23,9 @@ struct ShareHost {
   std::map<std::filesystem::path, std::string> unserved;  ///< folders that virtiofsd cannot serve, and why
   std::string no_guard;                                   ///< why nothing can be hidden in a share; empty: it can
   std::string virtiofs_shows_all;                         ///< likewise by virtiofs
-  std::string virtiofs_note;  ///< how it differs from the host: no chown without subordinate ids
-  bool root = false;          ///< we are root: an sftp-server may give files any owner
+  std::string virtiofs_keeps_owners;  ///< why virtiofs cannot give files another owner; empty: it can
+  std::string virtiofs_note;          ///< how it differs from the host: no chown without subordinate ids
+  bool root = false;                  ///< we are root: an sftp-server may give files any owner
 };
 
 /// Looks; two or three short programs are run, some 10 ms. `cache` is where scripts/setup puts a virtiofsd of its own.

@@ -131,7 +131,7 @@ asio::awaitable<void> GuestShares::reconcile(std::vector<ShareState> wanted) {
   entries_.clear();
   auto same = [](const ShareState& a, const ShareState& b) {
     return a.location == b.location && a.mount_point == b.mount_point && a.read_only == b.read_only &&
-           a.type == b.type && a.tag == b.tag && a.problem == b.problem;
+           a.type == b.type && a.tag == b.tag && a.problem == b.problem && a.owner == b.owner;
   };
   for (ShareState& state : wanted) {
     const auto kept =

@@ -242,10 +242,12 @@ mkdir -p "$mp" && exec mount -t virtiofs -o "$mode" "$tag" "$mp"
 }
 
 std::string sshfs_command(const ShareState& share, const std::string& port) {
+  const auto owner = parse_file_owner(share.owner);
+  const std::string owners = owner ? fmt::format(",uid={},gid={}", owner->user, owner->group) : "";
   // Names and attributes are cached for a second, as with virtiofs. Owners are the host's numbers, and the guest's
   // kernel checks permissions by them. Without -o reconnect: after a lost connection this side mounts again.
   return head(share.mount_point, true) + "from=" + shell_quoted(share.location) +
-         "\nmode=" + (share.read_only ? "ro" : "rw") + "\nport=" + port + R"sh(
+         "\nmode=" + (share.read_only ? "ro" : "rw") + "\nport=" + port + "\nowners=" + owners + R"sh(
 clear_mount > /dev/null 2>&1 < /dev/null
 mkdir -p "$mp" || exit
 (
@@ -255,7 +257,7 @@ mkdir -p "$mp" || exit
   done
 ) < /dev/null > /dev/null &
 serve() {
-  exec sshfs ":$from" "$mp" -o "passive,$mode,allow_other,default_permissions,idmap=none,dcache_timeout=1,fsname=colima-like"
+  exec sshfs ":$from" "$mp" -o "passive,$mode,allow_other,default_permissions,idmap=none,dcache_timeout=1,fsname=colima-like$owners"
 }
 [ "$port" ] || serve
 for p in /sys/class/virtio-ports/*; do

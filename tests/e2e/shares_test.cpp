@@ -50,7 +50,8 @@ class Shares : public testing::Test {
   static void SetUpTestSuite() {
     if (!Type::is_here()) return;
     box = new Sandbox;
-    for (const char* folder : {"work ü", "fixed", "full", ".ssh", ".config/gcloud", ".config/fish", ".kube"})
+    for (const char* folder :
+         {"work ü", "fixed", "squashed", "full", ".ssh", ".config/gcloud", ".config/fish", ".kube"})
       fs::create_directories(user() / folder);
     for (const char* file : {".ssh/id", ".config/gcloud/token", ".kube/config"})
       write_file(user() / file, "a secret\n");
@@ -61,10 +62,12 @@ class Shares : public testing::Test {
     write_file(user() / "fixed/file", "of the host\n");
     small_disk = ::mount("none", (user() / "full").c_str(), "tmpfs", 0, "size=1m") == 0;
     if (small_disk) box->on_exit([] { ::umount2((user() / "full").c_str(), MNT_DETACH); });
+    if (::geteuid() == 0) EXPECT_EQ(::chown((user() / "squashed").c_str(), 1501, 1501), 0);
     if (Type::name != std::string("virtiofs")) put_broken_virtiofsd();
     // The same folder twice: writable as part of the home, and for reading alone at a place of its own.
     EXPECT_OK(box->cl({"config", "set", "share_type", Type::setting}));
-    EXPECT_OK(box->cl({"config", "set", "shares", R"(["~", "~/fixed:/mnt/read only:ro"])"}));
+    EXPECT_OK(box->cl(
+        {"config", "set", "shares", R"(["~", "~/fixed:/mnt/read only:ro", "~/squashed:/mnt/squashed:owner=1000"])"}));
     const Result started = box->cl({"start"}, {}, 1800s);
     intact = started.code == 0;
     EXPECT_OK(started);
@@ -198,6 +201,16 @@ TYPED_TEST(Shares, ADatabaseCanTakeItsFolder) {
       {"run", "--rm", "--user", "999:999", "-v", TestFixture::user().string() + "/db:/data", "box", "sh", "-c",
        "echo 17 >/data/PG_VERSION && busybox stat -c '%u %g %a' /data /data/PG_VERSION"});
   EXPECT_EQ(data.out, "999 999 700\n" + TestFixture::owner_of_new_files("999 999") + " 644\n") << data;
+}
+
+TYPED_TEST(Shares, AUserOfAnImageWritesAFolderOfAnotherUserWhereTheShareSaysSo) {
+  const Result written = TestFixture::docker({"run", "--rm", "--user", "1000:1000", "-v", "/mnt/squashed:/w", "box",
+                                              "sh", "-c", "echo made >/w/file && busybox stat -c '%u %g' /w /w/file"});
+  EXPECT_EQ(written.out, "1000 1000\n1000 1000\n") << written;
+  struct stat folder{}, file{};
+  ASSERT_EQ(::stat((TestFixture::user() / "squashed").c_str(), &folder), 0);
+  ASSERT_EQ(::stat((TestFixture::user() / "squashed/file").c_str(), &file), 0);
+  EXPECT_EQ(file.st_uid, TestFixture::name() == "sshfs" ? ::geteuid() : folder.st_uid);
 }
 
 TYPED_TEST(Shares, ReadOnlyIsEnforcedOnTheHost) {

@@ -4,6 +4,7 @@
 #include <pwd.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -142,6 +143,19 @@ void add_ids(std::vector<std::string>& words, const char* kind, std::uint32_t id
   words.push_back(option + (more ? fmt::format("guest:{}:0:1", id) : fmt::format("squash-guest:0:0:{}", all)));
 }
 
+/// Everybody's files are `owner`'s in the guest, and what anybody makes there is `id`'s here.
+void squash_ids(std::vector<std::string>& words, const char* kind, std::uint32_t owner, std::uint32_t id) {
+  words.push_back(fmt::format("--translate-{}=squash-host:0:{}:4294967295", kind, owner));
+  words.push_back(fmt::format("--translate-{}=squash-guest:0:{}:4294967295", kind, id));
+}
+
+/// Whose a folder is here.
+FileOwner owner_of(const fs::path& folder) {
+  struct stat facts{};
+  if (::stat(folder.c_str(), &facts) != 0) return {};
+  return {facts.st_uid, facts.st_gid};
+}
+
 }  // namespace
 
 std::optional<fs::path> find_virtiofsd([[maybe_unused]] const fs::path& own) {
@@ -247,10 +261,17 @@ std::vector<std::string> virtiofsd_command_line(const BootShare& share, const Vi
   if (share.read_only && host.read_only) words.emplace_back("--readonly");
   if (!root && rights.sandbox == name_spaces) {
     const bool mapped = rights.subuids && hides(share);  // by its guard
-    add_ids(words, "uid", rights.uid, rights.subuids, mapped, host.translates);
-    add_ids(words, "gid", rights.gid, rights.subgids, mapped, host.translates);
+    const bool translates = host.translates && !share.owner;
+    add_ids(words, "uid", rights.uid, rights.subuids, mapped, translates);
+    add_ids(words, "gid", rights.gid, rights.subgids, mapped, translates);
   }
-  if (!root && rights.sandbox == none && host.translates) {
+  if (share.owner && host.translates) {
+    // In its name space the user is 0.
+    const bool is_zero = !root && rights.sandbox == name_spaces;
+    const FileOwner here = root ? owner_of(share.directory) : is_zero ? FileOwner{} : FileOwner{rights.uid, rights.gid};
+    squash_ids(words, "uid", share.owner->user, here.user);
+    squash_ids(words, "gid", share.owner->group, here.group);
+  } else if (!root && rights.sandbox == none && host.translates) {
     for (const auto& [kind, id] : {std::pair("uid", std::uint64_t(rights.uid)), {"gid", std::uint64_t(rights.gid)}})
       words.push_back(fmt::format("--translate-{}=squash-guest:0:{}:4294967295", kind, id));
   }

@@ -100,7 +100,8 @@ void Shares::add_devices(BootPlan& plan) const {
                            device.location,
                            device.read_only,
                            {device.hidden.begin(), device.hidden.end()},
-                           {device.kept.begin(), device.kept.end()}});
+                           {device.kept.begin(), device.kept.end()},
+                           parse_file_owner(device.owner)});
   plan.confine_shares = core_.state().profile.share_confinement == ShareConfinement::required;
   if (!plan.shares.empty() && core_.driver->traits().share_server.empty())
     plan.share_server = find_virtiofsd(core_.home.cache / "tools" / "bin").value_or("");

@@ -19,7 +19,8 @@ namespace fs = std::filesystem;
 std::string parsed(std::string_view text) {
   ShareItem item;
   if (const auto wrong = parse_share(text, item)) return *wrong;
-  return item.location + " at " + item.mount_point + (item.read_only ? " ro " : " rw ") + item.type;
+  return item.location + " at " + item.mount_point + (item.read_only ? " ro " : " rw ") + item.type +
+         (item.owner ? " of " + to_string(*item.owner) : "");
 }
 
 TEST(Shares, AnItemIsTakenApart) {
@@ -29,6 +30,8 @@ TEST(Shares, AnItemIsTakenApart) {
   EXPECT_EQ(parsed("/a:/b"), "/a at /b rw ");
   EXPECT_EQ(parsed("/a:~/b:ro:sshfs"), "/a at ~/b ro sshfs");
   EXPECT_EQ(parsed("/a:virtiofs:rw"), "/a at /a rw virtiofs");
+  EXPECT_EQ(parsed("/a:owner=1000"), "/a at /a rw  of 1000.1000");
+  EXPECT_EQ(parsed("/a:/b:owner=1000.100:sshfs"), "/a at /b rw sshfs of 1000.100");
   EXPECT_EQ(parsed("/with space/и кириллица, 日本"),
             "/with space/и кириллица, 日本 at /with space/и кириллица, 日本 rw ");
   EXPECT_EQ(parsed("/a'b\"c\\d$e`f"), "/a'b\"c\\d$e`f at /a'b\"c\\d$e`f rw ");
@@ -39,6 +42,10 @@ TEST(Shares, NonsenseIsNamed) {
                            "/a:sshfs:9p", "/a:nfs", "/a\n/b"})
     EXPECT_NE(parsed(text).find("must be"), parsed(text).find("which is no mount point")) << text;
   EXPECT_NE(parsed("/a:nfs").find("'nfs'"), std::string::npos);
+  for (const char* text :
+       {"/a:owner=", "/a:owner=me", "/a:owner=1.", "/a:owner=4294967295", "/a:owner=-1", "/a:owner=1.2.3"})
+    EXPECT_NE(parsed(text).find("an owner is a number"), std::string::npos) << text;
+  EXPECT_NE(parsed("/a:owner=1:owner=2").find("which is no mount point"), std::string::npos);
 }
 
 class PlannedShares : public testing::Test {
@@ -159,13 +166,24 @@ TEST_F(PlannedShares, WhatIsHiddenIsSeenWhereItIsAShareItself) {
 }
 
 TEST(Shares, StatesSurviveTheirFile) {
-  const std::vector<ShareState> states{
-      {"/a b", "/l", "/m", true, "virtiofs", "why", "share0", "gone", {"/a b/.ssh"}, {"/a b/.bashrc", "/a b/x"}}, {}};
+  const std::vector<ShareState> states{{"/a b",
+                                        "/l",
+                                        "/m",
+                                        true,
+                                        "virtiofs",
+                                        "why",
+                                        "share0",
+                                        "gone",
+                                        {"/a b/.ssh"},
+                                        {"/a b/.bashrc", "/a b/x"},
+                                        "1000.100"},
+                                       {}};
   EXPECT_EQ(shares_from_json(to_json(states)), states);
   auto older = to_json(states);
   for (auto& one : older) {
     one.as_object().erase("hidden");
     one.as_object().erase("kept");
+    one.as_object().erase("owner");
   }
   EXPECT_TRUE(shares_from_json(older)[0].hidden.empty()) << "an older program hid nothing";
 }

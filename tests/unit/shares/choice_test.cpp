@@ -156,6 +156,20 @@ TEST(ShareChoice, AMachineThatRunsHasTheDevicesItWasBootedWith) {
   EXPECT_EQ(chosen({share("/a")}, without_virtiofsd(), &devices).substr(0, 18), "/a virtiofs share0") << "it runs";
 }
 
+TEST(ShareChoice, AnotherOwnerNeedsADeviceAndAServerThatGivesIt) {
+  const auto devices = choose_share_types({share("/a")}, full_host(), nullptr, ShareConfinement::required);
+  Share owned = share("/a");
+  owned.owner = FileOwner{1000, 1000};
+  EXPECT_EQ(chosen({owned}, full_host()), "/a virtiofs share0 (virtiofsd 1.13.2)\n");
+  EXPECT_EQ(chosen({owned}, full_host(), &devices), "/a sshfs  (virtiofs from the next start on)\n");
+  ShareHost host = full_host();
+  host.virtiofs_keeps_owners = "it cannot";
+  EXPECT_EQ(chosen({owned, share("/b")}, host), "/a sshfs  (it cannot)\n/b virtiofs share0 (virtiofsd 1.13.2)\n");
+  const auto states = choose_share_types({owned}, host, nullptr, ShareConfinement::required);
+  EXPECT_EQ(states[0].owner, "1000.1000");
+  EXPECT_NE(sshfs_command(states[0], "").find("owners=,uid=1000,gid=1000\n"), std::string::npos);
+}
+
 TEST(ShareChoice, TheGuestIsToldWhatToMountAtBoot) {
   auto states =
       choose_share_types({share("/a b"), share("/c", "sshfs", true)}, full_host(), nullptr, ShareConfinement::required);

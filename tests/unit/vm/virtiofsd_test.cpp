@@ -103,6 +103,28 @@ TEST(Virtiofsd, ThatHidesKnowsFilesByNoHandleAndHasItsIdsFromItsGuard) {
   EXPECT_TRUE(has(text, "--translate-uid=guest:1000:0:1")) << text;
 }
 
+TEST(Virtiofsd, GivesAShareTheOwnerThatItShallHave) {
+  BootShare share{"share0", "/", false};
+  share.owner = FileOwner{1000, 100};
+  ServerRights rights;
+  rights.sandbox = ServerRights::Sandbox::name_spaces;
+  const std::string of_root = words(share, known(), rights);
+  for (const char* line :
+       {"--translate-uid=squash-host:0:1000:4294967295", "--translate-uid=squash-guest:0:0:4294967295",
+        "--translate-gid=squash-host:0:100:4294967295"})
+    EXPECT_TRUE(has(of_root, line)) << line << " is not in\n" << of_root;
+  rights.uid = rights.gid = 1501;
+  rights.subuids = rights.subgids = {{100000, 65536}};
+  const std::string of_user = words(share, known(), rights);
+  EXPECT_TRUE(has(of_user, "--translate-uid=squash-guest:0:0:4294967295")) << of_user;
+  EXPECT_TRUE(has(of_user, "--uid-map=:0:1501:1:")) << of_user;
+  EXPECT_EQ(of_user.find("=host:"), std::string::npos) << of_user;
+  rights.sandbox = ServerRights::Sandbox::none;
+  const std::string bare = words(share, known(), rights);
+  EXPECT_TRUE(has(bare, "--translate-uid=squash-guest:0:1501:4294967295")) << bare;
+  EXPECT_TRUE(has(bare, "--translate-gid=squash-host:0:100:4294967295")) << bare;
+}
+
 TEST(SubordinateIds, AreTheUsersOwnAndEnough) {
   const std::string text = "other:100000:65536\nme:1:100\nbroken\nme:x:65536\nme:165536:65536\n77:300000:70000";
   EXPECT_EQ(subordinate_ids(text, "me", 5), (std::pair<std::uint32_t, std::uint32_t>(165536, 65536)));
