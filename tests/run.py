@@ -81,6 +81,7 @@ CONDITIONS = {
     "no-bubblewrap": lambda: not answers("bwrap", "--ro-bind", "/", "/", "true"),
     "no-virtiofsd": lambda: not has_virtiofsd(),
     "no-zig": lambda: not os.path.exists(os.path.expanduser("~/.cache/colima-like-zig/version")),
+    "no-registries": lambda: not answers(sys.executable, "-m", "pip", "index", "versions", "docker"),
     "low-ports-are-free": lambda: first_free_port() <= 81,
 }
 
