@@ -13,7 +13,7 @@ namespace cl {
 struct GuestFile {
   std::string path;
   std::string content;  ///< ends with a newline
-  std::string reader;  ///< who must notice a change: "docker", "trust" (CA certificates), "names", "egress" (each boot)
+  std::string reader;  ///< who must notice a change: "docker", "podman", "containerd", "trust" (CA certificates), "names", "egress" (each boot)
                        ///< or "none"
 };
 
