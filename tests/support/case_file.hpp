@@ -12,7 +12,7 @@ namespace cl::test {
 struct CaseFile {
   std::string file;                    ///< its name without ".case"
   std::string name;                    ///< what is tried, for people
-  std::vector<std::string> requires_;  ///< "share": in a shared folder, of each type; "linux"; programs of this computer
+  std::vector<std::string> requires_;  ///< "share": in a shared folder, of each type; "linux"; programs
   std::string run;                     ///< for sh -eu
   std::vector<std::string> expect;     ///< lines of its stdout; "*" in one is any text
   std::map<std::string, std::vector<std::string>> expect_in;  ///< for shares of a type alone, in place of `expect`
