@@ -30,6 +30,31 @@ std::optional<Digest> parse_digest(std::string_view text) {
   return std::nullopt;
 }
 
+bool is_location(std::string_view text) { return is_url(text) || is_path(text); }
+
+std::optional<FileRef> parse_file_ref(std::string_view text, std::string_view key, std::string& wrong) {
+  FileRef ref;
+  const auto mark = text.rfind('#');
+  ref.location = text.substr(0, mark);
+  ref.name = last_part(ref.location);
+  const bool odd = std::any_of(text.begin(), text.end(), [](unsigned char c) { return c < ' ' || c == 127; });
+  if (odd || ref.name.empty() || (is_url(text) && text.find(' ') != std::string_view::npos)) {
+    wrong = "must name a file, not '" + std::string(text) + "'";
+    return std::nullopt;
+  }
+  const auto digest = mark == std::string_view::npos ? std::nullopt : parse_digest(text.substr(mark + 1));
+  if (!digest) {
+    wrong =
+        "must end with the file's digest, #sha512:HEX or #sha256:HEX, as its publisher tells it, not '" +
+        std::string(text) + "'" +
+        (is_path(text) ? "; 'colima-like config set " + std::string(key) + " " + std::string(text) + "' puts it there"
+                       : "");
+    return std::nullopt;
+  }
+  ref.digest = *digest;
+  return ref;
+}
+
 std::optional<ImageRef> parse_image_ref(std::string_view text, std::string& wrong) {
   ImageRef ref;
   ref.name = text;
@@ -42,29 +67,18 @@ std::optional<ImageRef> parse_image_ref(std::string_view text, std::string& wron
     ref.kind = ImageRef::Kind::catalog;
     return ref;
   }
-  if (!is_url(text) && !is_path(text)) {
+  if (!is_location(text)) {
     wrong = "must be auto, docker, plain, ";
     for (const std::string_view name : catalog_names) wrong += std::string(name) + ", ";
     wrong += "or a URL or path with its digest, not '" + std::string(text) + "'";
     return std::nullopt;
   }
+  auto file = parse_file_ref(text, "image", wrong);
+  if (!file) return std::nullopt;
   ref.kind = ImageRef::Kind::location;
-  const auto mark = text.rfind('#');
-  ref.location = text.substr(0, mark);
-  ref.name = last_part(ref.location);
-  const bool odd = std::any_of(text.begin(), text.end(), [](unsigned char c) { return c < ' ' || c == 127; });
-  if (odd || ref.name.empty() || (is_url(text) && text.find(' ') != std::string_view::npos)) {
-    wrong = "must name a file, not '" + std::string(text) + "'";
-    return std::nullopt;
-  }
-  const auto digest = mark == std::string_view::npos ? std::nullopt : parse_digest(text.substr(mark + 1));
-  if (!digest) {
-    wrong = "must end with the file's digest, #sha512:HEX or #sha256:HEX, as its publisher tells it, not '" +
-            std::string(text) + "'" +
-            (is_path(text) ? "; 'colima-like config set image " + std::string(text) + "' puts it there" : "");
-    return std::nullopt;
-  }
-  ref.digest = *digest;
+  ref.name = std::move(file->name);
+  ref.location = std::move(file->location);
+  ref.digest = std::move(file->digest);
   return ref;
 }
 

@@ -11,6 +11,7 @@
 #include "profiles/egress.hpp"
 #include "profiles/forwards.hpp"
 #include "profiles/hidden.hpp"
+#include "profiles/image_ref.hpp"
 #include "profiles/keys.hpp"
 #include "profiles/networks.hpp"
 #include "profiles/shares.hpp"
@@ -167,6 +168,15 @@ Wrong set_forwards(Profile& profile, std::string_view text) {
   if (auto wrong = set_list(items, text, &wrong_forward)) return wrong;
   if (auto wrong = check_forwards(items)) return wrong;
   profile.forwards = std::move(items);
+  return std::nullopt;
+}
+
+Wrong set_tools(Profile& profile, std::string_view text) {
+  std::string wrong;
+  const bool word = text == "auto" || text == "none";
+  if (!word && !is_location(text)) return "must be auto, none, or a URL or path with its digest, not " + quoted(text);
+  if (!word && !parse_file_ref(text, "containerd.tools", wrong)) return wrong;
+  profile.containerd_tools = text;
   return std::nullopt;
 }
 

@@ -35,6 +35,7 @@ Wrong set_list(std::vector<std::string>& target, std::string_view text, Wrong (*
 Wrong set_egress(Profile& profile, std::string_view text);
 Wrong set_host_access(Profile& profile, std::string_view text);
 Wrong set_forwards(Profile& profile, std::string_view text);
+Wrong set_tools(Profile& profile, std::string_view text);
 /// "name=value,name=value", or a JSON object of strings.
 Wrong set_map(std::map<std::string, std::string>& target, std::string_view text,
               Wrong (*wrong_entry)(std::string_view name, std::string_view value));

@@ -83,6 +83,12 @@ constexpr std::array table{
     Key{"runtime", "runtime", "what runs containers, each with its own data", Kind::scalar, Change::restart, "", "",
         [](Profile& p, std::string_view text) { return set_word(p.runtime, text, runtime_names); },
         [](const Profile& p) { return p.runtime; }, runtime_names},
+    Key{"containerd.tools", "",
+        "nerdctl and BuildKit of the runtime containerd: auto, none, or a nerdctl-full archive by URL or path with "
+        "#sha256:HEX",
+        Kind::scalar, Change::restart, "",
+        R"s({"type": "string", "pattern": "^(auto|none|(https?://|/|~/).+#(sha512:[0-9A-Fa-f]{128}|sha256:[0-9A-Fa-f]{64}))$", "examples": ["auto", "none"]})s",
+        &set_tools, [](const Profile& p) { return p.containerd_tools; }},
     Key{"env", "", "environment variables of shells and commands in the machine", Kind::map, Change::live, "",
         any_scalar_schema, [](Profile& p, std::string_view text) { return set_map(p.env, text, &wrong_variable); },
         [](const Profile& p) { return map_text(p.env); }},

@@ -27,6 +27,7 @@ struct Profile {
   std::string arch = "host";              ///< of arch_names
   std::string image = "auto";             ///< profiles/image_ref.hpp
   std::string runtime = "docker";         ///< profiles/runtime.hpp
+  std::string containerd_tools = "auto";  ///< nerdctl and BuildKit: "auto", "none" or a file (profiles/image_ref.hpp)
   std::string docker = "{}";              ///< for dockerd's daemon.json: a JSON object
   std::vector<std::string> mirrors;       ///< registry mirrors, URLs
   std::vector<std::string> insecure;      ///< registries without TLS, "host[:port]" or a network

@@ -19,12 +19,35 @@ void trim(std::string& kept) {
   if (kept.size() > kept_output) kept.erase(0, kept.size() - kept_output);
 }
 
-asio::awaitable<void> feed(GuestProcess& process, std::string input) {
+class TextInput : public GuestInput {
+ public:
+  explicit TextInput(std::string text) : text_(std::move(text)) {}
+  asio::awaitable<std::string> next() override { co_return std::exchange(text_, {}); }
+
+ private:
+  std::string text_;
+};
+
+/// False when the program takes nothing more: it may end without reading its input. If the guest is gone, reading its
+/// output says so.
+asio::awaitable<bool> write_piece(GuestProcess& process, const std::string& piece) {
   try {
-    if (!input.empty()) co_await process.io().write(input);
-    co_await process.io().shutdown_write();
+    if (piece.empty()) {
+      co_await process.io().shutdown_write();
+    } else {
+      co_await process.io().write(piece);
+    }
   } catch (const Error&) {
-    // A program may end without reading its input. If the guest is gone, reading its output says so.
+    co_return false;
+  }
+  co_return !piece.empty();
+}
+
+asio::awaitable<void> feed(GuestProcess& process, std::shared_ptr<GuestInput> input) {
+  bool goes_on = true;
+  while (goes_on) {
+    const std::string piece = co_await input->next();
+    goes_on = co_await write_piece(process, piece);
   }
 }
 
@@ -60,7 +83,7 @@ asio::awaitable<std::string> drain_errors(GuestProcess& process) {
   co_return kept;
 }
 
-asio::awaitable<GuestResult> run_to_end(Guest& guest, std::string command, std::string input,
+asio::awaitable<GuestResult> run_to_end(Guest& guest, std::string command, std::shared_ptr<GuestInput> input,
                                         std::function<void(std::string_view)> on_line) {
   auto executor = co_await asio::this_coro::executor;
   ExecRequest request;
@@ -90,6 +113,12 @@ asio::awaitable<GuestResult> run_to_end(Guest& guest, std::string command, std::
 }  // namespace
 
 asio::awaitable<GuestResult> run_in_guest(Guest& guest, std::string command, std::string input,
+                                          std::function<void(std::string_view)> on_line) {
+  auto text = std::make_shared<TextInput>(std::move(input));
+  return run_in_guest(guest, std::move(command), std::shared_ptr<GuestInput>(std::move(text)), std::move(on_line));
+}
+
+asio::awaitable<GuestResult> run_in_guest(Guest& guest, std::string command, std::shared_ptr<GuestInput> input,
                                           std::function<void(std::string_view)> on_line) {
   auto work = run_to_end(guest, std::move(command), std::move(input), std::move(on_line));
   try {

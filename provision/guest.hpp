@@ -110,8 +110,18 @@ struct GuestResult {
   std::string output, errors;  ///< each limited to its last 1 MiB
 };
 
+/// What a command reads, piece by piece.
+class GuestInput {
+ public:
+  virtual ~GuestInput() = default;
+  /// The next bytes; none at the end. What it throws ends the command.
+  virtual asio::awaitable<std::string> next() = 0;
+};
+
 /// Runs a command to its end: `input` to stdin, `on_line` for each complete line of stdout as it comes.
 asio::awaitable<GuestResult> run_in_guest(Guest& guest, std::string command, std::string input,
+                                          std::function<void(std::string_view)> on_line = {});
+asio::awaitable<GuestResult> run_in_guest(Guest& guest, std::string command, std::shared_ptr<GuestInput> input,
                                           std::function<void(std::string_view)> on_line = {});
 
 }  // namespace cl

@@ -127,6 +127,74 @@ std::string registries_conf(const Profile& profile) {
   return conf;
 }
 
+/// BuildKit, which the first build starts. Its results are where nerdctl's images are.
+std::string buildkit_socket() {
+  return "[Unit]\nDescription=BuildKit's socket\n[Socket]\nListenStream=/run/buildkit/buildkitd.sock\n"
+         "SocketMode=0660\n";
+}
+std::string buildkit_service(const std::optional<GuestProxies>& proxies) {
+  std::string text =
+      "[Unit]\nDescription=BuildKit\nRequires=buildkit.socket\nAfter=buildkit.socket containerd.service\n"
+      "[Service]\nType=notify\nExecStart=/usr/local/bin/buildkitd --addr fd://\nDelegate=yes\nKillMode=process\n"
+      "Environment=PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n";
+  if (!proxies) return text;
+  for (const auto& [name, value] :
+       {std::pair{"HTTP_PROXY", proxies->http}, {"HTTPS_PROXY", proxies->https}, {"NO_PROXY", proxies->none}})
+    if (!value.empty()) {
+      std::string quoted;
+      for (const char c : value) quoted += c == '%' ? "%%" : std::string(1, c);  // a specifier of systemd's
+      text += std::string("Environment=\"") + name + "=" + quoted + "\"\n";
+    }
+  return text;
+}
+std::string buildkitd_toml(const Profile& profile) {
+  auto text = [](const std::string& value) { return json::serialize(json::value(value)); };
+  std::string conf =
+      "[worker.oci]\nenabled = false\n[worker.containerd]\nenabled = true\nnamespace = \"default\"\n"
+      "[dns]\nnameservers = [\"" +
+      std::string(dns_of_containers) + "\"]\n";
+  if (!profile.mirrors.empty()) {
+    json::array mirrors;
+    for (const std::string& mirror : profile.mirrors) mirrors.emplace_back(without_scheme(mirror));
+    conf += "[registry.\"docker.io\"]\nmirrors = " + json::serialize(mirrors) + "\n";
+  }
+  std::vector<std::string> plain = profile.insecure;
+  for (const std::string& mirror : profile.mirrors)
+    if (mirror.starts_with("http://")) plain.push_back(without_scheme(mirror));
+  for (const std::string& registry : plain)
+    if (registry.find('/') == std::string::npos)  // networks are Docker's alone
+      conf += "[registry." + text(registry) + "]\nhttp = true\n";
+  return conf;
+}
+
+std::string nerdctl_toml(const HostSide& host) {
+  return "host_gateway_ip = \"" + host.address + "\"\ndns = [\"" + std::string(dns_of_containers) + "\"]\n";
+}
+
+/// Where containerd's clients find Docker Hub's mirrors, in the form that nerdctl reads.
+std::string hub_hosts(const Profile& profile) {
+  std::string conf = "server = \"https://registry-1.docker.io\"\n";
+  for (const std::string& mirror : profile.mirrors)
+    conf += "[host." + json::serialize(json::value(mirror)) + "]\ncapabilities = [\"pull\", \"resolve\"]\n";
+  return conf;
+}
+
+void add_containerd_files(std::vector<GuestFile>& files, const Profile& profile, const HostSide& host) {
+  const auto proxies = guest_proxies(profile, host.address);
+  files.push_back({"/etc/systemd/system/buildkit.socket", buildkit_socket(), "containerd"});
+  files.push_back({"/etc/systemd/system/buildkit.service", buildkit_service(proxies), "containerd"});
+  files.push_back({"/etc/buildkit/buildkitd.toml", buildkitd_toml(profile), "containerd"});
+  files.push_back({"/etc/nerdctl/nerdctl.toml", nerdctl_toml(host), "none"});
+  if (!profile.mirrors.empty())
+    files.push_back({"/etc/containerd/certs.d/docker.io/hosts.toml", hub_hosts(profile), "none"});
+  for (const std::string& registry : profile.insecure)
+    if (registry.find('/') == std::string::npos)
+      files.push_back({"/etc/containerd/certs.d/" + registry + "/hosts.toml",
+                       "server = \"http://" + registry + "\"\n[host.\"http://" + registry +
+                           "\"]\ncapabilities = [\"pull\", \"resolve\", \"push\"]\nskip_verify = true\n",
+                       "none"});
+}
+
 }  // namespace
 
 std::string proxy_for_guest(const std::string& url, const std::string& host_address) {
@@ -203,6 +271,7 @@ std::vector<GuestFile> guest_files(const Profile& profile, const HostSide& host)
     files.push_back({"/etc/containers/containers.conf.d/colima-like.conf", containers_conf(profile, host), "podman"});
     files.push_back({"/etc/containers/registries.conf.d/colima-like.conf", registries_conf(profile), "podman"});
   }
+  if (profile.runtime == "containerd") add_containerd_files(files, profile, host);
   if (!host.certificates.empty())
     files.push_back({"/usr/local/share/ca-certificates/colima-like.crt", host.certificates, "trust"});
   const bool proxied = guest_proxies(profile, host.address).has_value();

@@ -13,8 +13,8 @@ namespace cl {
 struct GuestFile {
   std::string path;
   std::string content;  ///< ends with a newline
-  std::string reader;  ///< who must notice a change: "docker", "trust" (CA certificates), "names", "egress" (each boot)
-                       ///< or "none"
+  std::string reader;   ///< who must notice a change: "docker", "podman", "containerd", "trust" (CA certificates),
+                       ///< "names", "egress" (each boot) or "none"
 };
 
 /// What the settings need of the host.

@@ -39,6 +39,8 @@ constexpr std::array steps{
          "see whether this host reaches the Debian mirror, and start again"},
     Step{"containerd-start", "starting containerd", "containerd failed to start in the guest",
          "the machine was ended again; its console is shown by: colima-like logs --console"},
+    Step{"buildkit-start", "opening BuildKit's socket", "BuildKit's socket could not be opened in the guest",
+         "the machine was ended again; its console is shown by: colima-like logs --console"},
     Step{"platforms", "trying programs of other architectures",
          "it could not be found out which programs of other architectures run", "colima-like restart"},
     Step{"socket-link", "linking the engine's socket", "the link to the engine's socket could not be made",

@@ -149,7 +149,10 @@ else
       for tables in iptables ip6tables; do "$tables" -P FORWARD ACCEPT 2>&1; done
       ;;
     podman) systemctl disable --now podman.socket podman.service 2>&1 ;;
-    containerd) systemctl disable --now containerd.service 2>&1 ;;
+    containerd)
+      systemctl stop buildkit.socket buildkit.service 2> /dev/null # their files are gone with the setting
+      systemctl disable --now containerd.service colima-like-dns.service 2>&1
+      ;;
   esac
   mkdir -p /etc/colima-like
   echo "$runtime" > /etc/colima-like/runtime || exit
@@ -163,7 +166,7 @@ foreign=/etc/colima-like/set-up # vm/cloud_guest: setup.sh
 tools= new_tools=
 if [ -e $foreign ]; then
   command -v sshfs > /dev/null || tools=sshfs
-  [ "$runtime" != docker ] || command -v dnsmasq > /dev/null || tools="$tools dnsmasq-base"
+  case $runtime in docker | containerd) command -v dnsmasq > /dev/null || tools="$tools dnsmasq-base" ;; esac
   command -v qemu-s390x > /dev/null || command -v qemu-s390x-static > /dev/null ||
     tools="$tools qemu-user-static/qemu-user-binfmt"
 fi
@@ -258,10 +261,22 @@ start_podman() {
   if [ -n "$again" ]; then systemctl try-restart podman.service; fi
 }
 start_containerd() {
-  # Debian 13 has no package of nerdctl; what a user puts there keeps its data.
-  install containerd containerd containerd ca-certificates
+  # The host has put nerdctl and BuildKit there, which Debian 13 has no packages of (provision/tools.hpp).
+  install containerd containerd containerd dnsmasq-base iptables ca-certificates
+  systemctl start colima-like-dns.service 2>&1 || exit
   keep nerdctl
   start containerd containerd.service "$again"
+  [ -x /usr/local/bin/buildkitd ] || return 0
+  keep buildkit
+  # The first build starts it, and one that runs would keep its old settings.
+  step buildkit-start
+  if [ -z "$again" ] && systemctl is-active --quiet buildkit.socket; then
+    done_ buildkit-start unchanged
+  else
+    doing buildkit-start
+    { systemctl daemon-reload && systemctl try-restart buildkit.service && systemctl start buildkit.socket; } 2>&1 || exit
+    done_ buildkit-start changed
+  fi
 }
 start_docker() {
   install docker dockerd docker.io '?docker-cli' '?crun' dnsmasq-base iptables ca-certificates

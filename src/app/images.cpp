@@ -8,6 +8,7 @@
 #include "profiles/state.hpp"
 #include "profiles/store.hpp"
 #include "provision/agent/embedded_agents.hpp"
+#include "src/app/tools.hpp"
 #include "src/base/file.hpp"
 #include "src/base/host.hpp"
 #include "src/base/log.hpp"
@@ -30,6 +31,18 @@ std::set<std::string> digests_in_use(const Home& home) {
     const auto state = load_state(paths);
     const bool has_disk = file_exists(paths.root_disk) || file_exists(paths.raw_root_disk);
     if (state && !state->image_digest.empty() && has_disk) digests.insert(state->image_digest);
+  }
+  return digests;
+}
+
+/// Digests (hex) of the archives that machines of this user got nerdctl from.
+std::set<std::string> tools_in_use(const Home& home) {
+  std::set<std::string> digests;
+  for (const std::string& name : list_profiles(home)) {
+    const auto state = load_state(profile_paths(home, name));
+    if (!state || state->profile.runtime != "containerd") continue;
+    if (const auto release = tools_release(state->profile.containerd_tools, state->arch))
+      digests.insert(release->digest.hex);
   }
   return digests;
 }
@@ -149,14 +162,14 @@ asio::awaitable<Image> provide_image(const Home& home, WantedImage wanted, OnPha
   co_return co_await cache.fetch(std::move(source), fetch_options(), say);
 }
 
-asio::awaitable<std::string> pin_image(std::string setting) {
+asio::awaitable<std::string> pin_file(std::string setting) {
   const bool path =
       setting.starts_with('/') || setting.starts_with("~/") || setting.starts_with("./") || setting.starts_with("../");
   if (!path || setting.find('#') != std::string::npos) co_return setting;
   const fs::path file = absolute_path(expand_home(setting)).lexically_normal();
   std::error_code unknown;
   if (!fs::is_regular_file(file, unknown))
-    throw Error(Errc::not_found, "there is no image " + file.string(), "name a disk image, qcow2 or raw");
+    throw Error(Errc::not_found, "there is no file " + file.string(), "name one of this computer, or a URL");
   const std::string hex = co_await file_digest(file, "sha512");
   co_return file.string() + "#sha512:" + hex;
 }
@@ -269,7 +282,8 @@ json::object prune_images() {
   };
   ImageCache cache = image_cache(home);
   const auto before = names(cache.list());
-  const ByteSize freed = cache.prune(digests_in_use(home));
+  const ByteSize images = cache.prune(digests_in_use(home));
+  const ByteSize freed = ByteSize::bytes(images.count() + prune_tools(home.cache, tools_in_use(home)));
   const auto after = names(cache.list());
   json::array removed;
   for (const std::string& name : before)

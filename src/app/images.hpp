@@ -33,9 +33,9 @@ asio::awaitable<Image> provide_image(const Home& home, WantedImage wanted, OnPha
 /// What provide_image() would find in the cache, looked at and not checked: the first of the list that fits.
 std::optional<ImageEntry> cached_image(const Home& home, const std::string& setting, const std::string& arch);
 
-/// A local file that is named without its digest, by its whole path and with the digest that it has now; any other
-/// setting stays. Throws Error{not_found} for a path that leads to no file.
-asio::awaitable<std::string> pin_image(std::string setting);
+/// A setting that is a local file without its digest, by its whole path and with the digest that it has now; any other
+/// stays. Throws Error{not_found} for a path that leads to no file.
+asio::awaitable<std::string> pin_file(std::string setting);
 
 /// What is to be said before a machine boots slowly for its image: a distribution's, with no hardware that runs it.
 /// Empty otherwise. Looks at files alone: whether hardware runs it was found out by an earlier start.
@@ -49,7 +49,8 @@ asio::awaitable<boost::json::object> make_image(std::string setting, std::string
 /// One object per cached image: name, digest, bytes, created, in_use, source when it was downloaded, and problem when
 /// it is not usable.
 boost::json::array list_images();
-/// Removes images that no root disk stands on: removed (names), freed_bytes.
+/// Removes images that no root disk stands on, and archives that no machine got nerdctl from: removed (names of
+/// images), freed_bytes.
 boost::json::object prune_images();
 
 }  // namespace cl

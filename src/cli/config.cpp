@@ -153,7 +153,7 @@ int change(const Invocation& call, const std::function<std::string(const std::st
 int run_config_set(const Invocation& call) {
   return change(call, [&](const std::string& yaml, const Key& key) {
     std::string value = value_as_ours(key.name, call.word("VALUE"));
-    if (key.name == "image") value = with_digest(value);
+    if (key.name == "image" || key.name == "containerd.tools") value = with_digest(value);
     return set_in_file(yaml, key, value, config_file(call).file.string());
   });
 }

@@ -9,6 +9,7 @@
 #include "src/cli/command.hpp"
 #include "src/cli/launch.hpp"
 #include "src/cli/output.hpp"
+#include "src/cli/terminal.hpp"
 
 namespace cl::cli {
 namespace {
@@ -62,6 +63,19 @@ bool print(const std::string& line, bool as_json, std::string& state) {
   return static_cast<bool>(std::cout);
 }
 
+/// Until the daemon has nothing more to tell; false when nobody reads it any more.
+asio::awaitable<bool> print_all(rpc::Connection& daemon, bool as_json, std::string& state) {
+  std::string text;
+  while (auto frame = co_await daemon.read_frame()) {
+    text += frame->payload;
+    for (auto end = text.find('\n'); end != std::string::npos; end = text.find('\n')) {
+      if (!print(text.substr(0, end), as_json, state)) co_return false;
+      text.erase(0, end + 1);
+    }
+  }
+  co_return true;
+}
+
 asio::awaitable<int> events(const Invocation& call) {
   const ProfilePaths paths = profile_paths(call.home, call.profile);
   require_profile(paths);
@@ -74,14 +88,15 @@ asio::awaitable<int> events(const Invocation& call) {
   rpc::Watcher watcher;
   watcher.on_note = [](const std::string& note) { print_note(note); };
   co_await rpc::await_answer(daemon, std::move(watcher));
-  std::string text, state;
-  while (auto frame = co_await daemon.read_frame()) {
-    text += frame->payload;
-    for (auto end = text.find('\n'); end != std::string::npos; end = text.find('\n')) {
-      if (!print(text.substr(0, end), call.json, state)) co_return 128 + SIGPIPE;
-      text.erase(0, end + 1);
-    }
-  }
+  std::string state;
+  const auto executor = co_await asio::this_coro::executor;
+  auto race = asio::experimental::make_parallel_group(
+      asio::co_spawn(executor, print_all(daemon, call.json, state), asio::deferred),
+      asio::co_spawn(executor, reader_is_gone(), asio::deferred));
+  const auto [order, failure, read, never] =
+      co_await race.async_wait(asio::experimental::wait_for_one(), asio::use_awaitable);
+  if (order[0] == 0 && failure) std::rethrow_exception(failure);
+  if (order[0] == 1 || !read) co_return 128 + SIGPIPE;
   // The daemon has ended, perhaps before it could tell the last of it.
   const State last = observe(paths).state;
   const std::string now(shown_phase(last));

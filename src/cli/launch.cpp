@@ -100,13 +100,13 @@ asio::awaitable<bool> start_daemon(const ProfilePaths& paths, const Launch& laun
 
 }  // namespace
 
-std::string with_digest(const std::string& image) {
+std::string with_digest(const std::string& file) {
   std::string pinned;
   run_async([](std::string given, std::string& into) -> asio::awaitable<int> {
-    into = co_await pin_image(std::move(given));
+    into = co_await pin_file(std::move(given));
     co_return 0;
-  }(image, pinned));
-  if (pinned != image) print_note("the image is pinned by what it holds now: " + pinned);
+  }(file, pinned));
+  if (pinned != file) print_note("the file is pinned by what it holds now: " + pinned);
   return pinned;
 }
 

@@ -46,9 +46,9 @@ void print_told(const rpc::Told& told);
 using ProgressWork = std::function<asio::awaitable<boost::json::object>(OnImageProgress)>;
 asio::awaitable<boost::json::object> show_while(ProgressWork work);
 
-/// The setting `image` with the digest of a local file that was named without one, which is computed and told. Others
-/// stay as they are. Throws Error{not_found} when there is no such file.
-std::string with_digest(const std::string& image);
+/// A setting that names a file (image, containerd.tools) with the digest of a local one that was named without it,
+/// which is computed and told. Others stay as they are. Throws Error{not_found} when there is no such file.
+std::string with_digest(const std::string& file);
 
 /// Error{not_found} that names the profile, unless it exists.
 void require_profile(const ProfilePaths& paths);

@@ -158,27 +158,41 @@ int run_in_terminal(const Invocation& call, std::string line) {
 namespace {
 
 /// A program of the machine, as if it were here: arguments, stdin, stdout and the exit code are its own. `missing` is
-/// printed where there is no such program, and the exit code is the shell's for that.
-int run_program(const Invocation& call, const std::string& program, const std::string& missing) {
+/// printed where there is no such program, and the exit code is the shell's for that; `before` is a shell line.
+int run_program(const Invocation& call, const std::string& program, const std::string& before,
+                const std::string& missing) {
   std::vector<std::string> words = call.command;
   if (words.empty()) words.emplace_back("--help");
   words.insert(words.begin(), program);
   Invocation with_program = call;
   with_program.command = {
-      "if command -v " + program + " >/dev/null; then exec " + joined(words) + "; fi; printf '%s\\n' " +
+      before + "if command -v " + program + " >/dev/null; then exec " + joined(words) + "; fi; printf '%s\\n' " +
       shell_quoted("error: " + program + " is not in the machine\n  " + missing) + " >&2; exit 127"};
   return run_ssh(with_program);
+}
+
+/// Paths of this folder mean the same in the machine where it is shared. Where it is not, builds and compose files
+/// would be looked for elsewhere, which is said.
+std::string in_this_folder(const std::vector<std::string>& command) {
+  std::error_code gone;
+  const std::string folder = fs::current_path(gone).string();
+  if (gone) return {};
+  std::string line = "cd " + shell_quoted(folder) + " 2>/dev/null";
+  if (!command.empty() && (command.front() == "build" || command.front() == "compose"))
+    line += " || printf 'note: %s is not shared with the machine, and nerdctl runs in its %s\\n' " +
+            shell_quoted(folder) + " \"$PWD\" >&2";
+  return line + "; ";
 }
 
 }  // namespace
 
 int run_ctr(const Invocation& call) {
-  return run_program(call, "ctr", "try: colima-like config set runtime containerd, and colima-like restart");
+  return run_program(call, "ctr", "", "try: colima-like config set runtime containerd, and colima-like restart");
 }
 int run_nerdctl(const Invocation& call) {
-  return run_program(call, "nerdctl",
-                     "because Debian 13 has no package of it\n  try: its release for Linux, put into the machine's "
-                     "/usr/local/bin; a script of 'provision' does that for every machine of the profile");
+  return run_program(call, "nerdctl", in_this_folder(call.command),
+                     "because a machine gets it with the runtime containerd, when it starts\n  try: colima-like config "
+                     "set runtime containerd, and colima-like restart, which says why where it cannot be had");
 }
 
 int run_ssh_server(const Invocation& call) { return run_async(run_remotely(call, rpc::SshServer{}, std::nullopt)); }

@@ -35,9 +35,10 @@ Invocation with_shares_as_setting(Invocation call, const ProfilePaths& paths) {
   return call;
 }
 
-Invocation with_image_pinned(Invocation call) {
-  const auto image = call.settings.find("image");
-  if (image != call.settings.end()) image->second = with_digest(image->second);
+Invocation with_files_pinned(Invocation call) {
+  for (const char* key : {"image", "containerd.tools"})
+    if (const auto file = call.settings.find(key); file != call.settings.end())
+      file->second = with_digest(file->second);
   return call;
 }
 
@@ -52,7 +53,7 @@ asio::awaitable<int> start(const Invocation& given) {
   const ProfilePaths paths = profile_paths(given.home, given.profile);
   const bool is_new = !file_exists(paths.directory);
   if (given.sandbox) make_sandbox(given);
-  const Invocation call = with_image_pinned(with_shares_as_setting(given, paths));
+  const Invocation call = with_files_pinned(with_shares_as_setting(given, paths));
   // A wrong flag or file is told before anything is created or stopped.
   const Layered wanted = load_layers(paths, environment_settings(), call.settings);
   if (const auto state = load_state(paths)) refuse_recreation(paths, state->profile, wanted);

@@ -308,9 +308,10 @@ int run_status(const Invocation& call) {
           const json::object& share = value.as_object();
           const std::string from = text(share, "location"), at = text(share, "mount_point");
           const std::string why = text(share, "why"), problem = text(share, "problem");
-          line("share    ", from + (at == from ? "" : " at " + at) + ", " +
-                                (share.at("read_only").as_bool() ? "read-only, " : "") + text(share, "type") +
-                                (why.empty() ? "" : " (" + why + ")") +
+          const std::string type = text(share, "type");  // none was chosen for a folder that is not there
+          line("share    ", from + (at == from ? "" : " at " + at) +
+                                (share.at("read_only").as_bool() ? ", read-only" : "") +
+                                (type.empty() ? "" : ", " + type) + (why.empty() ? "" : " (" + why + ")") +
                                 (problem.empty() ? "" : ": NOT THERE: " + problem));
         }
       if (const json::value* sockets = status.if_contains("host_sockets"))

@@ -1,5 +1,6 @@
 #include "src/cli/terminal.hpp"
 
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -19,6 +20,15 @@ bool wants_terminal() { return ::isatty(STDIN_FILENO) == 1 && ::isatty(STDOUT_FI
 bool draws_on_stdout() {
   const char* term = std::getenv("TERM");
   return ::isatty(STDOUT_FILENO) == 1 && (term == nullptr || std::string_view(term) != "dumb");
+}
+
+asio::awaitable<void> reader_is_gone() {
+  constexpr auto pause = std::chrono::seconds(1);
+  for (;;) {
+    pollfd out{STDOUT_FILENO, 0, 0};
+    if (::poll(&out, 1, 0) > 0 && (out.revents & (POLLERR | POLLHUP)) != 0) co_return;
+    co_await sleep_for(pause);
+  }
 }
 
 RawTerminal::RawTerminal(bool wanted) {

@@ -4,6 +4,8 @@
 
 #include <optional>
 
+#include "src/base/async.hpp"
+
 namespace cl::cli {
 
 struct Size {
@@ -18,6 +20,9 @@ bool wants_terminal();
 
 /// Whether what is written to stdout can be drawn over: a terminal, and no dumb one.
 bool draws_on_stdout();
+
+/// Returns once nobody reads stdout any more, which a program that has nothing to write would not notice.
+asio::awaitable<void> reader_is_gone();
 
 /// Puts the terminal on stdin into raw mode, and back when this goes (or at restore()).
 class RawTerminal {

@@ -67,6 +67,8 @@ struct Parts {
                                           BootOptions)>
       plan;
   std::function<asio::awaitable<Provisioned>(Guest&, ProvisionPlan, std::function<void(std::string_view)>)> provision;
+  /// tools.hpp
+  std::function<asio::awaitable<std::string>(const Home&, const State&, Guest&, Job&)> tools;
   /// What the runtime in the guest says of its version.
   std::function<asio::awaitable<std::string>(Guest&, const Runtime&)> runtime_version;
   std::function<std::vector<HostNetwork>()> networks;  ///< of this computer; empty = none is known

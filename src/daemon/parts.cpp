@@ -4,6 +4,7 @@
 #include "src/daemon/core.hpp"
 #include "src/daemon/preparation.hpp"
 #include "src/daemon/ssh_link.hpp"
+#include "src/daemon/tools.hpp"
 
 namespace cl {
 namespace {
@@ -39,6 +40,7 @@ Parts make_parts() {
   parts.login = &prepare_login;
   parts.plan = &plan;
   parts.provision = &provision;
+  parts.tools = &bring_tools;
   parts.runtime_version = &ask_runtime_version;
   parts.networks = &host_networks;
   return parts;

@@ -14,7 +14,7 @@ constexpr auto state_patience = std::chrono::seconds(2);   // for the state's co
 
 /// What a command is told while its job waits for another one.
 std::string waiting_for(const Job& job, bool interrupted) {
-  const std::string what = job.kind() == Job::Kind::attach    ? "taking over the running machine"
+  const std::string what = job.kind() == Job::Kind::attach    ? "looking whether a machine of the profile runs"
                            : job.kind() == Job::Kind::suspend ? "waiting for the suspend that is under way"
                            : job.kind() == Job::Kind::apply   ? "waiting for the settings that are being applied"
                            : job.kind() == Job::Kind::start   ? "waiting for the start that is under way"

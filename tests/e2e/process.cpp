@@ -141,6 +141,7 @@ Terminal::Terminal(const std::vector<std::string>& argv, const std::vector<std::
   pid_ = ::forkpty(&master, nullptr, nullptr, &size);
   if (pid_ < 0) throw io_error("cannot create a terminal", errno);
   if (pid_ == 0) {
+    ::setenv("TERM", "xterm", 1);
     for (const std::string& entry : environment) {
       const auto equals = entry.find('=');
       if (equals == std::string::npos) {
@@ -149,7 +150,6 @@ Terminal::Terminal(const std::vector<std::string>& argv, const std::vector<std::
         ::setenv(entry.substr(0, equals).c_str(), entry.c_str() + equals + 1, 1);
       }
     }
-    ::setenv("TERM", "xterm", 1);
     std::vector<char*> words;
     for (const std::string& word : argv) words.push_back(const_cast<char*>(word.c_str()));
     words.push_back(nullptr);

@@ -192,15 +192,62 @@ TEST_F(Settings, ProgramsOfTheRuntimeAreCalledInTheMachine) {
   EXPECT_NE(missing.err.find("error: nerdctl is not in the machine\n"), std::string::npos) << missing;
 }
 
-TEST_F(Settings, ContainerdRunsContainersByItself) {
-  ASSERT_OK(cl({"start", "pod", "--runtime", "containerd"}));
+/// A stand-in for a release of nerdctl: it tells how it was called, and a build asks for BuildKit, which does the same.
+fs::path nerdctl_archive(Sandbox& sandbox) {
+  const fs::path tree = sandbox.root() / "nerdctl";
+  fs::create_directories(tree / "bin");
+  fs::create_directories(tree / "libexec/cni");
+  write_atomically(tree / "bin/nerdctl", R"(#!/bin/sh
+echo "nerdctl $* in $PWD"
+[ "$1" = build ] || exit 0
+curl -s -m 1 --unix-socket /run/buildkit/buildkitd.sock http://buildkit/
+tries=0
+until [ -s /run/buildkitd-called ] || [ $tries = 200 ]; do sleep 0.1; tries=$((tries + 1)); done
+cat /run/buildkitd-called
+)",
+                   0755);
+  write_atomically(tree / "bin/buildkitd", R"(#!/bin/sh
+echo "buildkitd $*" > /run/buildkitd-called
+systemd-notify --ready
+exec sleep 1000
+)",
+                   0755);
+  for (const char* name : {"bin/buildctl", "bin/runc", "libexec/cni/bridge"})
+    write_atomically(tree / name, "#!/bin/sh\n", 0755);
+  const fs::path archive = sandbox.root() / "nerdctl-full.tar.gz";
+  EXPECT_OK(sandbox.run({"tar", "-C", tree.string(), "-czf", archive.string(), "bin", "libexec"}));
+  return archive;
+}
+
+/// What hands that know Colima's own integration script do, with the runtime containerd.
+TEST_F(Settings, ContainerdRunsContainersAndBringsNerdctlAlong) {
+  auto pod = [](std::vector<std::string> words) {
+    words.insert(words.begin(), {"-p", "pod"});
+    return cl(std::move(words));
+  };
+  ASSERT_OK(pod({"delete", "-f"}));
+  const Result started =
+      pod({"start", "--runtime", "containerd", "--set", "containerd.tools=" + nerdctl_archive(*box).string()});
+  ASSERT_OK(started);
+  EXPECT_NE(started.err.find("nerdctl-full.tar.gz is in the guest"), std::string::npos) << started;
   const auto status = box->status("pod");
   EXPECT_EQ(status.at("runtime").as_string(), "containerd");
   EXPECT_TRUE(fs::is_socket(box->profile("pod") / "containerd.sock"));
   EXPECT_FALSE(fs::exists(box->docker_socket("pod")));
-  ASSERT_OK(cl({"ssh", "-p", "pod", "--", "mkdir -p /root/tree/bin && cp /bin/busybox /root/tree/bin/"}));
-  const Result ran = cl({"ctr", "-p", "pod", "run", "--rm", "--rootfs", "/root/tree", "one", "/bin/busybox", "sh", "-c",
-                         "echo 'it runs'; exit 7"});
+  EXPECT_EQ(pod({"nerdctl", "--", "ps"}).out, "nerdctl ps in /root\n");
+  EXPECT_EQ(pod({"nerdctl", "info"}).out, "nerdctl info in /root\n");
+  EXPECT_NE(pod({"ssh", "--", "nslookup host.docker.internal"}).out.find("10.0.2.2"), std::string::npos);
+  EXPECT_EQ(pod({"ssh", "--", "pidof -x buildkitd || echo none"}).out, "none\n") << "the first build starts it";
+  const Result built = pod({"nerdctl", "build", "-t", "it's", "."});
+  EXPECT_EQ(built.out, "nerdctl build -t it's . in /root\nbuildkitd --addr fd://\n") << built;
+  EXPECT_NE(built.err.find("is not shared with the machine, and nerdctl runs in its /root"), std::string::npos);
+  EXPECT_EQ(pod({"ssh", "--", "ls -d /usr/local/bin/* /usr/local/libexec/cni/*"}).out,
+            "/usr/local/bin/buildctl\n/usr/local/bin/buildkitd\n/usr/local/bin/nerdctl\n"
+            "/usr/local/libexec/cni/bridge\n")
+      << "the engine is the distribution's";
+  ASSERT_OK(pod({"ssh", "--", "mkdir -p /root/tree/bin && cp /bin/busybox /root/tree/bin/"}));
+  const Result ran = pod(
+      {"ctr", "run", "--rm", "--rootfs", "/root/tree", "one", "/bin/busybox", "sh", "-c", "echo 'it runs'; exit 7"});
   EXPECT_EQ(ran.code, 7) << ran;
   EXPECT_EQ(ran.out, "it runs\n") << ran;
 }

@@ -114,6 +114,8 @@ asio::awaitable<void> set_up(Core& core, Job& job) {
     co_await with_timeout(core.parts.patience.answer, "allowing the guest to reboot", (*machine)->allow_reboot());
   job.end("the guest's SSH server answers");
 
+  const std::string lack = co_await core.parts.tools(core.home, core.state(), *guest, job);
+  if (!lack.empty()) core.notes.push_back(lack);
   job.begin("provision", "setting the guest up");
   ProvisionPlan plan = co_await plan_for(core, *guest);
   // At once: Docker, whose start ends the set-up, waits for the shares.

@@ -115,7 +115,7 @@ State running() {
                     {"53:53/udp", "failed", "127.0.0.1:53/udp is taken by dnsmasq (process 1)", "end what holds it"}};
   state.shares = {{"/", "/", "/mnt/host", false, "virtiofs", "", "share0", ""},
                   {"/", "/data", "/data", true, "sshfs", "virtiofsd is not installed", "", "the mount timed out"},
-                  {"/no/such/folder", "/no/such/folder", "/no/such/folder", false, "sshfs", "", "", ""}};
+                  {"/no/such/folder", "/no/such/folder", "/no/such/folder", false, "", "", "", ""}};
   state.host_sockets = {
       {{"/home/u/db.sock"}, "/home/u/db.sock", "/home/u/db.sock", true, ""},
       {{"/data/link.sock"}, "/data/run/it.sock", "/data/run/it.sock", true, "in the guest it is no socket"},

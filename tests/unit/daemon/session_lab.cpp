@@ -157,6 +157,7 @@ Parts SessionLab::parts() {
     if (behaviour->hangs) co_await sleep_for(std::chrono::hours(1));
     co_return Provisioned{};
   };
+  parts.tools = [](const Home&, const State&, Guest&, Job&) -> asio::awaitable<std::string> { co_return ""; };
   parts.runtime_version = [guest = guest](Guest&, const Runtime&) -> asio::awaitable<std::string> {
     const auto behaviour = guest;
     if (behaviour->hangs_at == "version") co_await sleep_for(std::chrono::hours(1));

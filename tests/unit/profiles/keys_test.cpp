@@ -177,6 +177,18 @@ TEST(Keys, ProxiesAndRegistriesAreChecked) {
   EXPECT_NE(set(profile, "registries.certificates", "ca.pem"), "");
 }
 
+TEST(Keys, NerdctlsArchiveIsOursNoneOrOneWithItsDigest) {
+  Profile profile;
+  const std::string digest = "#sha256:" + std::string(64, 'a');
+  for (const std::string text : {"auto", "none", "~/nerdctl-full.tar.gz", "https://mirror.test/nerdctl-full.tar.gz"})
+    EXPECT_EQ(set(profile, "containerd.tools", text + (text.size() > 4 ? digest : "")), "") << text;
+  EXPECT_EQ(profile.containerd_tools, "https://mirror.test/nerdctl-full.tar.gz" + digest);
+  EXPECT_NE(set(profile, "containerd.tools", "2.3.5").find("must be auto, none, or a URL or path"), std::string::npos);
+  EXPECT_NE(set(profile, "containerd.tools", "/x.tar.gz").find("'colima-like config set containerd.tools /x.tar.gz'"),
+            std::string::npos);
+  EXPECT_NE(set(profile, "containerd.tools", "ftp://x/y" + digest), "");
+}
+
 TEST(Keys, ScriptsAreJsonAndEachPartIsChecked) {
   Profile profile;
   EXPECT_EQ(set(profile, "provision", R"([{"script": "a\nb"}, {"script": "c", "mode": "user", "when": "ready"}])"), "");

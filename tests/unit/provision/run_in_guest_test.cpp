@@ -111,6 +111,27 @@ TEST(RunInGuest, DoesNotMindAProgramThatLeavesItsInput) {
   EXPECT_EQ(run(run_in_guest(guest, "", "unread")).output, "done\n");
 }
 
+/// Two pieces, and then an end or a disk that cannot be read.
+struct Pieces : GuestInput {
+  explicit Pieces(bool breaks) : breaks_(breaks) {}
+  asio::awaitable<std::string> next() override {
+    ++asked_;
+    if (asked_ > 2 && breaks_) throw Error(Errc::io, "cannot read the archive");
+    co_return asked_ > 2 ? "" : "piece " + std::to_string(asked_) + "\n";
+  }
+
+ private:
+  bool breaks_;
+  int asked_ = 0;
+};
+
+TEST(RunInGuest, FeedsInputPieceByPiece) {
+  FakeGuest guest(Script{"done\n", "", 0});
+  EXPECT_EQ(run(run_in_guest(guest, "", std::make_shared<Pieces>(false))).output, "done\n");
+  EXPECT_EQ(guest.record.input, "piece 1\npiece 2\n");
+  EXPECT_THROW(run(run_in_guest(guest, "", std::make_shared<Pieces>(true))), Error) << "not a command that got half";
+}
+
 TEST(RunInGuest, SaysThatTheGuestIsGoneWhenTheConnectionBreaks) {
   FakeGuest guest(Script{"part", "", 0, true, true});
   try {

@@ -78,6 +78,37 @@ TEST(Settings, ContainersNetworksCanBeMoved) {
             std::string::npos);
 }
 
+TEST(Settings, ContainerdsBuilderKnowsMirrorsRegistriesAndProxies) {
+  Profile profile;
+  EXPECT_EQ(content(profile, "/etc/systemd/system/buildkit.socket"), "none") << "Docker has its own builder";
+  profile.runtime = "containerd";
+  EXPECT_NE(
+      content(profile, "/etc/systemd/system/buildkit.socket").find("\nListenStream=/run/buildkit/buildkitd.sock\n"),
+      std::string::npos);
+  const std::string plain = content(profile, "/etc/buildkit/buildkitd.toml");
+  EXPECT_EQ(plain,
+            "[worker.oci]\nenabled = false\n[worker.containerd]\nenabled = true\nnamespace = \"default\"\n"
+            "[dns]\nnameservers = [\"169.254.53.53\"]\n");
+  EXPECT_EQ(content(profile, "/etc/nerdctl/nerdctl.toml"),
+            "host_gateway_ip = \"10.0.2.2\"\ndns = [\"169.254.53.53\"]\n");
+  profile.mirrors = {"https://mirror.test/hub", "http://10.0.2.2:5000"};
+  profile.insecure = {"plain.test:80", "10.0.0.0/8"};
+  profile.proxy_https = "http://proxy.test:3128/a%20b";
+  EXPECT_EQ(content(profile, "/etc/buildkit/buildkitd.toml"),
+            plain +
+                "[registry.\"docker.io\"]\nmirrors = [\"mirror.test/hub\",\"10.0.2.2:5000\"]\n"
+                "[registry.\"plain.test:80\"]\nhttp = true\n[registry.\"10.0.2.2:5000\"]\nhttp = true\n");
+  EXPECT_EQ(content(profile, "/etc/containerd/certs.d/docker.io/hosts.toml"),
+            "server = \"https://registry-1.docker.io\"\n"
+            "[host.\"https://mirror.test/hub\"]\ncapabilities = [\"pull\", \"resolve\"]\n"
+            "[host.\"http://10.0.2.2:5000\"]\ncapabilities = [\"pull\", \"resolve\"]\n");
+  EXPECT_NE(content(profile, "/etc/containerd/certs.d/plain.test:80/hosts.toml"), "none");
+  EXPECT_NE(content(profile, "/etc/systemd/system/buildkit.service")
+                .find("\nEnvironment=\"HTTPS_PROXY=http://proxy.test:3128/a%%20b\"\n"),
+            std::string::npos)
+      << "a percent sign is systemd's";
+}
+
 TEST(Settings, CrunStartsContainersUnlessTheUserSaysOtherwise) {
   Profile profile;
   EXPECT_EQ(made(profile).at("default-runtime"), "crun");
