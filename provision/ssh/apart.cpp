@@ -377,8 +377,7 @@ class ApartProcess : public GuestProcess {
   asio::awaitable<int> wait_exit() override {
     const EntryPtr entry = io_->entry();
     co_await entry->exited.wait();
-    if (!entry->unended.empty())
-      throw Error(Errc::io, "cannot learn how the command ended").because(entry->unended);
+    if (!entry->unended.empty()) throw Error(Errc::io, "cannot learn how the command ended").because(entry->unended);
     co_return entry->code;
   }
 
@@ -391,7 +390,8 @@ asio::awaitable<std::unique_ptr<ApartStream>> open_stream(ApartPtr session, std:
                                                           UniqueFd errors) {
   const std::uint32_t id = session->next_id();
   auto [ours, theirs] = ssh::connected_pair();
-  auto stream = std::make_unique<ApartStream>(session, id, stream_of(co_await asio::this_coro::executor, std::move(ours)));
+  auto stream =
+      std::make_unique<ApartStream>(session, id, stream_of(co_await asio::this_coro::executor, std::move(ours)));
   std::vector<UniqueFd> with;
   with.push_back(std::move(theirs));
   if (errors) with.push_back(std::move(errors));

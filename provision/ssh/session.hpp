@@ -89,8 +89,7 @@ namespace ssh {
 /// The remedies of its errors.
 inline constexpr std::string_view key_changed =
     "if the guest's disk was replaced on purpose, delete the profile and start it again; the data disk is kept";
-inline constexpr std::string_view key_refused =
-    "delete the profile and start it again; the data disk is kept";
+inline constexpr std::string_view key_refused = "delete the profile and start it again; the data disk is kept";
 
 }  // namespace ssh
 

@@ -83,9 +83,7 @@ asio::awaitable<void> carry_in(ServedPtr served) {
   }
 }
 
-asio::awaitable<std::size_t> read_output(Served& served, std::span<char> space) {
-  return served.io().read_some(space);
-}
+asio::awaitable<std::size_t> read_output(Served& served, std::span<char> space) { return served.io().read_some(space); }
 asio::awaitable<std::size_t> read_errors(Served& served, std::span<char> space) {
   return served.process->read_errors(space);
 }
@@ -300,8 +298,8 @@ int run_session_process(const char* version) {
   forget_environment();
   raise_descriptor_limit();
   asio::io_context io{1};
-  const auto control = std::make_shared<Control>(io.get_executor(), UniqueFd(STDIN_FILENO),
-                                                 Control::Limits{std::size_t{16} << 20, 2});
+  const auto control =
+      std::make_shared<Control>(io.get_executor(), UniqueFd(STDIN_FILENO), Control::Limits{std::size_t{16} << 20, 2});
   std::optional<Error> failure;
   try {
     Pump::prepare();

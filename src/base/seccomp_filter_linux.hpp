@@ -33,8 +33,8 @@ inline void answer(std::vector<sock_filter>& filter, long call, std::uint32_t er
 inline void allow_when(std::vector<sock_filter>& filter, long call, std::size_t argument,
                        std::initializer_list<std::uint32_t> values) {
   const auto count = static_cast<std::uint8_t>(values.size());
-  filter.push_back(jump(BPF_JMP | BPF_JEQ | BPF_K, static_cast<std::uint32_t>(call), 0,
-                        static_cast<std::uint8_t>(count + 3)));
+  filter.push_back(
+      jump(BPF_JMP | BPF_JEQ | BPF_K, static_cast<std::uint32_t>(call), 0, static_cast<std::uint8_t>(count + 3)));
   filter.push_back(statement(BPF_LD | BPF_W | BPF_ABS, place_of(argument)));
   std::uint8_t left = count;
   for (const std::uint32_t value : values) filter.push_back(jump(BPF_JMP | BPF_JEQ | BPF_K, value, left--, 0));

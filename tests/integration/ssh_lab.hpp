@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "provision/ssh/keys.hpp"
 #include "provision/ssh/apart.hpp"
+#include "provision/ssh/keys.hpp"
 #include "src/base/child.hpp"
 #include "src/base/task_group.hpp"
 #include "src/base/unique_fd.hpp"
