@@ -7,7 +7,9 @@
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
-#include <boost/json/parse.hpp>
+#include <boost/json/memory_resource.hpp>
+#include <boost/json/parser.hpp>
+#include <boost/json/storage_ptr.hpp>
 #include <cctype>
 #include <optional>
 #include <string_view>
@@ -24,7 +26,10 @@ using Parser = http::response_parser<http::string_body>;
 // Real answers: about 300 bytes of headers, 1.5 KiB of body.
 constexpr std::uint32_t header_limit = 16 * 1024;
 constexpr std::uint64_t body_limit = 1024 * 1024;
-constexpr std::uint64_t list_limit = 64 * 1024 * 1024;  // a container with 10,000 published ports: 2 MiB
+constexpr std::uint64_t list_limit = 8 * 1024 * 1024;  // a container with 10,000 published ports: 2 MiB
+/// Of one answer's values. The longest list there may be of real containers takes half of it; `[[],[],...]` would take
+/// twenty times its text.
+constexpr std::size_t json_memory = 48 * 1024 * 1024;
 constexpr std::size_t read_size = 4096;
 constexpr std::size_t list_read_size = 64 * 1024;
 constexpr std::size_t event_limit = 1024 * 1024;
@@ -37,10 +42,37 @@ Error nonsense(std::string_view request, std::string_view cause) {
       .because(cause);
 }
 
+/// Memory for the values of one text, up to a limit; then std::bad_alloc.
+class Bounded : public json::memory_resource {
+  void* do_allocate(std::size_t size, std::size_t alignment) override {
+    if (size > left_) throw std::bad_alloc();
+    void* const place = ::operator new(size, std::align_val_t(alignment));
+    left_ -= size;
+    return place;
+  }
+  void do_deallocate(void* place, std::size_t size, std::size_t alignment) noexcept override {
+    ::operator delete(place, std::align_val_t(alignment));
+    left_ += size;
+  }
+  bool do_is_equal(const json::memory_resource& other) const noexcept override { return this == &other; }
+  std::size_t left_ = json_memory;
+};
+
 json::value parse_json(const std::string& text, error_code& ec) {
   json::parse_options options;
   options.max_depth = json_depth;
-  return json::parse(text, ec, {}, options);
+  try {
+    // Also for what it collects on the way, which json::parse() takes elsewhere.
+    const json::storage_ptr memory = json::make_shared_resource<Bounded>();
+    json::parser parser(memory, options);
+    parser.reset(memory);
+    parser.write(text, ec);
+    if (ec) return {};
+    return parser.release();
+  } catch (const std::bad_alloc&) {
+    ec = make_error_code(boost::system::errc::not_enough_memory);
+    return {};
+  }
 }
 
 /// What the engine says in an error's body, {"message": "..."}, or the body itself cut to one readable line.

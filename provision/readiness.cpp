@@ -38,9 +38,9 @@ bool may_pass(const Error& error) {
   return error.code() == Errc::io || error.code() == Errc::timed_out || error.code() == Errc::protocol;
 }
 
-asio::awaitable<std::unique_ptr<SshGuest>> dial_and_log_in(Dial dial, SshLogin login) {
+asio::awaitable<std::unique_ptr<SshSession>> dial_and_log_in(Dial dial, SshLogin login, SshConnect connect) {
   Transport transport = co_await dial();
-  co_return co_await connect_ssh(std::move(transport), std::move(login));
+  co_return co_await connect(std::move(transport), std::move(login));
 }
 
 milliseconds left_until(Clock::time_point deadline) {
@@ -53,14 +53,15 @@ Dial unix_dial(std::filesystem::path to_guest, std::filesystem::path from_guest)
   return [to = std::move(to_guest), from = std::move(from_guest)] { return dial_unix(to, from); };
 }
 
-asio::awaitable<std::unique_ptr<SshGuest>> wait_for_ssh(Dial dial, SshLogin login, ReadinessTimings timings) {
+asio::awaitable<std::unique_ptr<SshSession>> wait_for_ssh(Dial dial, SshLogin login, SshConnect connect,
+                                                          ReadinessTimings timings) {
   read_file(login.private_key);  // now, not after the guest has booted
   const Clock::time_point deadline = Clock::now() + timings.total;
   std::optional<Error> last;
   for (std::size_t attempt = 0; left_until(deadline) > milliseconds(0); ++attempt) {
     if (!timings.banner_patience.empty())
       login.timings.banner = timings.banner_patience[std::min(attempt, timings.banner_patience.size() - 1)];
-    auto work = dial_and_log_in(dial, login);
+    auto work = dial_and_log_in(dial, login, connect);
     try {
       co_return co_await with_timeout(left_until(deadline), "waiting for the guest", std::move(work));
     } catch (const Error& error) {

@@ -32,6 +32,7 @@ struct ReadinessTimings {
 /// greeting arrives by itself. Connections that fail, stay silent, break or speak nonsense are tried again
 /// (login.timings.banner is not used). Another host key, a refused key and a missing key file fail at once, as
 /// connect_ssh says. After `total`: Error{guest_failed} because of the last failure.
-asio::awaitable<std::unique_ptr<SshGuest>> wait_for_ssh(Dial dial, SshLogin login, ReadinessTimings timings = {});
+asio::awaitable<std::unique_ptr<SshSession>> wait_for_ssh(Dial dial, SshLogin login, SshConnect connect,
+                                                          ReadinessTimings timings = {});
 
 }  // namespace cl

@@ -101,14 +101,18 @@ struct Pump::Opening {
   bool own = false;
 };
 
+void Pump::prepare() {
+  static const int library = libssh2_init(0);
+  if (library != 0) throw Error(Errc::internal, "libssh2 cannot be initialised");
+}
+
 Pump::Pump(const asio::any_io_executor& executor, Transport transport)
     : executor_(executor),
       wire_(executor, std::move(transport)),
       banner_(executor),
       lost_(executor),
       detached_(executor) {
-  static const int library = libssh2_init(0);
-  if (library != 0) throw Error(Errc::internal, "libssh2 cannot be initialised");
+  prepare();
   session_ = libssh2_session_init_ex(&Callbacks::allocate, &Callbacks::release, &Callbacks::reallocate, this);
   if (session_ == nullptr) throw Error(Errc::internal, "libssh2 cannot make a session");
   Callbacks::install(session_);

@@ -47,6 +47,9 @@ class Pump : public std::enable_shared_from_this<Pump> {
   /// Writes wait while this much is queued: what a small write has to wait behind, at most.
   static constexpr std::size_t out_limit = 256 * 1024;
 
+  /// What the library reads of this computer at its first use, now. Throws Error{internal} when that fails.
+  static void prepare();
+
   /// Takes over the transport and starts to receive. Sends nothing by itself.
   static std::shared_ptr<Pump> start(const asio::any_io_executor& executor, Transport transport);
   Pump(const asio::any_io_executor& executor, Transport transport);
@@ -91,6 +94,8 @@ class Pump : public std::enable_shared_from_this<Pump> {
   /// Returns when the transport has ended, for whatever reason.
   asio::awaitable<void> lost();
   bool ended() const noexcept { return ended_; }
+  /// Then: why.
+  const std::string& reason() const noexcept { return reason_; }
 
   // A session outlives its transport when both ends do: the guest's memory is saved and loaded, ours stays.
   /// Stops sending; returns once the peer has taken in everything sent so far. From then on the transport's end is not

@@ -60,9 +60,8 @@ void check_host_key(ssh::Session* session, const std::string& pinned) {
   int type = 0;
   const char* key = libssh2_session_hostkey(session, &size, &type);
   if (key != nullptr && base64(std::string_view(key, size)) == pinned) return;
-  throw Error(
-      Errc::guest_failed, "the guest's SSH host key is not the one this profile was created with",
-      "if the guest's disk was replaced on purpose, delete the profile and start it again; the data disk is kept");
+  throw Error(Errc::guest_failed, "the guest's SSH host key is not the one this profile was created with",
+              std::string(ssh::key_changed));
 }
 
 asio::awaitable<void> log_in(std::shared_ptr<Pump> pump, SshLogin login, std::string pinned) {
@@ -78,15 +77,15 @@ asio::awaitable<void> log_in(std::shared_ptr<Pump> pump, SshLogin login, std::st
   check_host_key(session, pinned);
 
   auto authenticate = [session, &login] {
-    return libssh2_userauth_publickey_fromfile_ex(session, login.user.data(), login.user.size(), nullptr,
-                                                  login.private_key.c_str(), nullptr);
+    return libssh2_userauth_publickey_frommemory(session, login.user.data(), login.user.size(), nullptr, 0,
+                                                 login.key.data(), login.key.size(), nullptr);
   };
   rc = co_await pump->perform(nullptr, authenticate);
   if (rc != 0 && transport_failed(rc))
     throw Error(Errc::io, "the connection broke while logging in").because(last_error(session));
   if (rc != 0)
     throw Error(Errc::guest_failed, "the guest's SSH server refused the profile's key for user " + login.user,
-                "delete the profile and start it again; the data disk is kept")
+                std::string(ssh::key_refused))
         .because(last_error(session));
   pump->start_channels();
 }
@@ -164,8 +163,20 @@ asio::awaitable<std::unique_ptr<ByteStream>> SshGuest::open_tcp(std::string host
 
 asio::awaitable<void> SshGuest::lost() { return pump_->lost(); }
 
+bool SshGuest::ended() const noexcept { return pump_->ended(); }
+
+void SshGuest::stop() noexcept { pump_->stop(); }
+
+asio::awaitable<void> SshGuest::quiesce() { return pump_->quiesce(); }
+
+asio::awaitable<void> SshGuest::detached() { return pump_->detached(); }
+
+void SshGuest::reattach(Transport transport) { pump_->reattach(std::move(transport)); }
+
+void SshGuest::resume() { pump_->resume(); }
+
 asio::awaitable<std::unique_ptr<SshGuest>> connect_ssh(Transport transport, SshLogin login) {
-  read_file(login.private_key);  // libssh2 would report a missing file as a refusal
+  if (login.key.empty()) login.key = read_file(login.private_key);
   std::string pinned = key_blob(login.host_key);
   const SshTimings timings = login.timings;
   auto executor = co_await asio::this_coro::executor;

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <ctime>
 #include <optional>
 
 #include "docker/api.hpp"
@@ -15,6 +16,7 @@
 #include "profiles/networks.hpp"
 #include "profiles/runtime.hpp"
 #include "profiles/store.hpp"
+#include "provision/ssh/library.hpp"
 #include "src/app/images.hpp"
 #include "src/base/child.hpp"
 #include "src/base/file.hpp"
@@ -71,6 +73,12 @@ asio::awaitable<Finding> check_qemu(std::string arch) {
     fine.text += " cannot save a suspended machine to disk, only pause it";
     fine.remedy = install_qemu_hint(read_file_if_exists("/etc/os-release").value_or(""), arch);
   }
+  if (!found.sandbox) {
+    fine.verdict = Verdict::warning;
+    fine.text += fine.remedy.empty() ? "" : "; it";
+    fine.text += " was built without seccomp: whoever breaks out of the machine into it has all system calls";
+    if (fine.remedy.empty()) fine.remedy = "a QEMU with its sandbox, as Debian, Ubuntu and Fedora build it";
+  }
   co_return fine;
 }
 
@@ -100,7 +108,7 @@ Finding check_accelerator(const Profile& profile, const std::string& arch, const
 /// Either the image is there, or this host can make it or download it.
 Finding check_image(const Home& home, const Profile& profile, const std::string& arch, const HostFacts& host) {
   if (const auto there = cached_image(home, profile.image, arch)) {
-    if (there->problem.empty()) return {"image", Verdict::ok, there->name + " is there", ""};
+    if (there->problem.empty()) return judge_image_age(there->name, there->created, std::time(nullptr));
     return {"image", Verdict::problem, there->name + ": " + there->problem,
             there->source.empty() ? "colima-like image build" : "colima-like image pull " + profile.image};
   }
@@ -278,6 +286,35 @@ Finding judge_state(const Observed& seen) {
   return finding;
 }
 
+std::optional<Finding> judge_user(unsigned uid) {
+  if (uid != 0) return std::nullopt;
+  return Finding{"user", Verdict::warning,
+                 "this is root: whatever breaks out of the machine has all rights on this computer",
+                 "run colima-like as an ordinary user, who may open /dev/kvm (group kvm)"};
+}
+
+Finding judge_image_age(const std::string& name, const std::string& created, std::int64_t now) {
+  constexpr std::int64_t day = 86400, old = 60;
+  Finding finding{"image", Verdict::ok, name + " is there", ""};
+  std::tm made{};
+  const char* const end = ::strptime(created.c_str(), "%Y-%m-%dT%H:%M:%SZ", &made);
+  if (end == nullptr || *end != '\0') return finding;
+  const std::int64_t age = (now - ::timegm(&made)) / day;
+  if (age < old) return finding;
+  finding.verdict = Verdict::warning;
+  finding.text =
+      fmt::format("{} is {} days old: what was mended in its kernel and Docker since is not in it", name, age);
+  finding.remedy =
+      "'colima-like delete', 'colima-like image prune' and 'colima-like start' make a new one; the data disk is kept";
+  return finding;
+}
+
+Finding judge_ssh(const std::string& library, const std::string& why_not) {
+  if (why_not.empty()) return {"ssh", Verdict::ok, library + ", in a process without rights", ""};
+  return {"ssh", Verdict::problem, "no machine can be reached: " + why_not,
+          "a kernel with seccomp filters; in a container, a profile that allows them"};
+}
+
 std::vector<Finding> judge_networks(const std::string& name, const Profile& profile, const HostFacts& host,
                                     const std::vector<HostNetwork>& networks) {
   std::vector<Finding> all;
@@ -323,6 +360,8 @@ asio::awaitable<Examination> examine(Home home, std::string name) {
   found.host.push_back(check_accelerator(profile, arch, host));
   for (Finding& one : judge_networks(paths.name, profile, host, host_networks())) found.host.push_back(std::move(one));
   found.host.push_back(check_image(home, profile, arch, host));
+  found.host.push_back(judge_ssh(ssh::library_version(), ssh::why_not_apart()));
+  if (auto user = judge_user(::geteuid())) found.host.push_back(std::move(*user));
   found.host.push_back(co_await check_docker_cli());
   found.host.push_back(check_home(home));
   if (auto shares = check_hidden(home, profile)) found.host.push_back(std::move(*shares));

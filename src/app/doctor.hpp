@@ -2,6 +2,7 @@
 
 #include <boost/json/array.hpp>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,6 +44,13 @@ asio::awaitable<boost::json::object> doctor(Home home, std::string profile);
 Finding judge_space(const std::string& place, std::uint64_t free);
 /// A home directory with these permission bits, which belongs to us or not.
 Finding judge_home(const std::string& place, unsigned mode, bool ours);
+/// Who runs this program. Nothing is to be said of an ordinary user.
+std::optional<Finding> judge_user(unsigned uid);
+/// An image that was made then (2025-01-31T12:00:00Z; another text says nothing), at `now`, in seconds since 1970: what
+/// has been mended in Debian since is not in it.
+Finding judge_image_age(const std::string& name, const std::string& created, std::int64_t now);
+/// The library that speaks SSH, and why its process cannot be confined; empty: it can.
+Finding judge_ssh(const std::string& library, const std::string& why_not);
 /// One for each clash, else one that says that there is none. `name` is the profile's.
 std::vector<Finding> judge_networks(const std::string& name, const Profile& profile, const HostFacts& host,
                                     const std::vector<HostNetwork>& networks);

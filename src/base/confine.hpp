@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -37,6 +38,12 @@ std::vector<std::string> without_setuid(const std::filesystem::path& program, co
 
 /// The limits on system calls of a confined program, as a descriptor for bubblewrap's --seccomp; empty on macOS.
 UniqueFd call_filter();
+
+/// Takes from this process for good whatever it does not need as a loop on the descriptors that it has or is sent: it
+/// opens no file, makes no socket, process or thread, looks into no other one, has no capability and no more memory of
+/// its own than that (in bytes; Linux), and ends with its parent (Linux). Threads that run already are not meant.
+/// Throws Error{host_requirement} where this system cannot.
+void seal_process(std::size_t most_memory);
 
 /// What programs for servers of folders read to run at all: system libraries and the user database.
 std::vector<std::filesystem::path> system_libraries();

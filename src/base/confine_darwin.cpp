@@ -1,7 +1,14 @@
+#include <sys/resource.h>
+
+#include <cstdint>
 #include <cstdio>
 
 #include "src/base/confine.hpp"
+#include "src/base/error.hpp"
 #include "src/base/file.hpp"
+
+/// Of libSystem, and of <sandbox.h> in a form that takes names of profiles alone: with no flags it takes a profile.
+extern "C" int sandbox_init(const char* profile, std::uint64_t flags, char** error);
 
 namespace cl {
 namespace fs = std::filesystem;
@@ -65,6 +72,15 @@ int run_guarded(int, char**) { return 1; }
 std::vector<std::string> without_setuid(const fs::path&, const std::vector<std::string>& argv) { return argv; }
 
 UniqueFd call_filter() { return {}; }
+
+void seal_process(std::size_t) {
+  constexpr rlimit nothing{0, 0};
+  for (const int resource : {RLIMIT_CORE, RLIMIT_FSIZE}) ::setrlimit(resource, &nothing);
+  char* why = nullptr;
+  if (::sandbox_init("(version 1)(deny default)", 0, &why) == 0) return;
+  throw Error(Errc::host_requirement, "the process that speaks SSH cannot be confined")
+      .because(why != nullptr ? why : "sandbox_init fails");
+}
 
 std::vector<fs::path> system_libraries() { return {"/usr/lib", "/usr/libexec", "/System", "/opt/homebrew"}; }
 

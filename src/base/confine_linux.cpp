@@ -1,8 +1,11 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/seccomp.h>
+#include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -19,7 +22,16 @@
 #include "src/base/confine.hpp"
 #include "src/base/error.hpp"
 #include "src/base/path_guard.hpp"
+#include "src/base/platform.hpp"
 #include "src/base/seccomp_filter_linux.hpp"
+
+#if defined(__SANITIZE_ADDRESS__)
+#define COLIMA_LIKE_SANITIZED
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define COLIMA_LIKE_SANITIZED
+#endif
+#endif
 
 // Landlock's numbers are those of linux/landlock.h of Linux 6.12, which older systems' headers lack in part; the system
 // calls have the same numbers on every architecture.
@@ -89,10 +101,12 @@ void restrict_files(const std::vector<std::string_view>& rules) {
   check(::syscall(restrict_self, ruleset.get(), 0), "confine by Landlock");
 }
 
-/// Root keeps what a server of files with any owner needs. What it cannot get back by executing a program either.
-void drop_capabilities() {
+/// What a server of files with any owner needs.
+constexpr std::uint32_t capabilities_of_servers = 1U << CAP_CHOWN | 1U << CAP_DAC_OVERRIDE | 1U << CAP_FOWNER;
+
+/// Root keeps these. What it cannot get back by executing a program either.
+void drop_capabilities(std::uint32_t kept) {
   if (::geteuid() != 0) return;
-  constexpr std::uint32_t kept = 1U << CAP_CHOWN | 1U << CAP_DAC_OVERRIDE | 1U << CAP_FOWNER;
   for (unsigned long one = 0; ::prctl(PR_CAPBSET_READ, one) >= 0; ++one)
     if (one > 31 || (kept >> one & 1) == 0) ::prctl(PR_CAPBSET_DROP, one);  // fails where we never had it
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
@@ -102,6 +116,7 @@ void drop_capabilities() {
   check(::syscall(SYS_capset, &header, wanted.data()), "drop capabilities");
 }
 
+using seccomp::allow_when;
 using seccomp::answer;
 using seccomp::jump;
 using seccomp::place_of;
@@ -178,19 +193,87 @@ std::vector<sock_filter> filter_of(std::span<const long> refused, pid_t own) {
   return filter;
 }
 
-void restrict_calls(std::span<const long> refused) {
-  std::vector<sock_filter> filter = filter_of(refused, ::getpid());
+void install(std::vector<sock_filter> filter) {
   sock_fprog program{static_cast<unsigned short>(filter.size()), filter.data()};
   check(::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), "restrict system calls");
 }
 
+void restrict_calls(std::span<const long> refused) { install(filter_of(refused, ::getpid())); }
+
+/// What a loop needs that works with the descriptors which it has: bytes, waiting, memory, time, its own end.
+// clang-format off
+constexpr auto of_a_loop = std::to_array<long>({
+    SYS_read, SYS_write, SYS_readv, SYS_writev, SYS_recvfrom, SYS_recvmsg, SYS_sendto, SYS_sendmsg,
+    SYS_getsockname, SYS_getpeername, SYS_getsockopt, SYS_setsockopt, SYS_shutdown, SYS_close,
+    SYS_epoll_ctl, SYS_epoll_pwait, SYS_ppoll, SYS_timerfd_settime, SYS_fstat,
+    SYS_munmap, SYS_mremap, SYS_madvise, SYS_brk, SYS_futex,
+    SYS_clock_gettime, SYS_clock_nanosleep, SYS_nanosleep, SYS_gettimeofday, SYS_getrandom,
+    SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn, SYS_sigaltstack, SYS_restart_syscall,
+    SYS_getpid, SYS_gettid, SYS_sched_yield, SYS_exit, SYS_exit_group,
+#if defined(__x86_64__)
+    SYS_epoll_wait, SYS_poll,
+#endif
+#ifdef COLIMA_LIKE_SANITIZED  // UndefinedBehaviorSanitizer asks a pipe whether memory can be read
+    SYS_pipe2,
+#if defined(__x86_64__)
+    SYS_pipe,
+#endif
+#endif
+});
+// clang-format on
+
+/// Anything else is refused. A file "is not there", which every library can live with.
+std::vector<sock_filter> filter_of_loop() {
+  std::vector<sock_filter> filter = seccomp::begin_filter();
+  for (const long call : of_a_loop) answer(filter, call, 0);
+  allow_when(filter, SYS_ioctl, 1, {FIONBIO, FIONREAD, TIOCOUTQ});
+  allow_when(filter, SYS_fcntl, 1, {F_GETFD, F_SETFD, F_GETFL, F_SETFL});
+  allow_when(filter, SYS_mmap, 2, {PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE});
+  allow_when(filter, SYS_mprotect, 2, {PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE});
+  const auto own = static_cast<std::uint32_t>(::getpid());
+  allow_when(filter, SYS_tgkill, 0, {own});  // abort()
+  allow_when(filter, SYS_tkill, 0, {own});   // musl's
+  answer(filter, SYS_openat, ENOENT);
+#if defined(__x86_64__)
+  answer(filter, SYS_open, ENOENT);
+#endif
+  filter.push_back(statement(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM));
+  return filter;
+}
+
+/// Memory of the process's own, in bytes. AddressSanitizer reserves more than there is.
+void limit_memory([[maybe_unused]] std::size_t most) {
+#ifndef COLIMA_LIKE_SANITIZED
+  const rlimit limit{most, most};
+  check(::setrlimit(RLIMIT_DATA, &limit), "limit its memory");
+#endif
+}
+
 }  // namespace
+
+void seal_process(std::size_t most_memory) {
+  try {
+    constexpr rlimit nothing{0, 0};
+    for (const auto resource : {RLIMIT_CORE, RLIMIT_FSIZE, RLIMIT_NPROC, RLIMIT_MEMLOCK})
+      check(::setrlimit(resource, &nothing), "limit its resources");
+    limit_memory(most_memory);
+    check(::prctl(PR_SET_PDEATHSIG, SIGKILL), "end with its parent");
+    check(::prctl(PR_SET_DUMPABLE, 0), "hide its memory");
+    check(::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "give up new privileges");
+    if (landlock_abi() >= least_abi) restrict_files({});  // the filter below leaves no call for files in any case
+    drop_capabilities(0);
+    install(filter_of_loop());
+  } catch (const Failure& failure) {
+    throw Error(Errc::host_requirement, "the process that speaks SSH cannot be confined")
+        .because("it cannot " + std::string(failure.what) + ": " + std::strerror(failure.code));
+  }
+}
 
 std::string why_no_confinement() {
   return landlock_abi() >= least_abi ? "" : "there is no Landlock of Linux 6.2 or newer";
 }
 
-fs::path confining_program() { return "/proc/self/exe"; }
+fs::path confining_program() { return platform::running_program(); }
 
 std::vector<std::string> confined(const fs::path& program, const Confinement& limits,
                                   const std::vector<std::string>& argv) {
@@ -242,7 +325,7 @@ int run_confined(int argc, char** argv) {
       restrict_calls({});
     } else {
       restrict_files(rules);
-      drop_capabilities();
+      drop_capabilities(capabilities_of_servers);
       restrict_calls(denied);
     }
     // What the user's shell had in its environment is nobody's business there.

@@ -9,6 +9,7 @@
 #include <cstdlib>
 
 #include "src/base/error.hpp"
+#include "src/base/own_directory.hpp"
 #include "src/base/unique_fd.hpp"
 
 namespace cl {
@@ -184,9 +185,7 @@ void make_private_directory(const fs::path& path) {
   struct stat facts{};
   if (::stat(path.c_str(), &facts) != 0) throw file_error("look at", path, errno);
   if (!S_ISDIR(facts.st_mode)) throw Error(Errc::io, path.string() + " is not a directory", "move it out of the way");
-  if (facts.st_uid != ::geteuid())
-    throw Error(Errc::io, path.string() + " belongs to another user",
-                "remove it, or set COLIMA_LIKE_HOME to a directory of yours");
+  require_own_directory(path);
   if ((facts.st_mode & 0077) != 0 && ::chmod(path.c_str(), 0700) != 0)
     throw io_error("cannot close " + path.string() + " to other users", errno);
 }

@@ -27,7 +27,8 @@ class FileWatch {
     /// then removed files show only as a change of their folder (FileChange::Kind::listing).
     std::function<void(std::vector<FileChange>)> on_changes;
     std::function<void()> on_status;  ///< told when status() has changed
-    std::size_t most_folders = 0;     ///< watch no more than so many; 0 = what the system allows (for tests)
+    std::size_t most_folders = 0;     ///< watch no more than so many; 0 = half of what Linux lets one user watch, so
+                                      ///< that the other programs of that user can
   };
   struct Status {
     std::size_t trees = 0;    ///< asked for

@@ -39,6 +39,7 @@ using Kind = FileChange::Kind;
 using Time = FolderLook::Time;
 
 constexpr std::size_t read_size = 64 * 1024;
+constexpr std::size_t most_looks = 64;
 constexpr int reads_at_once = 64;  // then what was read is reported
 constexpr auto slice = 5ms;        // of looking through folders, before others have a turn
 constexpr auto pace = 5ms;         // between reads while much happens: the kernel merges what repeats
@@ -113,11 +114,18 @@ struct Batch {
   bool overflow = false;
 };
 
+/// 0 when the system does not tell.
+std::size_t half_of_watches() {
+  const std::string text = read_file_if_exists("/proc/sys/fs/inotify/max_user_watches").value_or("");
+  return static_cast<std::size_t>(std::strtoull(text.c_str(), nullptr, 10)) / 2;
+}
+
 }  // namespace
 
 struct FileWatch::State : std::enable_shared_from_this<FileWatch::State> {
   State(asio::any_io_executor on, Config with)
       : executor(on), config(std::move(with)), inotify(on), more(on), done(on), looked(on), tasks(on) {
+    if (config.most_folders == 0) config.most_folders = half_of_watches();
     for (const fs::path& path : config.excluded) excluded.insert(path.lexically_normal().string());
   }
 
@@ -464,7 +472,9 @@ asio::awaitable<void> FileWatch::State::visit_some(std::vector<FileChange>& foun
 }
 
 std::shared_ptr<LookBatch> FileWatch::State::next_looks() {
-  const std::size_t most = config.most_folders == 0 ? 64 : 1;  // whose number is known before the next
+  // Near the limit one by one: their number is then known before the next.
+  const bool is_near = config.most_folders != 0 && watched.size() + most_looks >= config.most_folders;
+  const std::size_t most = is_near ? 1 : most_looks;
   const auto batch = std::make_shared<LookBatch>();
   while (!visits.empty() && batch->looks.size() < most) {
     Visit next = std::move(visits.front());
@@ -558,8 +568,9 @@ bool FileWatch::State::take_watch(const Visit& task, const std::string& path, co
   }
   if (facts.failure == ENOSPC) {
     full = true;
-    problem = fmt::format("changes are noticed in {} folders only: this host's limit of watched folders is reached",
-                          watched.size());
+    problem = fmt::format("changes are noticed in {} folders only: {}", watched.size(),
+                          watched.size() == config.most_folders ? "that is half of what this host lets one user watch"
+                                                                : "this host's limit of watched folders is reached");
     remedy = "sudo sysctl fs.inotify.max_user_watches=1048576";
     log::warn("{}; {}", problem, remedy);
   } else if (folder->root) {

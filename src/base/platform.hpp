@@ -18,6 +18,8 @@ namespace cl::platform {
 std::uint64_t memory_bytes();
 /// The running program's own file.
 std::filesystem::path executable();
+/// A path to execute it by again: on Linux it leads to the very program, also after its file was replaced.
+std::filesystem::path running_program();
 /// Kernel release, e.g. "6.12.9-amd64" (part of the key under which probe results are cached).
 std::string kernel_release();
 /// The release of macOS, "15.6"; empty elsewhere.

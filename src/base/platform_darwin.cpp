@@ -42,6 +42,8 @@ std::filesystem::path executable() {
   return real_path(path.c_str());
 }
 
+std::filesystem::path running_program() { return executable(); }
+
 std::string kernel_release() {
   utsname names{};
   return ::uname(&names) == 0 ? names.release : "unknown";

@@ -39,6 +39,8 @@ std::filesystem::path executable() {
   return program;
 }
 
+std::filesystem::path running_program() { return "/proc/self/exe"; }
+
 std::string kernel_release() {
   utsname names{};
   return ::uname(&names) == 0 ? names.release : "unknown";

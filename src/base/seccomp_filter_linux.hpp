@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <vector>
 
 /// What each filter of system calls here is made of (seccomp(2)).
@@ -22,9 +23,23 @@ inline std::uint32_t place_of(std::size_t argument) {
   return static_cast<std::uint32_t>(offsetof(seccomp_data, args) + std::size_t{8} * argument);
 }
 
+/// `call` fails with `error`; 0: it is allowed.
 inline void answer(std::vector<sock_filter>& filter, long call, std::uint32_t error) {
   filter.push_back(jump(BPF_JMP | BPF_JEQ | BPF_K, static_cast<std::uint32_t>(call), 0, 1));
-  filter.push_back(statement(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error));
+  filter.push_back(statement(BPF_RET | BPF_K, error == 0 ? SECCOMP_RET_ALLOW : SECCOMP_RET_ERRNO | error));
+}
+
+/// `call` is allowed when the lower half of its argument is one of these, and fails otherwise.
+inline void allow_when(std::vector<sock_filter>& filter, long call, std::size_t argument,
+                       std::initializer_list<std::uint32_t> values) {
+  const auto count = static_cast<std::uint8_t>(values.size());
+  filter.push_back(
+      jump(BPF_JMP | BPF_JEQ | BPF_K, static_cast<std::uint32_t>(call), 0, static_cast<std::uint8_t>(count + 3)));
+  filter.push_back(statement(BPF_LD | BPF_W | BPF_ABS, place_of(argument)));
+  std::uint8_t left = count;
+  for (const std::uint32_t value : values) filter.push_back(jump(BPF_JMP | BPF_JEQ | BPF_K, value, left--, 0));
+  filter.push_back(statement(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM));
+  filter.push_back(statement(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
 }
 
 /// Ends a program of another architecture, whose calls have other numbers, and has a call's number at hand.

@@ -164,6 +164,19 @@ int run_config_unset(const Invocation& call) {
   });
 }
 
+std::string without_passwords(std::string text) {
+  constexpr std::string_view scheme_end = "://", url_end = "/?# \t\r\n\"',]";
+  for (std::size_t at = 0; (at = text.find(scheme_end, at)) != std::string::npos;) {
+    at += scheme_end.size();
+    // The last @ before the path: a password may have one, too.
+    const std::size_t end = text.find_first_of(url_end, at);
+    const std::size_t sign = std::string_view(text).substr(0, end).rfind('@');
+    if (sign == std::string::npos || sign < at) continue;
+    text.replace(at, sign - at, "***");
+  }
+  return text;
+}
+
 int run_config_show(const Invocation& call) {
   const ConfigFile config = config_file(call);
   if (!call.effective) {
@@ -176,7 +189,7 @@ int run_config_show(const Invocation& call) {
   json::array all;
   std::vector<std::vector<std::string>> rows{{"KEY", "VALUE", "FROM", "CHANGE"}};
   for (const Key& key : keys()) {
-    const std::string value = key.get(layered.profile), from(to_string(layered.source(key.name)));
+    const std::string value = without_passwords(key.get(layered.profile)), from(to_string(layered.source(key.name)));
     const std::string change(to_string(key.change));
     rows.push_back({std::string(key.name), value, from, change});
     all.push_back(json::object{{"key", key.name},

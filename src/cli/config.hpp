@@ -31,4 +31,7 @@ ConfigFile config_file(const Invocation& call);
 /// Tells what a running machine needs for the new settings, on stderr; nothing when it needs nothing.
 void tell_what_to_do(const ConfigFile& config, const Layered& wanted);
 
+/// `text` with "***" for user and password in each URL of it.
+std::string without_passwords(std::string text);
+
 }  // namespace cl::cli

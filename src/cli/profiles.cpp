@@ -8,6 +8,7 @@
 #include "src/app/transfer.hpp"
 #include "src/base/file.hpp"
 #include "src/cli/command.hpp"
+#include "src/cli/config.hpp"
 #include "src/cli/launch.hpp"
 #include "src/cli/output.hpp"
 
@@ -116,6 +117,9 @@ int run_export(const Invocation& call) {
   require_profile(from);
   const auto result = cl::export_profile(from, absolute_path(call.word("FILE")));
   const auto size = ByteSize::bytes(result.at("bytes").to_number<std::uint64_t>());
+  const std::string settings = read_file_if_exists(from.config).value_or("");
+  if (without_passwords(settings) != settings)
+    print_note("the settings in it have a URL with a password: it is for nobody who must not know that");
   std::cout << "profile '" << from.name << "' is in " << call.word("FILE") << " (" << size.str() << ")\n";
   return 0;
 }

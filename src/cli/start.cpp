@@ -1,3 +1,5 @@
+#include <unistd.h>
+
 #include <cstdlib>
 
 #include "src/base/file.hpp"
@@ -60,6 +62,10 @@ asio::awaitable<int> start(const Invocation& given) {
   const Observed seen = observe(paths);
   if (!seen.machine_alive && (seen.state.phase != "suspended" || call.cold))
     if (const std::string slow = slow_image(call.home, wanted.profile, host_facts()); !slow.empty()) print_note(slow);
+  if (is_new && ::geteuid() == 0)
+    print_note(
+        "this is root: whatever breaks out of the machine has all rights on this computer; colima-like needs "
+        "none of them");
   rpc::Connection daemon = co_await reach_daemon(paths, true);
   rpc::Start request;
   request.settings = settings_of_this_run(call);

@@ -6,6 +6,7 @@
 #include <iostream>
 
 #include "profiles/keys.hpp"
+#include "src/base/own_directory.hpp"
 #include "src/base/version.hpp"
 #include "src/cli/command.hpp"
 #include "src/cli/habits.hpp"
@@ -429,6 +430,14 @@ int run_help(const Invocation& call) {
   return 0;
 }
 
+namespace {
+
+/// These tell of the program alone; `doctor` says itself whose the directory is.
+constexpr std::array<std::string_view, 6> without_home{"doctor",     "help",   "version",
+                                                       "completion", "manual", "reference"};
+
+}  // namespace
+
 int run(int argc, char** argv) {
   Invocation invocation;
   CLI::App app;
@@ -442,6 +451,8 @@ int run(int argc, char** argv) {
     invocation.profile = profile != nullptr && *profile != '\0' ? profile : current_profile(invocation.home).name;
     std::vector<char*> words = without_dashes(argc, argv);
     app.parse(static_cast<int>(words.size()), words.data());
+    if (std::find(without_home.begin(), without_home.end(), chosen->name) == without_home.end())
+      require_own_directory(invocation.home.profiles);
     take_profile_before_verb(app, *chosen, invocation.profile_before_verb, invocation);
     return chosen->run(invocation);
   } catch (const CLI::CallForHelp&) {

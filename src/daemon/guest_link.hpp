@@ -7,7 +7,7 @@
 
 #include "profiles/state.hpp"
 #include "provision/guest.hpp"
-#include "provision/ssh/session.hpp"
+#include "provision/ssh/apart.hpp"
 
 namespace cl {
 
@@ -20,6 +20,7 @@ class GuestLink {
     std::filesystem::path to_guest, from_guest;  ///< sockets, one for each direction or twice the same
     std::filesystem::path to_agent, from_agent;  ///< likewise, of the guest's agent; empty = it is reached by SSH
     SshLogin login;
+    SshConnect connect = &connect_ssh_apart;
     std::chrono::milliseconds patience{std::chrono::minutes(3)};  ///< for one connection; a TCG guest boots slowly
     std::chrono::milliseconds answer{std::chrono::seconds(5)};    ///< how long check() waits for the guest
     std::function<void(bool)> on_change;                          ///< told when the guest is reached or lost

@@ -1,11 +1,21 @@
 #include "src/daemon/ssh_link.hpp"
 
+#include <algorithm>
+
 #include "provision/clock.hpp"
 #include "provision/readiness.hpp"
-#include "provision/ssh/pump.hpp"
 #include "src/base/log.hpp"
 
 namespace cl {
+namespace {
+
+using namespace std::chrono_literals;
+using Clock = std::chrono::steady_clock;
+
+constexpr auto stood_long = 10s;
+constexpr auto longest_pause = 30s;
+
+}  // namespace
 
 SshLink::SshLink(asio::any_io_executor executor, Config config)
     : executor_(executor), config_(std::move(config)), changed_(executor), left_(executor), tasks_(executor) {}
@@ -17,12 +27,13 @@ std::shared_ptr<GuestLink> SshLink::start(asio::any_io_executor executor, Config
 }
 
 asio::awaitable<void> SshLink::keep_connected(std::shared_ptr<SshLink> self) {
+  std::chrono::milliseconds pause{};
   for (;;) {
     ReadinessTimings timings;
     timings.total = self->config_.patience;
     try {
       self->guest_ = co_await wait_for_ssh(unix_dial(self->config_.to_guest, self->config_.from_guest),
-                                           self->config_.login, timings);
+                                           self->config_.login, self->config_.connect, timings);
     } catch (const Error& error) {
       log::warn("guest link: {}", one_line(error));
       self->last_failure_ = error;
@@ -41,6 +52,7 @@ asio::awaitable<void> SshLink::keep_connected(std::shared_ptr<SshLink> self) {
     self->last_failure_.reset();
     self->changed_.notify_all();
     if (self->config_.on_change) self->config_.on_change(true);
+    const auto reached = Clock::now();
     co_await self->guest_->lost();
     self->guest_.reset();
     co_await self->front_->stop();
@@ -49,13 +61,18 @@ asio::awaitable<void> SshLink::keep_connected(std::shared_ptr<SshLink> self) {
     if (self->given_up_) co_return;
     log::warn("the guest is lost; connecting again");
     if (self->config_.on_change) self->config_.on_change(false);
+    // The first one that is lost is made again at once; a guest that ends each one as soon as it stands is not served
+    // with nothing but new ones.
+    if (Clock::now() - reached > stood_long) pause = {};
+    co_await sleep_for(pause);
+    pause = std::clamp<std::chrono::milliseconds>(pause * 2, 100ms, longest_pause);
   }
 }
 
 asio::awaitable<std::shared_ptr<Guest>> SshLink::wait_for_guest() {
   for (;;) {
     if (given_up_) throw *given_up_;
-    if (guest_ && !quiesced_ && !guest_->pump()->ended()) co_return front_;
+    if (guest_ && !quiesced_ && !guest_->ended()) co_return front_;
     if (last_failure_) throw *last_failure_;
     co_await changed_.wait();
   }
@@ -79,7 +96,7 @@ asio::awaitable<bool> SshLink::quiesce() {
   if (!guest) co_return false;
   co_await front->quiesce();
   try {
-    co_await guest->pump()->quiesce();
+    co_await guest->quiesce();
   } catch (const Error& error) {
     log::warn("guest link: {}", one_line(error));
     front->resume();
@@ -92,7 +109,7 @@ asio::awaitable<bool> SshLink::quiesce() {
 asio::awaitable<void> SshLink::detach() {
   const auto guest = guest_;
   const auto front = front_;
-  if (guest) co_await guest->pump()->detached();
+  if (guest) co_await guest->detached();
   if (front) co_await front->detached();
 }
 
@@ -100,14 +117,14 @@ asio::awaitable<void> SshLink::reattach() {
   const auto guest = guest_;
   if (!guest) throw Error(Errc::io, "the connection to the guest was lost");
   Transport transport = co_await unix_dial(config_.to_guest, config_.from_guest)();
-  guest->pump()->reattach(std::move(transport));
+  guest->reattach(std::move(transport));
   const auto front = front_;
   if (front) co_await front->reattach();
 }
 
 void SshLink::resume() {
   quiesced_ = false;
-  if (guest_) guest_->pump()->resume();
+  if (guest_) guest_->resume();
   if (front_) front_->resume();
   changed_.notify_all();
 }
@@ -142,7 +159,7 @@ asio::awaitable<void> SshLink::check() {
   } catch (const Error& error) {
     if (quiesced_) co_return;  // it was asked when the machine was about to be suspended
     log::warn("the session to the guest does not work any more: {}", one_line(error));
-    asked->pump()->stop();
+    asked->stop();
   }
 }
 
@@ -154,7 +171,7 @@ void SshLink::give_up(Error why) {
 asio::awaitable<void> SshLink::stop() {
   give_up(Error(Errc::not_running, "the machine is being stopped"));
   co_await tasks_.stop();
-  if (guest_) guest_->pump()->stop();  // whoever waits for it inside check() goes on
+  if (guest_) guest_->stop();  // whoever waits for it inside check() goes on
   if (front_) co_await front_->stop();
   front_.reset();
   guest_.reset();

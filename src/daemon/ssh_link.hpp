@@ -50,7 +50,7 @@ class SshLink : public GuestLink, public std::enable_shared_from_this<SshLink> {
   Config config_;
   Notifier changed_, left_;
   std::size_t visitors_ = 0;
-  std::shared_ptr<SshGuest> guest_;
+  std::shared_ptr<SshSession> guest_;
   std::shared_ptr<AgentGuest> front_;  ///< guest_ as others get it
   bool checking_ = false;
   bool quiesced_ = false;  ///< callers wait until resume()

@@ -17,6 +17,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "src/base/file.hpp"
@@ -274,7 +275,12 @@ asio::awaitable<void> bench(std::size_t bytes) {
 }  // namespace
 }  // namespace cl::test
 
+namespace cl::test {
+int (*session_process)(const char* version) = nullptr;  // ssh_lab.cpp sets it
+}  // namespace cl::test
+
 int main(int argc, char** argv) {
+  if (argc == 3 && std::string_view(argv[1]) == "ssh-session") return cl::test::session_process(argv[2]);
   const std::size_t mib = argc > 1 ? std::strtoul(argv[1], nullptr, 10) : 512;
   boost::asio::io_context io(1);
   int code = 0;

@@ -1,10 +1,21 @@
 // Programs that are confined to a folder, by this system's real means.
 #include "src/base/confine.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
+#ifndef __APPLE__
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#endif
 
 #include "src/base/child.hpp"
 #include "src/base/file.hpp"
@@ -74,6 +85,61 @@ TEST_F(Confined, MakeNoSetuidFilesAndNoDevices) {
   EXPECT_FALSE(free.status.ok());
 #endif
 }
+
+/// Calls of a process that has given up its rights; what each of them achieved is told by its name.
+std::string what_works_sealed() {
+  int pipe_ends[2], pair[2];
+  if (::pipe(pipe_ends) != 0 || ::socketpair(AF_UNIX, SOCK_STREAM, 0, pair) != 0) return "no pipe";
+  const pid_t child = ::fork();
+  if (child == 0) {
+    std::string said;
+    auto tell = [&](const char* what, bool works) { said += works ? std::string(what) + " " : ""; };
+    try {
+      seal_process(std::size_t{512} << 20);
+      tell("file", ::open("/etc/passwd", O_RDONLY) >= 0);
+      tell("new-file", ::open("/tmp/sealed", O_WRONLY | O_CREAT, 0600) >= 0);
+      tell("names", ::access("/etc/passwd", F_OK) == 0);
+      tell("unix-socket", ::socket(AF_UNIX, SOCK_STREAM, 0) >= 0);
+      tell("tcp-socket", ::socket(AF_INET, SOCK_STREAM, 0) >= 0);
+      tell("socket-pair", ::socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+      const pid_t other = ::fork();
+      if (other == 0) ::_exit(0);
+      tell("process", other > 0);
+      char program[] = "/bin/true";
+      char* const argv[] = {program, nullptr};
+      tell("program", ::execv(program, argv) == 0);
+      tell("signal", ::kill(::getppid(), 0) == 0);
+#ifndef __APPLE__
+      tell("other-process", ::syscall(SYS_tgkill, ::getppid(), ::getppid(), 0) == 0);
+      tell("code", ::mmap(nullptr, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED);
+      tell("memory-file", ::syscall(SYS_memfd_create, "x", 0) >= 0);
+      tell("io-uring", ::syscall(425, 1, nullptr) >= 0);
+      tell("other-memory", ::ptrace(PTRACE_ATTACH, ::getppid(), nullptr, nullptr) == 0);
+      tell("outlives", ::prctl(PR_SET_PDEATHSIG, 0) == 0);
+      tell("terminal", ::ioctl(pair[0], TIOCSTI, "x") == 0);
+      const rlimit more{1 << 20, 1 << 20};
+      tell("limits", ::setrlimit(RLIMIT_NPROC, &more) == 0);
+      void* const memory = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      tell("has-memory", memory != MAP_FAILED);
+#else
+      tell("has-memory", true);
+#endif
+      tell("has-sockets", ::send(pair[0], "x", 1, 0) == 1 && ::recv(pair[1], program, 1, 0) == 1);
+    } catch (const Error& error) {
+      said = one_line(error);
+    }
+    [[maybe_unused]] const ssize_t told = ::write(pipe_ends[1], said.data(), said.size());
+    ::_exit(0);
+  }
+  ::close(pipe_ends[1]);
+  std::string said(4096, '\0');
+  const ssize_t got = ::read(pipe_ends[0], said.data(), said.size());
+  for (const int fd : {pipe_ends[0], pair[0], pair[1]}) ::close(fd);
+  ::waitpid(child, nullptr, 0);
+  return said.substr(0, got > 0 ? static_cast<std::size_t>(got) : 0);
+}
+
+TEST(Sealed, KeepTheirMemoryAndTheirSocketsAlone) { EXPECT_EQ(what_works_sealed(), "has-memory has-sockets "); }
 
 #ifndef __APPLE__
 TEST_F(Confined, HaveNoNetworkAndNoOtherProcess) {

@@ -303,9 +303,9 @@ asio::awaitable<std::string> limited() {
   co_return std::to_string(status.folders) + " " + status.problem + "; " + status.remedy;
 }
 
-TEST(FileWatch, SaysWhenTheLimitOfTheHostIsReached) {
+TEST(FileWatch, LeavesWatchesToOthersAndSaysSo) {
   EXPECT_EQ(run(limited()),
-            "3 changes are noticed in 3 folders only: this host's limit of watched folders is reached; "
+            "3 changes are noticed in 3 folders only: that is half of what this host lets one user watch; "
             "sudo sysctl fs.inotify.max_user_watches=1048576");
 }
 

@@ -15,10 +15,16 @@
 #include <random>
 #include <utility>
 
+#include "provision/ssh/session_process.hpp"
 #include "src/base/file.hpp"
 
 namespace cl::test {
+
+extern int (*session_process)(const char* version);  // of the program's main(): tests/support/main.cpp
+
 namespace {
+
+[[maybe_unused]] const bool is_its_process = (session_process = &ssh::run_session_process, true);
 
 using Socket = asio::local::stream_protocol::socket;
 
@@ -162,8 +168,15 @@ SshLogin SshLab::login() const {
   return login;
 }
 
-asio::awaitable<std::unique_ptr<SshGuest>> SshLab::connect(Transport how) {
-  co_return co_await connect_ssh(serve(how), login());
+bool in_one_process() { return std::getenv("COLIMA_LIKE_SSH_IN_ONE_PROCESS") != nullptr; }
+
+asio::awaitable<std::unique_ptr<SshSession>> log_in(cl::Transport transport, SshLogin login) {
+  if (!in_one_process()) co_return co_await connect_ssh_apart(std::move(transport), std::move(login));
+  co_return co_await connect_ssh(std::move(transport), std::move(login));
+}
+
+asio::awaitable<std::unique_ptr<SshSession>> SshLab::connect(Transport how) {
+  co_return co_await log_in(serve(how), login());
 }
 
 void SshLab::signal_servers(int signal) {

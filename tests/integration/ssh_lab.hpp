@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "provision/ssh/apart.hpp"
 #include "provision/ssh/keys.hpp"
-#include "provision/ssh/session.hpp"
 #include "src/base/child.hpp"
 #include "src/base/task_group.hpp"
 #include "src/base/unique_fd.hpp"
@@ -45,7 +45,7 @@ class SshLab {
   std::string server_socket();
   /// A login that the servers accept.
   SshLogin login() const;
-  asio::awaitable<std::unique_ptr<SshGuest>> connect(Transport how = Transport::whole);
+  asio::awaitable<std::unique_ptr<SshSession>> connect(Transport how = Transport::whole);
 
   /// Words before each server's command line, such as nsenter's.
   void set_prefix(std::vector<std::string> words) { prefix_ = std::move(words); }
@@ -82,6 +82,10 @@ class SshLab {
   int sockets_ = 0;
   TaskGroup tasks_;
 };
+
+bool in_one_process();
+/// connect_ssh_apart(), as the product does; connect_ssh() where COLIMA_LIKE_SSH_IN_ONE_PROCESS is set.
+asio::awaitable<std::unique_ptr<SshSession>> log_in(cl::Transport transport, SshLogin login);
 
 /// `count` bytes that repeat only after 2^32, from `from` on: a lost, doubled or moved byte shows.
 std::string pattern(std::size_t count, std::size_t from = 0);

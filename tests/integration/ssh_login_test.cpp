@@ -22,9 +22,9 @@ struct Outcome {
   int dials = 0;
 };
 
-asio::awaitable<Outcome> outcome_of(asio::awaitable<std::unique_ptr<SshGuest>> connecting) {
+asio::awaitable<Outcome> outcome_of(asio::awaitable<std::unique_ptr<SshSession>> connecting) {
   Outcome outcome;
-  std::unique_ptr<SshGuest> guest;
+  std::unique_ptr<SshSession> guest;
   try {
     guest = co_await std::move(connecting);
   } catch (const Error& error) {
@@ -44,7 +44,7 @@ asio::awaitable<Outcome> log_in_with_another_host_key() {
   SshLogin login = lab.login();
   const KeySet others = co_await ensure_keys(lab.directory() / "others");
   login.host_key = others.host_key;
-  Outcome outcome = co_await outcome_of(connect_ssh(lab.serve(), std::move(login)));
+  Outcome outcome = co_await outcome_of(log_in(lab.serve(), std::move(login)));
   co_await lab.stop();
   co_return outcome;
 }
@@ -62,7 +62,7 @@ asio::awaitable<Outcome> log_in_with_another_key() {
   SshLogin login = lab.login();
   const KeySet others = co_await ensure_keys(lab.directory() / "others");
   login.private_key = others.private_key;
-  Outcome outcome = co_await outcome_of(connect_ssh(lab.serve(), std::move(login)));
+  Outcome outcome = co_await outcome_of(log_in(lab.serve(), std::move(login)));
   co_await lab.stop();
   co_return outcome;
 }
@@ -79,7 +79,7 @@ asio::awaitable<Outcome> log_in_without_a_key_file() {
   co_await lab.set_up();
   SshLogin login = lab.login();
   login.private_key = lab.directory() / "none";
-  Outcome outcome = co_await outcome_of(connect_ssh(lab.serve(), std::move(login)));
+  Outcome outcome = co_await outcome_of(log_in(lab.serve(), std::move(login)));
   co_await lab.stop();
   co_return outcome;
 }
@@ -129,7 +129,7 @@ asio::awaitable<Silence> log_in_after_a_late_banner() {
   SocketPair pair = socket_pair();
   Silence seen;
   lab.tasks().spawn("late server", greet_late(lab, std::move(pair.theirs), seen));
-  seen.outcome = co_await outcome_of(connect_ssh(std::move(pair.ours), lab.login()));
+  seen.outcome = co_await outcome_of(log_in(std::move(pair.ours), lab.login()));
   co_await lab.stop();
   co_return seen;
 }
@@ -186,7 +186,7 @@ asio::awaitable<Outcome> wait_past(std::vector<Meets> list, std::chrono::millise
     login.host_key = others.host_key;
   }
   Dial dial = [&obstacles]() -> asio::awaitable<cl::Transport> { co_return co_await obstacles.dial(); };
-  Outcome outcome = co_await outcome_of(wait_for_ssh(dial, std::move(login), quick(total)));
+  Outcome outcome = co_await outcome_of(wait_for_ssh(dial, std::move(login), log_in, quick(total)));
   outcome.dials = obstacles.dials;
   co_await lab.stop();
   co_return outcome;

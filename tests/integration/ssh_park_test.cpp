@@ -86,24 +86,24 @@ struct Setting {
   explicit Setting(const asio::any_io_executor& executor) : lab(executor) {}
   SshLab lab;
   std::unique_ptr<Cable> cable;
-  std::unique_ptr<SshGuest> guest;
+  std::unique_ptr<SshSession> guest;
 };
 
 asio::awaitable<void> set_up(Setting& setting, std::string sshd_lines = {}) {
   co_await setting.lab.set_up(std::move(sshd_lines));
   setting.cable = std::make_unique<Cable>(co_await asio::this_coro::executor, setting.lab.serve());
-  setting.guest = co_await connect_ssh(setting.cable->end(), setting.lab.login());
+  setting.guest = co_await log_in(setting.cable->end(), setting.lab.login());
 }
 
 asio::awaitable<void> suspend(Setting& setting) {
-  co_await setting.guest->pump()->quiesce();
+  co_await setting.guest->quiesce();
   co_await setting.cable->pull();
-  co_await setting.guest->pump()->detached();
+  co_await setting.guest->detached();
 }
 
 void resume(Setting& setting) {
-  setting.guest->pump()->reattach(setting.cable->end());
-  setting.guest->pump()->resume();
+  setting.guest->reattach(setting.cable->end());
+  setting.guest->resume();
 }
 
 asio::awaitable<void> tear_down(Setting& setting) {
@@ -205,7 +205,7 @@ TEST(ParkedSession, EndsWhenItIsLetGoOnWithoutATransport) {
     Setting setting(co_await asio::this_coro::executor);
     co_await set_up(setting);
     co_await suspend(setting);
-    setting.guest->pump()->resume();
+    setting.guest->resume();
     co_await setting.guest->lost();
     std::string failure;
     try {
@@ -223,8 +223,8 @@ TEST(ParkedSession, IsTheSessionAgainWhenTheSuspendIsCalledOff) {
   auto work = []() -> asio::awaitable<void> {
     Setting setting(co_await asio::this_coro::executor);
     co_await set_up(setting);
-    co_await setting.guest->pump()->quiesce();
-    setting.guest->pump()->resume();
+    co_await setting.guest->quiesce();
+    setting.guest->resume();
     const GuestResult result = co_await run_in_guest(*setting.guest, "echo here", "", {});
     EXPECT_EQ(result.output, "here\n");
     co_await tear_down(setting);

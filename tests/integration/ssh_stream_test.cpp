@@ -368,7 +368,8 @@ asio::awaitable<std::string> cancel_operations() {
     Running second_opening(group, executor, drop(guest->open_unix(echo)));
     for (int turns = 0; turns < i; ++turns) co_await asio::post(executor, asio::use_awaitable);
     co_await group.stop();
-    all += co_await reading.end() == "Operation canceled [system:125]" ? "" : "not cancelled ";
+    const std::string how = co_await reading.end();
+    if (!how.starts_with("Operation canceled [system:125")) all += "not cancelled: " + how;
   }
   TaskGroup group(executor);
   Running writing(group, executor, write_for_ever(*stuffed));
@@ -420,7 +421,7 @@ asio::awaitable<Stall> stall_a_reader() {
 
 TEST(Memory, OfAChannelThatNobodyReadsIsBounded) {
   const Stall stall = run(stall_a_reader(), 60s);
-  EXPECT_GT(stall.grown, 1U << 20) << "the server filled the window";
+  if (in_one_process()) EXPECT_GT(stall.grown, 1U << 20) << "the server filled the window";
   EXPECT_LT(stall.grown, 3U << 20) << "the window, and this test's own source with its buffer";
 }
 

@@ -159,6 +159,7 @@ asio::awaitable<std::unique_ptr<Machine>> QemuDriver::boot(BootPlan plan) {
   std::vector<ShareServer> servers = co_await start_share_servers(plan, log_file.get());
 
   log::info("starting {} {} ({})", qemu.path.string(), qemu.version, to_string(plan.accel));
+  if (!qemu.sandbox) log::warn("this QEMU was built without seccomp, and so has all system calls");
   std::exception_ptr failure;
   std::optional<Child> child;
   auto news = std::make_shared<QemuNews>(executor);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "src/base/blocking.hpp"
+#include "src/base/cut_file.hpp"
 #include "src/base/failure.hpp"
 #include "src/base/file.hpp"
 #include "src/base/log.hpp"
@@ -13,6 +14,8 @@ namespace cl {
 namespace {
 
 constexpr auto look_again = std::chrono::seconds(1);  // for room on the disk: no system tells of that
+constexpr auto look_at_console = std::chrono::seconds(10);
+constexpr std::uint64_t most_console = 8ULL << 20;
 constexpr std::uint64_t room_to_go_on = 64ULL << 20;  // less would be used up at once
 
 /// On the file systems that the guest's disks are on.
@@ -36,6 +39,7 @@ asio::awaitable<void> MachineWatch::open() {
   core_.spawn_watch(*tasks_, "the hypervisor's end", follow_end(*machine));
   core_.spawn_watch(*tasks_, "share servers", follow_shares(*machine));
   core_.spawn_watch(*tasks_, "the hypervisor's pauses", follow_pauses(*machine));
+  core_.spawn_watch(*tasks_, "the console's file", cut_console());
 }
 
 asio::awaitable<void> MachineWatch::close() {
@@ -74,6 +78,14 @@ asio::awaitable<void> MachineWatch::follow_pauses(LiveMachine machine) {
       core_.say(reason + "; make room there, or it is ended");
     }
     co_await unblock(machine);
+  }
+}
+
+asio::awaitable<void> MachineWatch::cut_console() {
+  for (;;) {
+    co_await sleep_for(look_at_console);
+    auto cut = [file = core_.paths.console_log] { cut_appended_file(file, most_console); };
+    co_await attempt("the console's file could not be cut", blocking(std::move(cut)));
   }
 }
 

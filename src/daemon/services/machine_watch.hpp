@@ -11,7 +11,7 @@ namespace cl {
 struct Core;
 
 /// Notices what a hypervisor does by itself: that it ends, that it stands still since this computer's disk is full,
-/// that the server of a share is gone.
+/// that the server of a share is gone. Keeps what the guest says on its console short.
 class MachineWatch : public Service {
  public:
   explicit MachineWatch(Core& core) : core_(core) {}
@@ -26,6 +26,7 @@ class MachineWatch : public Service {
   asio::awaitable<void> follow_shares(LiveMachine machine);
   asio::awaitable<void> follow_pauses(LiveMachine machine);
   asio::awaitable<void> unblock(LiveMachine machine);
+  asio::awaitable<void> cut_console();
 
   Core& core_;
   std::optional<LiveMachine> watched_;

@@ -6,6 +6,7 @@
 #include "profiles/keys.hpp"
 #include "profiles/networks.hpp"
 #include "src/base/blocking.hpp"
+#include "src/base/cut_file.hpp"
 #include "src/base/file.hpp"
 #include "src/daemon/core.hpp"
 #include "src/daemon/preparation.hpp"
@@ -67,6 +68,7 @@ asio::awaitable<void> boot(Core& core, Job& job, Profile wanted, bool new_data) 
   job.begin("boot", "starting the machine");
   std::error_code ignored;
   fs::remove(core.paths.console_log, ignored);
+  fs::remove(older_part(core.paths.console_log), ignored);
   // On disk before there is a hypervisor: whoever takes it over must know its driver, and whose data it has.
   co_await core.store.flush();
   const LiveMachine machine(

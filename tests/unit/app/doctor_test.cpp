@@ -31,6 +31,29 @@ TEST(Doctor, WhatCannotBeHiddenIsAProblem) {
   EXPECT_NE(judge_hidden({share}, "an old kernel").remedy.find("config set share_hide []"), std::string::npos);
 }
 
+TEST(Doctor, RootIsWarnedOfItself) {
+  EXPECT_FALSE(judge_user(1000));
+  ASSERT_TRUE(judge_user(0));
+  EXPECT_EQ(judge_user(0)->verdict, Verdict::warning);
+}
+
+TEST(Doctor, AnOldImageIsAWarningWithAWayToANewOne) {
+  const std::string made = "2026-01-31T12:00:00Z";
+  constexpr std::int64_t then = 1769860800, day = 86400;
+  EXPECT_EQ(judge_image_age("trixie", made, then + 59 * day).verdict, Verdict::ok);
+  const Finding old = judge_image_age("trixie", made, then + 60 * day);
+  EXPECT_EQ(old.verdict, Verdict::warning);
+  EXPECT_NE(old.text.find("trixie is 60 days old"), std::string::npos) << old.text;
+  EXPECT_NE(old.remedy.find("image prune"), std::string::npos);
+  EXPECT_EQ(judge_image_age("trixie", "some day", then).verdict, Verdict::ok) << "not known";
+}
+
+TEST(Doctor, SshThatCannotBeConfinedIsAProblem) {
+  EXPECT_EQ(judge_ssh("libssh2 1.10.0", "").verdict, Verdict::ok);
+  EXPECT_NE(judge_ssh("libssh2 1.10.0", "").text.find("libssh2 1.10.0"), std::string::npos);
+  EXPECT_EQ(judge_ssh("libssh2 1.10.0", "no seccomp").verdict, Verdict::problem);
+}
+
 TEST(Doctor, ANetworkThatTheMachineHidesIsAWarning) {
   const HostFacts host{4, ByteSize::gib(8), "linux", "x86_64"};
   const std::vector<Finding> none = judge_networks("default", {}, host, {});

@@ -9,6 +9,7 @@
 #include <fstream>
 #include <set>
 
+#include "src/base/cut_file.hpp"
 #include "src/base/error.hpp"
 #include "tests/support/temp_dir.hpp"
 
@@ -209,6 +210,20 @@ TEST(MakePrivateDirectory, RefusesADirectoryOfSomebodyElse) {
   EXPECT_EQ(as_nobody([&] { return code_of([&] { make_private_directory(dir / "roots"); }) == Errc::io ? 7 : 8; }), 7);
 }
 
+TEST(MakePrivateDirectory, RefusesWhatSomebodyElseCanPutInItsPlace) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root can make a directory of somebody else";
+  TempDir dir;
+  fs::permissions(dir.path(), fs::perms::all);
+  fs::create_directories(dir / "theirs/ours");
+  ASSERT_EQ(::chown((dir / "theirs").c_str(), 65534, 65534), 0);
+  EXPECT_EQ(code_of([&] { make_private_directory(dir / "theirs/ours"); }), Errc::io) << "it is below theirs";
+  fs::create_directory(dir / "ours");
+  fs::create_directory_symlink(dir / "ours", dir / "link");
+  EXPECT_NO_THROW(make_private_directory(dir / "link")) << "on another disk, say";
+  ASSERT_EQ(::lchown((dir / "link").c_str(), 65534, 65534), 0);
+  EXPECT_EQ(code_of([&] { make_private_directory(dir / "link"); }), Errc::io) << "they can lead it elsewhere";
+}
+
 TEST(MakePrivateDirectory, SaysSoWhenItMayNotLookInside) {
   if (::geteuid() != 0) GTEST_SKIP() << "only root can make a directory of somebody else";
   TempDir dir;  // 0700, root's
@@ -249,6 +264,23 @@ TEST(TailLines, ReadsOnlyTheEndOfALargeFile) {
   EXPECT_EQ(tail_lines(dir / "log", 2), "last but one\nlast");
   EXPECT_LE(tail_lines(dir / "log", 1'000'000).size(), 64u * 1024);
   EXPECT_EQ(tail_lines(dir / "none", 5), "");
+}
+
+TEST(CutFile, KeepsTheLastPartOfWhatAnotherProgramAppendsTo) {
+  const TempDir dir;
+  const fs::path file = dir / "log";
+  EXPECT_FALSE(cut_appended_file(file, 64 * 1024)) << "it is not there";
+  std::ofstream writer(file, std::ios::binary | std::ios::app);
+  writer << std::string(50'000, 'a') << std::flush;
+  EXPECT_FALSE(cut_appended_file(file, 64 * 1024));
+  writer << std::string(49'000, 'b') << "the end" << std::flush;
+  EXPECT_TRUE(cut_appended_file(file, 64 * 1024));
+  EXPECT_EQ(fs::file_size(file), 0U);
+  const std::string kept = read_file(older_part(file));
+  EXPECT_EQ(kept.size(), 32U * 1024);
+  EXPECT_TRUE(kept.ends_with("bbthe end"));
+  writer << "goes on" << std::flush;
+  EXPECT_EQ(read_file(file), "goes on");
 }
 
 TEST(FreeSpace, IsThatOfTheFileSystemAndFailsForNothing) {

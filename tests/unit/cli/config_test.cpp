@@ -6,6 +6,7 @@
 #include "profiles/keys.hpp"
 #include "profiles/parse.hpp"
 #include "profiles/state.hpp"
+#include "src/cli/config.hpp"
 #include "tests/unit/cli/command_line.hpp"
 
 namespace cl::cli {
@@ -237,6 +238,15 @@ TEST_F(Config, ColimasSettingsAreTakenOverAndEachIsAccountedFor) {
   EXPECT_EQ(parsed.profile.hosts, (std::map<std::string, std::string>{{"a.test", "1.2.3.4"}}));
   EXPECT_EQ(parsed.profile.provision, (std::vector<Script>{{"a", "user", "after-boot"}, {"b", "system", "ready"}}));
   EXPECT_EQ(say({"import", "--colima", (home_ / "colima.yaml").string(), "mine"}).code, 2) << "taken";
+}
+
+TEST_F(Config, PasswordsInUrlsAreNotShown) {
+  EXPECT_EQ(without_passwords("http://user:s3c@ret@proxy:3128/x@y"), "http://***@proxy:3128/x@y");
+  EXPECT_EQ(without_passwords(R"(["https://a:b@c","https://d"])"), R"(["https://***@c","https://d"])");
+  EXPECT_EQ(without_passwords("://"), "://");
+  ASSERT_EQ(say({"config", "set", "proxy.http", "http://user:s3cret@127.0.0.1:3128"}).code, 0);
+  EXPECT_EQ(effective("proxy.http").at("value"), "http://***@127.0.0.1:3128");
+  EXPECT_EQ(say({"config", "get", "proxy.http"}).output, "http://user:s3cret@127.0.0.1:3128\n") << "who asks for it";
 }
 
 TEST_F(Config, CompletionKnowsVerbsOptionsProfilesKeysAndChoices) {

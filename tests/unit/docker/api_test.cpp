@@ -157,6 +157,28 @@ TEST(Api, RefusesAnAnswerThatIsTooLarge) {
             std::string::npos);
 }
 
+asio::awaitable<std::string> list_of(std::string body) {
+  auto ends = MemoryStream::pair(co_await asio::this_coro::executor, 16 << 20);
+  co_await ends.second->write(ok(body));
+  try {
+    const auto list = co_await running_containers(*ends.first);
+    co_return "list of " + std::to_string(list.size());
+  } catch (const Error& error) {
+    co_return one_line(error);
+  }
+}
+
+TEST(Api, TakesNoListThatIsManyTimesItsTextInMemory) {
+  const std::string one = R"({"Id":"0123456789abcdef","Ports":[{"IP":"0.0.0.0","PrivatePort":80,"PublicPort":8080}]})";
+  std::string sound = "[" + one, hostile = "[[]";
+  while (sound.size() < 6'000'000) sound += "," + one;
+  while (hostile.size() < 6'000'000) hostile += ",[]";
+  EXPECT_TRUE(test::run(list_of(sound + "]")).starts_with("list of ")) << test::run(list_of(sound + "]"));
+  const std::string refused = test::run(list_of(hostile + "]"));
+  EXPECT_NE(refused.find("memory"), std::string::npos) << refused;
+  EXPECT_NE(test::run(list_of("[\"" + std::string(9'000'000, 'a') + "\"]")).find("body limit"), std::string::npos);
+}
+
 TEST(Api, RefusesAVersionThatIsNone) {
   const std::string begin = "protocol: the answer to GET /version is not a Docker engine's: ";
   EXPECT_EQ(result(Kind::version, ok("[]")), begin + "it is no JSON object");
