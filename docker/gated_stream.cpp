@@ -5,6 +5,7 @@
 #include <string_view>
 #include <utility>
 
+#include "docker/loopback_ports.hpp"
 #include "src/base/net/http_error.hpp"
 
 namespace cl {
@@ -46,7 +47,7 @@ void GatedStream::look_at_head() {
     start_asked_ = true;
     started_ = started_container(watch_.target());
   }
-  holding_ = gates_->check && may_mount(watch_.method(), watch_.target()) && watch_.has_body();
+  holding_ = (gates_->check || gates_->rewrite) && may_mount(watch_.method(), watch_.target()) && watch_.has_body();
 }
 
 /// `hijacked`: what follows is no request.
@@ -76,12 +77,22 @@ void GatedStream::note_greeting(std::string_view answer) {
 asio::awaitable<bool> GatedStream::check_body() {
   try {
     std::string body = held_.starts_with('{') ? held_ : unchunked(held_);
-    co_await gates_->check(std::move(body));
-    co_return true;
+    if (gates_->check) co_await gates_->check(std::move(body));
+    co_return rewrite_body();
   } catch (const Error& error) {
     answer_instead(http_error("400 Bad Request", error));
   }
   co_return false;
+}
+
+/// What the engine gets is then head_ and held_.
+bool GatedStream::rewrite_body() {
+  if (!gates_->rewrite) return true;
+  auto body = gates_->rewrite(watch_.target(), held_.starts_with('{') ? held_ : unchunked(held_));
+  if (!body) return true;
+  head_ = head_for_body(head_, body->size());
+  held_ = std::move(*body);
+  return true;
 }
 
 /// The connection ends with this answer.
@@ -104,8 +115,8 @@ asio::awaitable<void> GatedStream::write(std::span<const char> bytes) {
       if (!piece.last && held_.size() <= body_limit) continue;
       holding_ = false;
       if (piece.last && !(co_await check_body())) break;
-      const std::string body = std::exchange(held_, {});
-      co_await engine_->write(body);
+      const std::string whole = std::exchange(head_, {}) + std::exchange(held_, {});
+      co_await engine_->write(whole);
       continue;
     }
     if (piece.kind == RequestWatch::Piece::Kind::head && piece.last) {
@@ -113,6 +124,19 @@ asio::awaitable<void> GatedStream::write(std::span<const char> bytes) {
       if (std::exchange(starts_, false)) co_await gates_->starts();
     }
     if (piece.kind == RequestWatch::Piece::Kind::opaque) note_use(true);
+    if (gates_->rewrite && piece.kind == RequestWatch::Piece::Kind::head) {
+      head_ += piece.bytes;
+      if (!piece.last || holding_) continue;
+    }
+    if (!head_.empty()) {
+      // All of it is sent from here: what was looked at is in two places.
+      std::string whole(passed);
+      whole += std::exchange(head_, {});
+      if (piece.kind != RequestWatch::Piece::Kind::head) whole += piece.bytes;
+      co_await engine_->write(whole);
+      passed = rest.substr(0, 0);
+      continue;
+    }
     passed = passed.empty() ? piece.bytes : std::string_view(passed.data(), passed.size() + piece.bytes.size());
   }
   if (!passed.empty() && !refused_) co_await engine_->write(passed);

@@ -3,7 +3,9 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 
 #include "docker/request_watch.hpp"
 #include "src/base/stream.hpp"
@@ -37,7 +39,10 @@ class GatedStream final : public ByteStream {
     /// container may run. The argument is the client's name for it. Throws only a cancellation; empty = no such gate.
     std::function<asio::awaitable<std::string>(std::string container)> taken;
     std::function<asio::awaitable<void>(std::string body)> check;  ///< throws Error; empty = no such gate
-    std::shared_ptr<ClientUse> use;                                ///< is kept; may be null
+    /// What the engine gets in the place of a body that was checked; nothing: the same. Throws as `check` does; empty =
+    /// no such gate.
+    std::function<std::optional<std::string>(std::string_view target, const std::string& body)> rewrite = {};
+    std::shared_ptr<ClientUse> use;  ///< is kept; may be null
     /// Told what the engine says to those with whom all clients begin: "HEAD /_ping", "GET /_ping", "GET /version".
     std::function<void(std::string call, std::string answer)> greeted = {};
   };
@@ -55,6 +60,7 @@ class GatedStream final : public ByteStream {
   void note_use(bool hijacked);
   void note_greeting(std::string_view answer);
   asio::awaitable<bool> check_body();
+  bool rewrite_body();
   void answer_instead(std::string answer);
 
   std::unique_ptr<ByteStream> engine_;
@@ -66,6 +72,7 @@ class GatedStream final : public ByteStream {
   std::string greeting_;      // of which the answer is next
   bool holding_ = false;      // a create call's body is being collected
   std::string held_;
+  std::string head_;     // with the gate `rewrite`: of a request, until it is known whether its body is
   std::string refusal_;  // what the client still has to receive
   bool refused_ = false;
 };

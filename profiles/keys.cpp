@@ -9,6 +9,7 @@
 #include "profiles/image_ref.hpp"
 #include "profiles/key_values.hpp"
 #include "profiles/networks.hpp"
+#include "profiles/remote_host.hpp"
 #include "profiles/runtime.hpp"
 #include "src/base/text.hpp"
 
@@ -159,6 +160,11 @@ constexpr std::array table{
         [](const Profile& p) { return std::string(p.check_ports ? "true" : "false"); }},
     Key{"provision", "", "scripts that run in the machine once in each boot, when: after-boot or ready", Kind::groups,
         Change::live, "", scripts_schema, &set_scripts, &scripts_text},
+    Key{"hosts", "host", "a Linux host that SSH reaches, whose engine is used: NAME or ssh://[USER@]HOST[:PORT]",
+        Kind::list, Change::restart, "",
+        R"s({"type": "string", "pattern": "^(ssh://)?(?![0-9]+$)[A-Za-z0-9._:@%\\[\\]][A-Za-z0-9._:@%\\[\\]-]*$"})s",
+        [](Profile& p, std::string_view text) { return set_list(p.remote_hosts, text, &wrong_remote_host); },
+        [](const Profile& p) { return list_text(p.remote_hosts); }},
     Key{"vm.driver", "", "what boots the machine", Kind::scalar, Change::recreate,
         "the machine's root disk with all that was installed in it", "",
         [](Profile& p, std::string_view text) { return set_word(p.driver, text); },
@@ -363,12 +369,16 @@ std::string resolved_arch(const Profile& profile, const HostFacts& host) {
 
 std::string resolved_driver(const Profile& profile, const HostFacts& host) {
   if (profile.driver != DriverWish::automatic) return std::string(to_string(profile.driver));
+  if (!profile.remote_hosts.empty()) return std::string(to_string(DriverWish::host));
   const bool vz = host.os == "macos" && profile.accel == AccelWish::automatic && !no_vz(profile, host);
   return std::string(to_string(vz ? DriverWish::vz : DriverWish::qemu));
 }
 
 std::vector<Problem> check(const Profile& profile, const HostFacts& host) {
   std::vector<Problem> found;
+  if (resolved_driver(profile, host) == "host") return check_remote_host(profile);
+  if (!profile.remote_hosts.empty())
+    found.push_back({"hosts", "a machine of one's own has none; use vm.driver host, or auto"});
   if (profile.cpus > host.cpus)
     found.push_back({"cpus", "this host has " + std::to_string(host.cpus) + ", not " + std::to_string(profile.cpus)});
   if (profile.memory > host.memory)

@@ -60,7 +60,7 @@ std::string json_schema();
 /// What this host cannot give: more CPUs or memory than it has, an accelerator of another system.
 std::vector<Problem> check(const Profile& profile, const HostFacts& host);
 
-/// "qemu" or "vz"; with "auto" vz where it can run the machine, and qemu elsewhere.
+/// "qemu", "vz" or "host"; with "auto" host where hosts are named, else vz where it can run the machine, else qemu.
 std::string resolved_driver(const Profile& profile, const HostFacts& host);
 
 /// "x86_64" or "aarch64", with "host" resolved.

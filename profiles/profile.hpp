@@ -38,6 +38,7 @@ struct Profile {
   std::string proxy_none;                    ///< "a,.b": what is reached directly
   std::map<std::string, std::string> env;    ///< of shells and commands in the guest
   DriverWish driver = DriverWish::automatic;
+  std::vector<std::string> remote_hosts;  ///< where the driver "host" finds its engine; profiles/remote_host.hpp
   AccelWish accel = AccelWish::automatic;
   RosettaWish rosetta = RosettaWish::automatic;
   bool nested = false;                                   ///< machines within the machine

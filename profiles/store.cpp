@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "profiles/parse.hpp"
+#include "profiles/remote_host.hpp"
 #include "src/base/file.hpp"
 
 namespace cl {
@@ -111,6 +112,19 @@ void forget_current(const Home& home, const std::string& name) {
   if (remove_file(home.profiles / "current")) sync_directory(home.profiles);  // what it would say holds without it
 }
 
+namespace {
+
+/// What the layers say together: a host is no machine, and then what this computer cannot give.
+std::vector<Problem> check(Layered& layered) {
+  std::vector<Problem> problems;
+  auto asked = [&layered](std::string_view key) { return layered.source(key) >= Source::file; };
+  if (resolved_driver(layered.profile, host_facts()) == to_string(DriverWish::host))
+    settle_remote_host(layered.profile, asked, problems);
+  return problems.empty() ? check(layered.profile, host_facts()) : problems;
+}
+
+}  // namespace
+
 Layered load_layers(const ProfilePaths& paths, const Settings& environment, const Settings& flags) {
   std::vector<Problem> problems;
   Layered layered = base_layers(paths, problems);
@@ -122,7 +136,7 @@ Layered load_layers(const ProfilePaths& paths, const Settings& environment, cons
   add_settings(layered, flags, Source::flag, problems);
   for (Problem& problem : problems)
     if (environment.contains(problem.where) && !flags.contains(problem.where)) problem.where += " (environment)";
-  if (problems.empty()) problems = check(layered.profile, host_facts());
+  if (problems.empty()) problems = check(layered);
   if (!problems.empty())
     throw invalid("these settings cannot be used", problems, "change the flag or the profile's file");
   return layered;
@@ -132,7 +146,7 @@ Layered check_layers(const ProfilePaths& paths, const std::string& yaml, const s
   std::vector<Problem> problems;
   Layered layered = base_layers(paths, problems);
   add_layer(layered, yaml, file, Source::file, problems);
-  if (problems.empty()) problems = check(layered.profile, host_facts());
+  if (problems.empty()) problems = check(layered);
   if (!problems.empty()) throw invalid(file + " is not valid", problems, "correct it: every place is named");
   return layered;
 }

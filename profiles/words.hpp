@@ -24,9 +24,9 @@ inline constexpr std::array accel_words{Word{"auto", AccelWish::automatic}, Word
 constexpr const auto& words_of(AccelWish) { return accel_words; }
 
 /// Which driver boots the machine; the names are those of src/daemon/drivers.cpp.
-enum class DriverWish { automatic, qemu, vz };
+enum class DriverWish { automatic, qemu, vz, host };
 inline constexpr std::array driver_words{Word{"auto", DriverWish::automatic}, Word{"qemu", DriverWish::qemu},
-                                         Word{"vz", DriverWish::vz}};
+                                         Word{"vz", DriverWish::vz}, Word{"host", DriverWish::host}};
 constexpr const auto& words_of(DriverWish) { return driver_words; }
 
 /// Apple's translator of amd64 programs; with `on` it is an error when it cannot be used.

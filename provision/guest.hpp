@@ -88,6 +88,11 @@ class Guest {
   virtual asio::awaitable<std::unique_ptr<GuestProcess>> exec(ExecRequest request) = 0;
   /// A connection to a unix socket in the guest; Error{guest_failed} too when nobody listens there.
   virtual asio::awaitable<std::unique_ptr<ByteStream>> open_unix(std::string path) = 0;
+  /// The same for who knows that somebody listens there: without the wait for an answer, where the guest is far. Of a
+  /// connection that is refused the stream breaks.
+  virtual asio::awaitable<std::unique_ptr<ByteStream>> open_unix_at_once(std::string path) {
+    return open_unix(std::move(path));
+  }
   /// A connection to a TCP port as seen from inside the guest.
   virtual asio::awaitable<std::unique_ptr<ByteStream>> open_tcp(std::string host, std::uint16_t port) = 0;
   /// A service of the agent in the guest by its name and arguments (docs/agent.md), now or once the agent is there;

@@ -38,6 +38,7 @@ PARTS = {
 PRIVATE = {
     "vm/qemu/": ["vm/", "src/app/", "src/daemon/", "src/shares/"],
     "vm/vz/": ["vm/", "src/daemon/"],
+    "vm/host/": ["vm/", "src/daemon/"],
     "provision/agent/": ["provision/", "src/app/"],  # the programs as bytes; their sources are not of this program
     "provision/channel/": ["provision/", "src/daemon/", "src/shares/"],
     "provision/ssh/": ["provision/", "src/daemon/", "src/app/doctor.cpp", "src/main.cpp"],

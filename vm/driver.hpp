@@ -68,6 +68,9 @@ struct BootPlan {
   std::filesystem::path driver_log;     ///< the hypervisor's own stderr, appended
   int lock_fd = -1;                     ///< inherited by the hypervisor: a kernel lock held as long as it lives
   bool incoming = false;                ///< does not boot, but waits for Machine::load()
+
+  std::string remote;          ///< of a driver without machines of its own: the host, as ssh takes it
+  std::filesystem::path lock;  ///< for such a driver: what lock_fd is open on
 };
 
 /// Why a machine is gone.
@@ -85,6 +88,7 @@ struct Saving {
 
 /// In what a driver's machines differ for those who prepare them, set them up and end them.
 struct DriverTraits {
+  bool own_machine = true;   ///< false: an engine on somebody's host. No image, disk, clock or sleep of it is ours
   bool raw_root = false;     ///< the root disk is a raw file of the machine's own, not an overlay
   bool always_hvf = false;   ///< runs on the host's CPU in any case: nothing has to be probed
   bool weak_button = false;  ///< not every guest hears the power button: its system should be asked first
@@ -107,6 +111,8 @@ class Machine {
   virtual pid_t pid() const noexcept = 0;
   /// Why it runs without Rosetta though its plan wanted that; empty: it does not.
   virtual std::string rosetta_refused() const { return {}; }
+  /// The host that it is, as ssh takes it; then it has no ports. Empty: a machine of this computer.
+  virtual std::string remote() const { return {}; }
   /// Where SSH servers in the guest are reached; one SSH connection at a time each.
   virtual std::vector<SshPort> ssh_ports() const = 0;
   /// Where a program in the guest finds the ports colima-like.data.in and .out, for one connection at a time; nothing
@@ -158,6 +164,8 @@ class Driver {
   /// Takes over the machine that an earlier daemon booted with this run directory; null when there is none. It may
   /// be paused: resume() lets it go on. One that had not loaded its memory yet is ended.
   virtual asio::awaitable<std::unique_ptr<Machine>> attach(std::filesystem::path run_directory) = 0;
+  /// Whether attach() finds a machine though nobody holds its lock: one that has no process on this computer.
+  virtual bool is_kept(const std::filesystem::path&) const { return false; }
   /// Whether something still runs for a machine that is gone, or never came to be because its daemon was killed. The
   /// caller holds the profile's lock and has seen that nobody holds the machine's.
   virtual bool has_remains(const std::filesystem::path& run_directory) const = 0;

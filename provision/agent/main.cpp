@@ -51,6 +51,7 @@ int main(int count, char** words) {
   ::signal(SIGPIPE, SIG_IGN);
   ::signal(SIGCHLD, SIG_IGN);  // children are the kernel's to bury
   take_all_descriptors();
+  if (how == "--stdio") allow_programs();
   Session session(&make_stream, hello_words());
   session.kept_sockets().take_over();
   if (how == "--stdio" && count == 2) return serve_stdio(session);

@@ -19,6 +19,9 @@ constexpr Service services[] = {
     {"listeners", &listeners, true}, {"files", &file_events}, {"trim", &trim}, {"sync", &sync_disks},
     {"statistics", &statistics},     {"units", &units},       {"hold", &hold}, {"cover", &cover, true}};
 
+constexpr Service run_service{"run", &run_program, true};
+bool programs_allowed = false;
+
 class EchoStream : public Stream {
  public:
   using Stream::Stream;
@@ -109,6 +112,8 @@ std::unique_ptr<Stream> make_stream(Session& session, std::uint32_t id, std::str
   if (name == "clock") return std::make_unique<ClockStream>(session, id);
   for (const Service& service : services)
     if (name == service.name) return std::make_unique<ChildStream>(session, id, service, what);
+  if (programs_allowed && name == run_service.name)
+    return std::make_unique<ChildStream>(session, id, run_service, what);
   why = "there is no service of that name";
   return nullptr;
 }
@@ -123,7 +128,10 @@ std::string hello_words() {
 #endif
   words += " unix tcp udp echo clock listen taken";
   for (const Service& service : services) words += std::string(" ") + service.name;
+  if (programs_allowed) words += std::string(" ") + run_service.name;
   return words;
 }
+
+void allow_programs() { programs_allowed = true; }
 
 }  // namespace cl::agent

@@ -20,7 +20,7 @@ constexpr int try_again_after = 10;             // ms
 }  // namespace
 
 Stream::Stream(Session& session, std::uint32_t number)
-    : id(number), credit(session.host_window()), window(usual_window), session_(session) {}
+    : id(number), credit(session.host_window()), window(session.own_window()), session_(session) {}
 
 void Stream::take_end() {
   session_.end(*this);
@@ -155,6 +155,7 @@ void Session::begin(const Hello& hello) {
   protocol_ = hello.protocol;
   host_window_ = hello.window;
   Hello answer;
+  answer.window = own_window();
   answer.nonce = hello.nonce;
   answer.build = build_name;
   answer.words = words_;

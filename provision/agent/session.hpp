@@ -96,6 +96,8 @@ class Session : public Watched {
   /// begin() is to be called again in some milliseconds.
   void again_soon(const Stream& stream) { again_.push_back(stream.id); }
   std::uint32_t host_window() const { return host_window_; }
+  /// As much as the host takes: it knows how far away it is.
+  std::uint32_t own_window() const { return host_window_; }
   Arrivals& arrivals() { return arrivals_; }
   KeptSockets& kept_sockets() { return kept_sockets_; }
 

@@ -53,8 +53,9 @@ std::string fresh_nonce() {
 }  // namespace
 
 struct Agent::Stream {
-  Stream(const asio::any_io_executor& executor, std::uint32_t number, std::uint32_t agent_window)
-      : id(number), credit(agent_window), window(agent::usual_window), readable(executor), writable(executor) {}
+  Stream(const asio::any_io_executor& executor, std::uint32_t number, const agent::Hello& ours,
+         const agent::Hello& theirs)
+      : id(number), credit(theirs.window), window(ours.window), readable(executor), writable(executor) {}
 
   const std::uint32_t id;
   agent::Credit credit;
@@ -159,7 +160,7 @@ class AgentListener final : public GuestListener {
   std::unique_ptr<MessageStream> arrivals_;
 };
 
-Agent::Agent(const asio::any_io_executor& executor, Transport transport, std::string build)
+Agent::Agent(const asio::any_io_executor& executor, Transport transport, std::string build, std::uint32_t window)
     : executor_(executor),
       wire_(executor, std::move(transport)),
       answered_(executor),
@@ -167,10 +168,12 @@ Agent::Agent(const asio::any_io_executor& executor, Transport transport, std::st
       changed_(executor) {
   ours_.nonce = fresh_nonce();
   ours_.build = build.empty() ? "-" : std::move(build);
+  ours_.window = window;
 }
 
-std::shared_ptr<Agent> Agent::start(const asio::any_io_executor& executor, Transport transport, std::string build) {
-  auto made = std::make_shared<Agent>(executor, std::move(transport), std::move(build));
+std::shared_ptr<Agent> Agent::start(const asio::any_io_executor& executor, Transport transport, std::string build,
+                                    std::uint32_t window) {
+  auto made = std::make_shared<Agent>(executor, std::move(transport), std::move(build), window);
   std::string hello;
   agent::append_hello(hello, made->ours_);
   made->wire_.put(hello.data(), hello.size());
@@ -213,7 +216,7 @@ void Agent::stop(const std::string& reason) noexcept {
 // ---- streams ----------------------------------------------------------------------------------------------------
 
 Agent::StreamPtr Agent::begin(const std::string& what) {
-  const StreamPtr stream = std::make_shared<Stream>(executor_, next_id_, hello_.window);
+  const StreamPtr stream = std::make_shared<Stream>(executor_, next_id_, ours_, hello_);
   next_id_ += 2;
   streams_.emplace(stream->id, stream);
   tell(Kind::open, stream->id, what);
@@ -240,6 +243,12 @@ asio::awaitable<std::unique_ptr<ByteStream>> Agent::open(std::string service, st
 asio::awaitable<std::unique_ptr<ByteStream>> Agent::open_unix(std::string path) {
   std::string refused = "cannot connect to " + path + " in the guest";
   return open("unix " + path, std::move(refused));
+}
+
+std::unique_ptr<ByteStream> Agent::open_unix_at_once(const std::string& path) {
+  const std::string refused = "cannot connect to " + path + " in the guest";
+  if (!up_ || ended_) throw Error(Errc::guest_failed, refused).because("the session with its agent is lost");
+  return std::make_unique<AgentStream>(shared_from_this(), begin("unix " + path));
 }
 
 asio::awaitable<std::unique_ptr<ByteStream>> Agent::open_tcp(std::string address, std::uint16_t port) {

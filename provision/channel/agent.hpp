@@ -31,10 +31,12 @@ class Agent : public std::enable_shared_from_this<Agent> {
   /// So much of what an earlier session left in the transport is passed over, looking for the agent's hello.
   static constexpr std::size_t most_stale = 8 << 20;
 
-  /// Takes over the transport and says hello. `build` is of the agent that this program would install.
+  /// Takes over the transport and says hello. `build` is of the agent that this program would install. `window` is how
+  /// much of a stream may be on its way at once, each way: a line carries so much in each of its round trips.
   static std::shared_ptr<Agent> start(const asio::any_io_executor& executor, Transport transport,
-                                      std::string build = {});
-  Agent(const asio::any_io_executor& executor, Transport transport, std::string build);  // for start()
+                                      std::string build = {}, std::uint32_t window = agent::usual_window);
+  Agent(const asio::any_io_executor& executor, Transport transport, std::string build,
+        std::uint32_t window);  // for start()
   Agent(const Agent&) = delete;
   Agent& operator=(const Agent&) = delete;
 
@@ -49,6 +51,8 @@ class Agent : public std::enable_shared_from_this<Agent> {
   /// A connection to a unix socket in the guest, once the agent has made it. Error{guest_failed} when nobody listens
   /// there, or when the session ends.
   asio::awaitable<std::unique_ptr<ByteStream>> open_unix(std::string path);
+  /// Without the wait for that: what is sent follows at once, and a connection that is refused breaks.
+  std::unique_ptr<ByteStream> open_unix_at_once(const std::string& path);
   /// Likewise to a TCP port; `address` is numeric.
   asio::awaitable<std::unique_ptr<ByteStream>> open_tcp(std::string address, std::uint16_t port);
   /// A service of the agent by its name and arguments (docs/agent.md). Error{guest_failed} when it has none such.

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "provision/agent/embedded_agents.hpp"
+#include "provision/channel/agent_start.hpp"
 #include "src/base/file.hpp"
 #include "src/base/log.hpp"
 #include "src/base/net/relay.hpp"
@@ -19,8 +20,6 @@
 #include "src/base/shell.hpp"
 
 namespace cl {
-
-extern const std::string_view agent_script;
 
 namespace {
 
@@ -34,7 +33,6 @@ constexpr auto quiesce_patience = 1s;
 /// What an agent says that has no room, or whose system has none.
 constexpr std::array<std::string_view, 4> limits{"too many streams", "too many services", "Too many open files",
                                                  "Cannot allocate memory"};
-constexpr std::size_t longest_line = 16 * 1024;
 /// Where our images' agent is, too: vm/guest_image/rootfs/usr/lib/systemd/system/colima-like-agent.service.
 constexpr const char* port_names = "colima-like.data.in colima-like.data.out";
 
@@ -57,38 +55,6 @@ struct Holder {
     agent.reset();
   }
 };
-
-/// The next line of the set-up script; nothing at the end.
-asio::awaitable<std::optional<std::string>> read_line(GuestProcess& process, std::string& unread) {
-  std::array<char, 512> space;
-  for (;;) {
-    const std::size_t end = unread.find('\n');
-    if (end != std::string::npos) {
-      std::string line = unread.substr(0, end);
-      unread.erase(0, end + 1);
-      co_return line;
-    }
-    if (unread.size() > longest_line) throw Error(Errc::protocol, "what starts the guest's agent speaks nonsense");
-    const std::size_t got = co_await process.io().read_some(space);
-    if (got == 0) co_return std::nullopt;
-    unread.append(space.data(), got);
-  }
-}
-
-/// Failed when the script has ended for a reason of its own, which it says.
-asio::awaitable<void> send_program(GuestProcess& process, std::string_view architecture) {
-  for (const EmbeddedAgent& one : embedded_agents()) {
-    if (one.architecture != architecture) continue;
-    log::info("the guest is sent the agent for {}, {} bytes", one.architecture, one.bytes.size());
-    try {
-      co_await process.io().write(one.bytes);
-    } catch (const Error& error) {
-      log::debug("sending the guest's agent: {}", one_line(error));
-    }
-    co_return;
-  }
-  throw Error(Errc::protocol, "what starts the guest's agent speaks nonsense");
-}
 
 asio::awaitable<void> log_errors(GuestProcess& process) {
   std::array<char, 512> space;
@@ -224,21 +190,9 @@ asio::awaitable<std::shared_ptr<Agent>> AgentGuest::greet(std::chrono::milliseco
 asio::awaitable<std::unique_ptr<GuestProcess>> AgentGuest::install(std::string how) {
   auto run = [](AgentGuest& self, std::string how) -> asio::awaitable<std::unique_ptr<GuestProcess>> {
     ExecRequest request;
-    request.command =
-        "exec sh -c " + shell_quoted(agent_script) + " sh " + shell_quoted(self.config_.folder) + " " + how;
-    for (const EmbeddedAgent& one : embedded_agents())
-      request.command +=
-          " " + std::string(one.architecture) + " " + std::to_string(one.bytes.size()) + " " + std::string(one.sha256);
+    request.command = agent_start_command(shell_quoted(self.config_.folder), how);
     auto process = co_await self.ssh_->exec(std::move(request));
-    std::string unread;
-    for (;;) {
-      const auto line = co_await read_line(*process, unread);
-      if (!line) break;
-      if (*line == "ready") co_return process;
-      if (line->starts_with("send ")) co_await send_program(*process, line->substr(5));
-      if (line->starts_with("error "))
-        throw Error(Errc::guest_failed, "the agent cannot be started in the guest").because(line->substr(6));
-    }
+    if (co_await start_agent(process->io())) co_return process;
     std::array<char, 512> space;
     const std::size_t got = co_await process->read_errors(space);
     throw Error(Errc::guest_failed, "the agent cannot be started in the guest").because(std::string(space.data(), got));

@@ -1,16 +1,23 @@
-# Runs in the guest, as root, from the command line of one SSH exec: sh -c THIS sh FOLDER HOW [IN OUT] { CPU SIZE SHA256 }...
+# Runs in the guest, as root, or on a host, as whoever logs in there, from the command line of one SSH exec: sh -c THIS sh FOLDER HOW [IN OUT] { CPU SIZE SHA256 }...
 # Sees to it that the agent with one of these digests runs: the image's own, the one that was sent before, or one that it asks
-# for. HOW is "service IN OUT", for ports of the machine, or "stdio", for this exec channel. Lines on stdout, one of the last two
+# for. HOW is "service IN OUT", for ports of the machine, or "stdio", for this exec channel, or "session ID", likewise, in the
+# place of the one of that ID, whose connection may be dead without its knowing. Lines on stdout, one of the last two
 # at the end:
 #   send CPU     the program for that CPU is to come on stdin
 #   ready        it is started; with stdio it speaks from the next byte on
 #   error WHY
 set -eu
+own_path=$PATH own_mask=$(umask)
 export LC_ALL=C PATH=/usr/sbin:/usr/bin:/sbin:/bin
 umask 022
 fail() { echo "error $*"; exit 0; }
 folder=$1 how=$2
 shift 2
+session=
+if [ "$how" = session ]; then
+  how=stdio session=$1
+  shift
+fi
 if [ "$how" = service ]; then
   in=$1 out=$2
   shift 2
@@ -52,13 +59,22 @@ if ! is_ours $agent; then
     mv -f "$new" "$agent"
   fi
   for old in "$folder"/*; do
-    [ "$old" = "$agent" ] || rm -f "$old"
+    case $old in "$agent" | */session-*) ;; *) rm -f "$old" ;; esac
   done
 fi
 why=$("$agent" --version 2>&1) || fail "it cannot be executed: $why"
 
 if [ "$how" = stdio ]; then
+  if [ -n "$session" ]; then
+    last=$(cat "$folder/session-$session" 2>/dev/null) || last=
+    case $(readlink "/proc/${last:-0}/exe" 2>/dev/null) in "$folder"/*) kill "$last" 2>/dev/null || : ;; esac
+    echo $$ > "$folder/session-$session" || fail "$folder cannot be written to"
+  fi
   echo ready
+  # Programs that it runs find others as in any session.
+  export PATH="$own_path"
+  unset LC_ALL
+  umask "$own_mask"
   exec "$agent" --stdio
 fi
 own=colima-like-agent.service sent=colima-like-agent-sent

@@ -345,23 +345,39 @@ std::vector<Finding> judge_platforms(const std::vector<PlatformState>& platforms
   return all;
 }
 
+namespace {
+
+/// What a machine of one's own needs of this computer.
+asio::awaitable<std::vector<Finding>> check_machine(Home home, ProfilePaths paths, Profile profile, HostFacts host) {
+  std::vector<Finding> found;
+  const std::string arch = resolved_arch(profile, host);
+  found.push_back(co_await check_qemu(arch));
+  found.push_back(check_program("qemu-img", Verdict::problem, "root disks are made with it",
+                                host.os == "macos" ? "brew install qemu" : "apt-get install qemu-utils"));
+  found.push_back(
+      check_program("ssh-keygen", Verdict::problem, "it makes each profile's keys", "apt-get install openssh-client"));
+  found.push_back(check_accelerator(profile, arch, host));
+  for (Finding& one : judge_networks(paths.name, profile, host, host_networks())) found.push_back(std::move(one));
+  found.push_back(check_image(home, profile, arch, host));
+  found.push_back(judge_ssh(ssh::library_version(), ssh::why_not_apart()));
+  if (auto user = judge_user(::geteuid())) found.push_back(std::move(*user));
+  co_return found;
+}
+
+}  // namespace
+
 asio::awaitable<Examination> examine(Home home, std::string name) {
   const ProfilePaths paths = profile_paths(home, name);
   const HostFacts host = host_facts();
   Examination found;
   const Profile profile = wanted(paths, found.host);
-  const std::string arch = resolved_arch(profile, host);
-
-  found.host.push_back(co_await check_qemu(arch));
-  found.host.push_back(check_program("qemu-img", Verdict::problem, "root disks are made with it",
-                                     host.os == "macos" ? "brew install qemu" : "apt-get install qemu-utils"));
-  found.host.push_back(
-      check_program("ssh-keygen", Verdict::problem, "it makes each profile's keys", "apt-get install openssh-client"));
-  found.host.push_back(check_accelerator(profile, arch, host));
-  for (Finding& one : judge_networks(paths.name, profile, host, host_networks())) found.host.push_back(std::move(one));
-  found.host.push_back(check_image(home, profile, arch, host));
-  found.host.push_back(judge_ssh(ssh::library_version(), ssh::why_not_apart()));
-  if (auto user = judge_user(::geteuid())) found.host.push_back(std::move(*user));
+  const bool own_machine = resolved_driver(profile, host) != to_string(DriverWish::host);
+  if (own_machine) {
+    for (Finding& one : co_await check_machine(home, paths, profile, host)) found.host.push_back(std::move(one));
+  } else {
+    found.host.push_back(check_program("ssh", Verdict::problem, "hosts are reached by it",
+                                       "install OpenSSH's client: apt-get install openssh-client"));
+  }
   found.host.push_back(co_await check_docker_cli());
   found.host.push_back(check_home(home));
   if (auto shares = check_hidden(home, profile)) found.host.push_back(std::move(*shares));

@@ -40,6 +40,7 @@ struct Invocation {
   bool cold = false;
   bool new_data = false;
   bool sandbox = false;
+  bool yes = false;
   bool follow = false;
   bool once = false;
   bool console = false;

@@ -135,7 +135,6 @@ constexpr std::array options_of_others{
     Habit{"--quiet", "--json"},
     Habit{"-j", "--json"},
     Habit{"-y", "", "Nothing is asked here, so there is nothing to confirm"},
-    Habit{"--yes", "", "Nothing is asked here, so there is nothing to confirm"},
     Habit{"--tty", "", "Nothing is asked here, so there is nothing to confirm"},
 };
 

@@ -60,13 +60,14 @@ std::vector<const CLI::App*> below(const CLI::App& command) {
 std::string usage_of(const CLI::App& top, const CLI::App& command, const Verb* verb) {
   std::string usage = "colima-like " + path_of(top, command);
   if (verb == nullptr) return usage + " COMMAND";
-  for (const CLI::Option* option : command.get_options()) {
+  const auto options = command.get_options();
+  for (const CLI::Option* option : options) {
     const std::string name = option->get_name(true, false);
     if (!option->get_positional() || name == "COMMAND") continue;
     usage += option->get_required() ? " " + name : " [" + name + "]";
   }
-  const bool has_options = std::any_of(command.get_options().begin(), command.get_options().end(),
-                                       [](const CLI::Option* one) { return !one->get_positional(); });
+  const bool has_options =
+      std::any_of(options.begin(), options.end(), [](const CLI::Option* one) { return !one->get_positional(); });
   if (has_options) usage += " [OPTIONS]";
   if ((verb->options & command_argument) != 0) usage += " [--] [COMMAND]";
   if ((verb->options & command_verbatim) != 0) usage += " [--] ARGUMENTS";

@@ -33,6 +33,9 @@ int run_list(const Invocation& call) {
       const auto cpus = std::to_string(row.at("cpus").to_number<int>());
       rows.push_back(
           {mark, text("name"), text("state"), text("arch"), cpus, size("memory"), size("disk"), text("runtime")});
+    } else if (row.contains("host")) {
+      rows.push_back({mark, text("name"), text("state"), row.contains("arch") ? text("arch") : "-", "-", "-", "-",
+                      text("runtime") + " on " + text("host")});
     } else {
       rows.push_back({mark, text("name"), text("state"), "-", "-", "-", "-", "-"});
     }

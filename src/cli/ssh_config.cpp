@@ -3,6 +3,7 @@
 #include <iostream>
 
 #include "profiles/state.hpp"
+#include "profiles/store.hpp"
 #include "src/base/file.hpp"
 #include "src/base/path.hpp"
 #include "src/base/platform.hpp"
@@ -94,6 +95,10 @@ std::string ssh_stanza(const Home& home, const ProfilePaths& paths) {
 int run_ssh_config(const Invocation& call) {
   const ProfilePaths paths = profile_paths(call.home, call.profile);
   require_profile(paths);
+  if (const Profile profile = load_profile(paths, environment_settings()); !profile.remote_hosts.empty())
+    throw Error(Errc::invalid_config,
+                "the engine of profile '" + paths.name + "' is on a host, which plain ssh reaches",
+                "ssh " + profile.remote_hosts.front());
   if (call.uninstall) return uninstall(call, paths);
   if (call.install) return install(call, paths);
   std::cout << ssh_stanza(call.home, paths);

@@ -1,9 +1,14 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <iostream>
+#include <sstream>
 
+#include "profiles/edit.hpp"
 #include "src/base/file.hpp"
+#include "src/base/printable.hpp"
 #include "src/cli/command.hpp"
+#include "src/cli/config.hpp"
 #include "src/cli/launch.hpp"
 #include "src/cli/output.hpp"
 #include "src/cli/sandbox.hpp"
@@ -51,22 +56,63 @@ Settings settings_of_this_run(const Invocation& call) {
   return settings;
 }
 
+/// With --host, a new profile's file names the host: it is not only for this run.
+void keep_host(const Invocation& call) {
+  const auto hosts = call.settings.find("hosts");
+  const ConfigFile config = config_file(call);
+  if (hosts == call.settings.end() || file_exists(config.paths.directory)) return;
+  try {
+    const FileLock lock = config.lock();
+    config.install(set_in_file(config.read(), *find_key("hosts"), hosts->second, config.file.string()));
+    load_layers(config.paths, environment_settings(), call.settings);  // flags that no host can take
+  } catch (...) {
+    remove_tree(config.paths.directory);  // as if it had not been asked for
+    throw;
+  }
+}
+
+/// Asks whether a host may be changed, where there is somebody to ask.
+bool agrees(const Error& asked) {
+  if (asked.remedy() != rpc::agree || ::isatty(STDIN_FILENO) == 0 || ::isatty(STDERR_FILENO) == 0) return false;
+  std::cerr << asked.what() << ", to\n";
+  std::istringstream lines(asked.cause());
+  for (std::string line; std::getline(lines, line);) std::cerr << "  * " << printable(line) << '\n';
+  std::cerr << "Is that all right? [y/N] " << std::flush;
+  std::string answer;
+  return std::getline(std::cin, answer) && (answer == "y" || answer == "Y" || answer == "yes");
+}
+
+asio::awaitable<rpc::Told> start_or_ask(const ProfilePaths& paths, rpc::Start request) {
+  std::optional<Error> question;
+  try {
+    rpc::Connection daemon = co_await reach_daemon(paths, true);
+    co_return co_await call_with_progress(daemon, request);
+  } catch (const Error& error) {
+    question = error;
+  }
+  if (!agrees(*question)) throw *question;
+  request.yes = true;
+  rpc::Connection daemon = co_await reach_daemon(paths, true);
+  co_return co_await call_with_progress(daemon, std::move(request));
+}
+
 asio::awaitable<int> start(const Invocation& given) {
   const ProfilePaths paths = profile_paths(given.home, given.profile);
   const bool is_new = !file_exists(paths.directory);
   if (given.sandbox) make_sandbox(given);
+  keep_host(given);
   const Invocation call = with_files_pinned(with_shares_as_setting(given, paths));
   // A wrong flag or file is told before anything is created or stopped.
   const Layered wanted = load_layers(paths, environment_settings(), call.settings);
   if (const auto state = load_state(paths)) refuse_recreation(paths, state->profile, wanted);
   const Observed seen = observe(paths);
-  if (!seen.machine_alive && (seen.state.phase != "suspended" || call.cold))
+  const bool own_machine = wanted.profile.remote_hosts.empty();
+  if (own_machine && !seen.machine_alive && (seen.state.phase != "suspended" || call.cold))
     if (const std::string slow = slow_image(call.home, wanted.profile, host_facts()); !slow.empty()) print_note(slow);
-  if (is_new && ::geteuid() == 0)
+  if (own_machine && is_new && ::geteuid() == 0)
     print_note(
         "this is root: whatever breaks out of the machine has all rights on this computer; colima-like needs "
         "none of them");
-  rpc::Connection daemon = co_await reach_daemon(paths, true);
   rpc::Start request;
   request.settings = settings_of_this_run(call);
   request.environment = docker_environment();
@@ -74,7 +120,8 @@ asio::awaitable<int> start(const Invocation& given) {
   request.cold = call.cold;
   request.is_new = is_new;
   request.new_data = call.new_data;
-  const rpc::Told told = co_await call_with_progress(daemon, std::move(request));
+  request.yes = call.yes;
+  const rpc::Told told = co_await start_or_ask(paths, std::move(request));
   print_told(told);
   co_return 0;
 }

@@ -200,21 +200,28 @@ json::object describe(const Home& home, const std::string& name) {
   out["state"] = state.phase;
   if (!unsaved.empty()) out["unsaved"] = unsaved;
   out["since"] = state.since == 0 ? json::value(nullptr) : json::value(state.since);
-  out["arch"] = state.arch.empty() ? resolved_arch(state.profile, host_facts()) : state.arch;
+  const bool own_machine = state.profile.remote_hosts.empty();
+  if (!own_machine) out["host"] = state.profile.remote_hosts.front();
+  if (own_machine || !state.arch.empty())
+    out["arch"] = state.arch.empty() ? resolved_arch(state.profile, host_facts()) : state.arch;
   out["runtime"] = state.profile.runtime;
-  out["cpus"] = state.profile.cpus;
-  out["memory"] = state.profile.memory.count();
-  out["disk"] = state.profile.disk.count();
+  if (own_machine) {
+    out["cpus"] = state.profile.cpus;
+    out["memory"] = state.profile.memory.count();
+    out["disk"] = state.profile.disk.count();
+  }
   if (!state.reason.empty()) out["error"] = state.reason;
   if (state.phase == "suspended" && seen.machine_alive) out["in_memory"] = true;
   if (state.phase == "suspended" && !seen.machine_alive) out["saved_bytes"] = seen.saved_bytes;
   if (state.phase == "suspended") out["state"] = shown_phase(state);
   if (!seen.machine_alive && state.phase != "suspended") return out;
   out["driver"] = state.driver;
-  out["accel"] = state.accel;
-  out["accel_reason"] = state.accel_reason;
-  out["image"] = state.image;
-  if (seen.machine_alive) out["pid"] = state.machine_pid;
+  if (own_machine) {
+    out["accel"] = state.accel;
+    out["accel_reason"] = state.accel_reason;
+    out["image"] = state.image;
+  }
+  if (own_machine && seen.machine_alive) out["pid"] = state.machine_pid;
   if (state.daemon_crashes > 0)
     out["daemon_restarts"] = json::object{{"count", state.daemon_crashes}, {"reason", state.last_crash}};
   if (!state.port_problems.empty())
@@ -284,6 +291,8 @@ int run_status(const Invocation& call) {
     if (status.contains("in_memory")) line("saved    ", "no, its memory stays in use; any use of Docker resumes it");
     if (const std::string error = text(status, "error"); !error.empty()) line("because  ", error);
     if (const std::string remedy = text(status, "remedy"); !remedy.empty()) line("try      ", remedy);
+    if (const std::string host = text(status, "host"); !host.empty())
+      line("host     ", host + (status.contains("arch") ? ", " + text(status, "arch") : ""));
     if (const json::value* cpus = status.if_contains("cpus"))
       line("machine  ", text(status, "arch") + ", " + json::serialize(*cpus) + " CPUs, " +
                             ByteSize::bytes(status.at("memory").to_number<std::uint64_t>()).str() +
@@ -291,8 +300,9 @@ int run_status(const Invocation& call) {
                             ByteSize::bytes(status.at("disk").to_number<std::uint64_t>()).str());
     if (const std::string driver = text(status, "driver"); !driver.empty()) {
       const std::string reason = text(status, "accel_reason");
-      line("driver   ", driver + ", " + text(status, "accel") + (reason.empty() ? "" : " (" + reason + ")"));
-      line("image    ", text(status, "image"));
+      if (!status.contains("host"))
+        line("driver   ", driver + ", " + text(status, "accel") + (reason.empty() ? "" : " (" + reason + ")"));
+      if (!status.contains("host")) line("image    ", text(status, "image"));
       const json::value* found = status.if_contains("docker");
       if (found == nullptr) found = status.if_contains("containerd");
       const json::object engine = found != nullptr ? found->as_object() : json::object{};

@@ -22,7 +22,7 @@ constexpr unsigned one_profile = profile_option | profile_argument;
 constexpr std::array table{
     Verb{"start", "Boot the machine and make plain 'docker' use it", one_profile | settings_options | start_options,
          &run_start, "",
-         "start\nstart work --cpus 4 --memory 8GiB --share ~/src\n"
+         "start\nstart work --cpus 4 --memory 8GiB --share ~/src\nstart big --host ssh://user@build1:2222\n"
          "start agent --sandbox --set network.egress=registry.npmjs.org:443"},
     Verb{"stop", "Power the machine off", one_profile | force_option, &run_stop, "", "stop\nstop work --force"},
     Verb{"restart", "Stop and start", one_profile | force_option, &run_restart, "", "restart\nrestart work"},
@@ -195,6 +195,7 @@ void define(CLI::App& app, const Verb& command, Invocation& into) {
   if ((options & start_options) != 0) {
     app.add_flag("--cold", into.cold, "boot, also when a suspended machine could be resumed");
     app.add_flag("--new-data", into.new_data, "begin with an empty data disk when the profile's is gone");
+    app.add_flag("--yes", into.yes, "change on a host what has to be changed there, without a question");
     app.add_flag("--sandbox", into.sandbox, "for a new profile: share this folder alone, and reach nothing else");
   }
   if ((options & data_option) != 0) app.add_flag("--data", into.data, "also remove containers, images and volumes");

@@ -133,6 +133,7 @@ struct Core {
   SavedMachine saved;
   std::unique_ptr<Driver> driver;  ///< of the last machine; another one only with a boot
   std::vector<std::string> notes;  ///< for whoever asked for the job that is under way
+  bool agreed = false;             ///< whoever asked for that job lets it change a host
   int uses = 0;                    ///< of the machine, in ways that its services do not see
 
   // Set by the session.

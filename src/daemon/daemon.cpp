@@ -10,11 +10,13 @@
 #include <cstdlib>
 #include <system_error>
 
+#include "profiles/words.hpp"
 #include "src/base/descriptor_limit.hpp"
 #include "src/base/failure.hpp"
 #include "src/base/log.hpp"
 #include "src/base/platform.hpp"
 #include "src/base/unique_fd.hpp"
+#include "src/daemon/drivers.hpp"
 #include "src/daemon/handlers.hpp"
 #include "src/daemon/supervisor.hpp"
 
@@ -139,7 +141,8 @@ int serve_profile(const std::string& profile, UniqueFd& ready, const Crashes& cr
   try {
     const ProfilePaths paths = profile_paths(find_home(), profile);
     std::error_code ignored;
-    return FileLock::is_held(paths.machine_lock) || std::filesystem::exists(paths.saved_marker, ignored);
+    return FileLock::is_held(paths.machine_lock) || std::filesystem::exists(paths.saved_marker, ignored) ||
+           make_driver(to_string(DriverWish::host))->is_kept(paths.run_directory);
   } catch (const std::exception&) {
     return false;
   }

@@ -3,6 +3,7 @@
 #include <array>
 
 #include "profiles/words.hpp"
+#include "vm/host/driver.hpp"
 #include "vm/qemu/driver.hpp"
 #include "vm/vz/driver.hpp"
 
@@ -16,6 +17,7 @@ struct Row {
 
 constexpr std::array table{
     Row{"qemu", []() -> std::unique_ptr<Driver> { return std::make_unique<QemuDriver>(); }},
+    Row{"host", []() -> std::unique_ptr<Driver> { return std::make_unique<HostDriver>(); }},
     Row{"vz", []() -> std::unique_ptr<Driver> { return std::make_unique<VzDriver>(); }},
 };
 

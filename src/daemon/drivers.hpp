@@ -8,7 +8,7 @@
 
 namespace cl {
 
-/// Makes the driver of a name, "qemu" or "vz".
+/// Makes the driver of a name, "qemu", "vz" or "host".
 using MakeDriver = std::function<std::unique_ptr<Driver>(std::string_view name)>;
 
 /// From the one table of drivers. Throws Error{invalid_config} for a name that is not in it.

@@ -21,6 +21,9 @@ class GuestLink {
     std::filesystem::path to_agent, from_agent;  ///< likewise, of the guest's agent; empty = it is reached by SSH
     SshLogin login;
     SshConnect connect = &connect_ssh_apart;
+    std::string remote;     ///< a host that ssh reaches, in the place of all of these
+    std::string ssh_agent;  ///< for that ssh: SSH_AUTH_SOCK; empty = the daemon's own
+    std::string session;    ///< names the profile there, among others
     std::chrono::milliseconds patience{std::chrono::minutes(3)};  ///< for one connection; a TCG guest boots slowly
     std::chrono::milliseconds answer{std::chrono::seconds(5)};    ///< how long check() waits for the guest
     std::function<void(bool)> on_change;                          ///< told when the guest is reached or lost
@@ -48,6 +51,8 @@ class GuestLink {
   /// For who has reason to doubt that the session works: a short exchange with the guest, which must end in time, or
   /// the session is given up and made anew. Returns when that is decided. Any number at a time; one asks.
   virtual asio::awaitable<void> check() = 0;
+  /// Logs in anew: rights that were given since count from then on. Does nothing where there is nobody to log in.
+  virtual void log_in_again() {}
   /// What is wrong with the guest's agent.
   virtual AgentState agent() const { return {}; }
   /// The machine is gone: nobody waits any longer.

@@ -254,6 +254,7 @@ struct Handler {
     order.cold = asked.cold;
     order.is_new = asked.is_new;
     order.new_data = asked.new_data;
+    order.yes = asked.yes;
     return attend<rpc::Start>(connection, session.start(std::move(order)));
   }
   asio::awaitable<void> operator()(rpc::Apply asked) const {

@@ -2,6 +2,7 @@
 #include "profiles/runtime.hpp"
 #include "src/base/file.hpp"
 #include "src/daemon/core.hpp"
+#include "src/daemon/host_link.hpp"
 #include "src/daemon/preparation.hpp"
 #include "src/daemon/ssh_link.hpp"
 #include "src/daemon/tools.hpp"
@@ -31,12 +32,17 @@ asio::awaitable<BootPlan> plan(const Home& home, const ProfilePaths& paths, Stat
   co_return made;
 }
 
+std::shared_ptr<GuestLink> start_link(asio::any_io_executor executor, GuestLink::Config config) {
+  if (config.remote.empty()) return SshLink::start(std::move(executor), std::move(config));
+  return HostLink::start(std::move(executor), std::move(config));
+}
+
 }  // namespace
 
 Parts make_parts() {
   Parts parts;
   parts.driver = &make_driver;
-  parts.link = &SshLink::start;
+  parts.link = &start_link;
   parts.login = &prepare_login;
   parts.plan = &plan;
   parts.provision = &provision;

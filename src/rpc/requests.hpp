@@ -25,6 +25,9 @@ struct Nothing {
   static constexpr auto fields() { return std::tuple(); }
 };
 
+/// The remedy of an error by which a start asks for `yes`; its cause lists what would be changed, one a line.
+inline constexpr std::string_view agree = "'colima-like start --yes' agrees to that";
+
 /// Starts or resumes the machine.
 struct Start {
   static constexpr std::string_view verb = "start";
@@ -35,11 +38,13 @@ struct Start {
   bool cold = false;      ///< boots, also when a suspended machine could be resumed
   bool is_new = false;    ///< the caller has just made the profile: an interrupted start removes it again
   bool new_data = false;  ///< an empty data disk may take the place of one that is gone
+  bool yes = false;       ///< what has to be changed on a host may be changed
 
   static constexpr auto fields() {
     return std::tuple(Field{"settings", &Start::settings}, Field{"environment", &Start::environment},
                       Field{"ssh_agent", &Start::ssh_agent}, Field{"cold", &Start::cold},
-                      Field{"is_new", &Start::is_new}, Field{"new_data", &Start::new_data});
+                      Field{"is_new", &Start::is_new}, Field{"new_data", &Start::new_data},
+                      Field{"yes", &Start::yes});
   }
 };
 

@@ -148,6 +148,7 @@ asio::awaitable<void> check(std::string_view source, std::string_view without, c
     co_return;
   }
   if (co_await of_the_guests_own(path, rules, limit)) co_return;
+  if (!rules.instead.empty()) refuse(path.string() + " is a folder of this computer", without, rules.instead);
   refuse(path.string() + " is not shared with the machine", without,
          "share it: colima-like share add '" + path.string() + "', or a folder above it; or use a volume");
 }

@@ -24,6 +24,7 @@ struct BindRules {
   std::filesystem::path socket;        ///< the engine's socket on the host; the guest has a link there
   std::set<std::string> relayed = {};  ///< what is mounted by these names are sockets of this host that the guest gets
   std::vector<std::string> hide{};     ///< the key share_hide
+  std::string instead{};               ///< what to do where nothing can be shared; empty: share it
 };
 
 /// What the body of a call that creates a container or a service mounts from outside, as it names it. Volumes with a

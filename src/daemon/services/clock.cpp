@@ -34,6 +34,11 @@ asio::awaitable<void> ClockService::follow() {
       jumped = false;
     }
     if (!is<phase::Running, phase::Degraded>(core_.phase()) || !core_.guest.connected()) continue;
+    if (!core_.driver->traits().own_machine) {
+      // A host's clock is its own; after a sleep of this computer the session with it may be dead.
+      if (const auto link = core_.guest.link(); jumped && link) co_await link->check();
+      continue;
+    }
     co_await core_.guest.try_set_clock();
     if (jumped) log::info("this computer's clock has jumped; the guest's was set after it");
   }

@@ -1,10 +1,12 @@
 #include "src/daemon/services/engine_socket.hpp"
 
 #include <algorithm>
+#include <boost/asio/ip/address.hpp>
 #include <utility>
 
 #include "docker/api.hpp"
 #include "docker/gated_stream.hpp"
+#include "docker/loopback_ports.hpp"
 #include "profiles/runtime.hpp"
 #include "src/base/failure.hpp"
 #include "src/base/log.hpp"
@@ -88,6 +90,9 @@ asio::awaitable<std::unique_ptr<ByteStream>> EngineSocket::open_gated() {
   gates->starts = [this] { return core_.host_sockets.look_again(); };
   gates->taken = [this](std::string container) { return taken(std::move(container)); };
   gates->check = [this](std::string body) { return check(std::move(body)); };
+  if (!core_.driver->traits().own_machine &&
+      asio::ip::make_address(core_.state().profile.network_address).is_loopback())
+    gates->rewrite = &with_ports_on_loopback;
   gates->use = new_client(clients_);
   gates->greeted = [this](std::string call, std::string answer) { greetings_[std::move(call)] = std::move(answer); };
   const auto use = gates->use;

@@ -17,8 +17,13 @@ namespace cl {
 asio::awaitable<void> GuestAccess::open() {
   const auto machine = machine_of(core_.phase());
   if (link_ || !machine) co_return;
-  login_ = co_await core_.parts.login(core_.paths);
   host_address_.clear();
+  if (const std::string remote = (*machine)->remote(); !remote.empty()) {
+    link_ = connect_host(remote, [this](bool reached) { follow(reached); });
+    core_.notify();
+    co_return;
+  }
+  login_ = co_await core_.parts.login(core_.paths);
   link_ = connect((*machine)->ssh_ports().front(), (*machine)->data_port(), [this](bool reached) { follow(reached); });
   core_.notify();
 }
@@ -37,14 +42,28 @@ std::shared_ptr<GuestLink> GuestAccess::connect(const SshPort& port, const std::
   return core_.parts.link(core_.executor, std::move(config));
 }
 
+std::shared_ptr<GuestLink> GuestAccess::connect_host(const std::string& remote, std::function<void(bool)> on_change) {
+  GuestLink::Config config;
+  config.remote = remote;
+  config.ssh_agent = core_.state().ssh_agent;
+  config.session = core_.state().data_owner;
+  config.on_change = std::move(on_change);
+  return core_.parts.link(core_.executor, std::move(config));
+}
+
 /// While no job is under way the phase follows the link.
 void GuestAccess::follow(bool reached) noexcept {
   if (!reached)
     if (const auto* running = std::get_if<phase::Running>(&core_.phase()))
-      return core_.enter(phase::Degraded{running->machine}, "the guest does not answer");
+      return core_.enter(phase::Degraded{running->machine}, away());
   if (reached)
     if (const auto* degraded = std::get_if<phase::Degraded>(&core_.phase()))
       core_.enter(phase::Running{degraded->machine});
+}
+
+std::string GuestAccess::away() const {
+  return core_.driver->traits().own_machine ? "the guest does not answer"
+                                            : "the host does not answer; it is connected again when it does";
 }
 
 asio::awaitable<void> GuestAccess::quiesce() {
@@ -123,10 +142,11 @@ asio::awaitable<std::unique_ptr<ByteStream>> GuestAccess::open_engine() {
     try {
       const Runtime& runtime = runtime_of(core_.state().profile);
       std::string path(runtime.guest_socket);
-      auto opening = reached->open_unix(std::move(path));
+      const bool answers = core_.ports.engine_answers();
+      auto opening = answers ? reached->open_unix_at_once(std::move(path)) : reached->open_unix(std::move(path));
       auto stream = co_await with_timeout(doubt, "opening a stream to the Docker engine", std::move(opening));
       const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
-      if (runtime.speaks_docker && !core_.ports.engine_answers())
+      if (runtime.speaks_docker && !answers)
         co_await with_timeout(std::max(left, try_again), "the Docker engine's answer to a ping", docker::ping(*stream));
       co_return stream;
     } catch (const Error& error) {

@@ -37,6 +37,9 @@ class GuestAccess : public Service {
   std::shared_ptr<GuestLink> connect(const SshPort& port, const std::optional<SshPort>& agent = {},
                                      std::function<void(bool)> on_change = {});
 
+  /// To a host that ssh reaches.
+  std::shared_ptr<GuestLink> connect_host(const std::string& remote, std::function<void(bool)> on_change = {});
+
   /// For transitions. Throws Error{guest_failed}.
   asio::awaitable<std::shared_ptr<Guest>> reach(std::chrono::milliseconds limit);
   /// For what runs as long as the machine: waits until there is a guest that is connected.
@@ -67,6 +70,7 @@ class GuestAccess : public Service {
  private:
   std::chrono::milliseconds patience() const noexcept;
   void follow(bool reached) noexcept;
+  std::string away() const;
 
   Core& core_;
   SshLogin login_;

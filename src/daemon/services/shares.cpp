@@ -242,6 +242,10 @@ BindRules Shares::bind_rules() const {
     rules.shared.push_back(
         {share.location, share.mount_point, share.problem, {share.hidden.begin(), share.hidden.end()}});
   rules.hide = core_.state().profile.share_hide;
+  if (!core_.driver->traits().own_machine)
+    rules.instead =
+        "use a volume, and 'docker cp'; 'colima-like config set check_binds false' and 'colima-like apply' "
+        "let containers mount the host's own folders";
   return rules;
 }
 

@@ -76,7 +76,7 @@ void TrimPolicy::passed(std::uint64_t allocated, std::uint64_t used) noexcept {
 }
 
 asio::awaitable<void> TrimService::ready() {
-  if (tasks_) co_return;
+  if (tasks_ || !core_.driver->traits().own_machine) co_return;
   supported_ = true;
   tasks_ = std::make_unique<TaskGroup>(core_.executor);
   core_.spawn_permanent(*tasks_, "trimming the data disk", follow());

@@ -29,6 +29,16 @@ void check_rosetta(Core& core, Machine& machine) {
   core.notes.push_back("without Rosetta, amd64 programs are translated by qemu-user: " + why);
 }
 
+asio::awaitable<BootPlan> plan_for_machine(Core& core, Job& job, int lock_fd, bool new_data) {
+  co_await core.parts.login(core.paths);  // the plan below carries the keys
+  co_await core.shares.choose_for_boot();
+  const BootOptions options{.allow_new_data = new_data};
+  BootPlan plan = co_await core.parts.plan(core.home, core.paths, core.store, core.driver->traits(), job, options);
+  plan.lock_fd = lock_fd;
+  core.shares.add_devices(plan);
+  co_return plan;
+}
+
 }  // namespace
 
 asio::awaitable<void> boot(Core& core, Job& job, Profile wanted, bool new_data) {
@@ -37,7 +47,7 @@ asio::awaitable<void> boot(Core& core, Job& job, Profile wanted, bool new_data) 
     throw Error(Errc::busy, "a machine of profile '" + core.paths.name + "' runs but does not answer",
                 "'colima-like stop --force' ends it, with its containers");
   core.store.edit().profile = std::move(wanted);
-  if (core.parts.networks)
+  if (core.parts.networks && core.state().profile.remote_hosts.empty())
     for (const NetworkClash& clash :
          network_clashes(core.paths.name, core.state().profile, host_facts(), core.parts.networks())) {
       std::string note = clash.text + "; " + clash.remedy;
@@ -53,19 +63,20 @@ asio::awaitable<void> boot(Core& core, Job& job, Profile wanted, bool new_data) 
   const std::string driver = resolved_driver(core.state().profile, host_facts());
   core.store.edit().driver = driver;
   core.driver = core.parts.driver(driver);
-  co_await core.parts.login(core.paths);  // the plan below carries the keys
-  co_await core.shares.choose_for_boot();
-  const BootOptions options{.allow_new_data = new_data};
-  BootPlan plan = co_await core.parts.plan(core.home, core.paths, core.store, core.driver->traits(), job, options);
-  plan.lock_fd = machine_lock->fd();
-  core.shares.add_devices(plan);
+  const bool own = core.driver->traits().own_machine;
+  BootPlan plan;
+  if (own) {
+    plan = co_await plan_for_machine(core, job, machine_lock->fd(), new_data);
+  } else {
+    plan = plan_for_host(core, machine_lock->fd());
+  }
   const Patience& patience = core.parts.patience;
   const Saving saving =
       co_await with_timeout(patience.boot, "looking at what the hypervisor can", core.driver->saving(plan));
   State& state = core.store.edit();
   state.fingerprint = saving.fingerprint;
   state.not_saved = saving.why_not;
-  job.begin("boot", "starting the machine");
+  if (own) job.begin("boot", "starting the machine");
   std::error_code ignored;
   fs::remove(core.paths.console_log, ignored);
   fs::remove(older_part(core.paths.console_log), ignored);
@@ -77,6 +88,7 @@ asio::awaitable<void> boot(Core& core, Job& job, Profile wanted, bool new_data) 
   core.enter(phase::Booting{machine});
   check_rosetta(core, *machine);
   co_await core.open_services();
+  if (!own) co_return;
   job.end(fmt::format("the machine is started: {}, {} CPUs, {} memory, {}", core.state().arch,
                       core.state().profile.cpus, core.state().profile.memory.str(), core.state().accel));
 }

@@ -107,6 +107,7 @@ asio::awaitable<Provisioned> provision(Core& core, Job& job, std::shared_ptr<Gue
 }  // namespace
 
 asio::awaitable<void> set_up(Core& core, Job& job) {
+  if (!core.driver->traits().own_machine) co_return co_await set_up_host(core, job);
   job.begin("guest", "waiting for the guest's SSH server");
   const std::shared_ptr<Guest> guest = co_await wait_for_guest(core);
   const auto machine = machine_of(core.phase());

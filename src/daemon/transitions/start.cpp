@@ -130,6 +130,7 @@ void refuse_hopeless(const Core& core) {
 
 asio::awaitable<boost::json::object> start(Core& core, Job& job, StartOrder order) {
   core.notes.clear();
+  core.agreed = order.yes;
   Profile wanted = core.state().profile;
   if (!order.wake) {  // a client of a suspended machine must not wait for a file to be mended
     const Layered layers = co_await read_profile(core, order.settings);

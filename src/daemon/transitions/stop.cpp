@@ -49,7 +49,9 @@ asio::awaitable<void> power_off(Core& core, Job& job, LiveMachine machine, bool 
   std::chrono::milliseconds grace = core.parts.patience.power_off;
   if (hangs) grace = std::min<std::chrono::milliseconds>(grace, hanging_grace);
   if (force) grace = {};
-  job.begin("stop", force   ? "ending the machine"
+  const bool own = core.driver->traits().own_machine;
+  job.begin("stop", !own    ? "letting go of the host, whose containers go on"
+                    : force ? "ending the machine"
                     : hangs ? "ending Docker and then the machine, in which somebody may wait for this computer's disk"
                             : fmt::format("powering off (ended after {} s)", grace.count() / 1000));
   if (!force && core.shares.any_server_lost())
@@ -61,7 +63,9 @@ asio::awaitable<void> power_off(Core& core, Job& job, LiveMachine machine, bool 
   if (!by_itself && !force && !core.state().reason.empty())
     core.notes.push_back("the guest could not power off, and what it had not written yet is lost: " +
                          core.state().reason);
-  job.end(by_itself ? "the machine is powered off" : "the machine is ended");
+  job.end(!own        ? "the host is let go; its containers go on"
+          : by_itself ? "the machine is powered off"
+                      : "the machine is ended");
   co_await discard_saved(core);
   co_await tear_down(core, {});
 }
@@ -114,6 +118,8 @@ asio::awaitable<boost::json::object> stop(Core& core, Job& job, bool force) {
 asio::awaitable<boost::json::object> remove(Core& core, Job& job, bool data) {
   co_await stop(core, job, false);
   co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+  std::string taken_back;
+  if (!core.driver->traits().own_machine) taken_back = co_await leave_host(core, job, data);
   job.begin("delete", "removing files");
   co_await core.docker_client.remove_context();
   // A write that is under way would bring its file back.
@@ -135,7 +141,9 @@ asio::awaitable<boost::json::object> remove(Core& core, Job& job, bool data) {
   boost::json::object result;
   result["summary"] = keep ? fmt::format("profile '{}' is deleted; its containers' data ({}) is kept in {}", paths.name,
                                          ByteSize::bytes(kept).str(), paths.data_disk.string())
-                           : fmt::format("profile '{}' is deleted", paths.name);
+                           : fmt::format("profile '{}' is deleted{}{}", paths.name,
+                                         taken_back.empty() ? "" : "; the host is rid of ", taken_back);
+  result["notes"] = boost::json::array(core.notes.begin(), core.notes.end());
   job.end();
   co_return result;
 }

@@ -86,6 +86,10 @@ asio::awaitable<boost::json::object> suspend(Core& core, Job& job, bool by_itsel
     result["summary"] = "profile '" + core.paths.name + "' is already suspended";
     co_return result;
   }
+  if (!core.driver->traits().own_machine)
+    throw Error(Errc::invalid_config,
+                "the engine of profile '" + core.paths.name + "' is on a host, which cannot be suspended",
+                "'colima-like stop' lets go of the host; its containers go on");
   const auto* running = std::get_if<phase::Running>(&core.phase());
   if (running == nullptr)
     throw Error(Errc::not_running,

@@ -90,7 +90,8 @@ asio::awaitable<boost::json::object> take_over_machine(Core& core, Job& job) {
 
 asio::awaitable<boost::json::object> take_over(Core& core, Job& job) {
   core.notes.clear();
-  if (FileLock::is_held(core.paths.machine_lock)) co_return co_await take_over_machine(core, job);
+  if (FileLock::is_held(core.paths.machine_lock) || core.driver->is_kept(core.paths.run_directory))
+    co_return co_await take_over_machine(core, job);
   // What the last daemon did not live to see: that its machine ended.
   const Observed seen = observe(core.paths);
   co_await tear_down(core, core.saved.exists() ? "" : seen.state.reason);

@@ -24,6 +24,7 @@ struct StartOrder {
   bool wake = false;      ///< nobody's command, but a client of a suspended machine: Docker's context stays as it is
   bool is_new = false;    ///< the caller has just made the profile: an interrupted start removes it again
   bool new_data = false;  ///< an empty data disk may take the place of one that is gone
+  bool yes = false;       ///< what has to be changed on a host may be changed
   bool operator==(const StartOrder&) const = default;
 };
 
@@ -58,6 +59,11 @@ asio::awaitable<void> boot(Core& core, Job& job, Profile wanted, bool new_data);
 asio::awaitable<bool> resume(Core& core, Job& job);
 /// Booting, until the runtime answers: waits for the guest, sets it up, brings shares and ports.
 asio::awaitable<void> set_up(Core& core, Job& job);
+/// For a driver without machines of its own (DriverTraits::own_machine): what leads to its machine, what set_up() is
+/// there, and what `delete` takes back of it, in words.
+BootPlan plan_for_host(Core& core, int lock_fd);
+asio::awaitable<void> set_up_host(Core& core, Job& job);
+asio::awaitable<std::string> leave_host(Core& core, Job& job, bool data);
 /// The hypervisor is gone, or never came to be. Ends what belonged to it; the phase is then Saved where a saved machine
 /// is still good, Unreachable where somebody holds the machine's lock whom nobody can reach, else Stopped because of
 /// `reason`. Never fails: what cannot be cleaned up is logged.

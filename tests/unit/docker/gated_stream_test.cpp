@@ -222,5 +222,34 @@ TEST(GatedStream, AnswersARefusedCreateCallItself) {
   }
 }
 
+/// What the engine gets when the client sends `calls` in pieces of `step` bytes, and every create call is rewritten.
+asio::awaitable<std::string> rewritten(std::string calls, std::size_t step) {
+  auto ends = MemoryStream::pair(co_await asio::this_coro::executor);
+  auto gates = std::make_shared<GatedStream::Gates>();
+  gates->rewrite = [](std::string_view target, const std::string& body) -> std::optional<std::string> {
+    if (target != "/containers/create" || body == "{}") return std::nullopt;
+    return "{\"longer\":true}";
+  };
+  GatedStream gated(std::move(ends.first), gates);
+  for (std::string_view rest = calls; !rest.empty(); rest.remove_prefix(std::min(step, rest.size())))
+    co_await gated.write(rest.substr(0, step));
+  co_await gated.shutdown_write();
+  std::string got;
+  for (std::string part = "x"; !part.empty(); got += part) co_await read_into(*ends.second, part);
+  co_return got;
+}
+
+TEST(GatedStream, GivesTheEngineAnotherBodyAndItsLength) {
+  const std::string other = "GET /_ping HTTP/1.1\r\nHost: a\r\n\r\n";
+  const std::string head = "POST /v1.47/containers/create HTTP/1.1\r\nHost: a\r\n";
+  const std::string calls = other + head + "Content-Length: 7\r\n\r\n{\"a\":1}" + other + head +
+                            "Content-Length: 2\r\n\r\n{}" +
+                            "POST /exec/1/start HTTP/1.1\r\nUpgrade: tcp\r\n\r\nraw bytes";
+  const std::string wanted = other + head + "Content-Length: 15\r\n\r\n{\"longer\":true}" + other + head +
+                             "Content-Length: 2\r\n\r\n{}" +
+                             "POST /exec/1/start HTTP/1.1\r\nUpgrade: tcp\r\n\r\nraw bytes";
+  for (const std::size_t step : {1U, 7U, 1000U}) EXPECT_EQ(run(rewritten(calls, step)), wanted) << step;
+}
+
 }  // namespace
 }  // namespace cl::test

@@ -47,11 +47,12 @@ TEST(Requests, ComeBackWithAllTheirFields) {
   start.ssh_agent = "/tmp/agent";
   start.cold = true;
   start.is_new = true;
+  start.yes = true;
   const auto same = request_in<Start>(encode(Request(start)));
   EXPECT_EQ(same.settings, start.settings);
   EXPECT_EQ(same.environment, start.environment);
   EXPECT_EQ(same.ssh_agent, start.ssh_agent);
-  EXPECT_TRUE(same.cold && same.is_new);
+  EXPECT_TRUE(same.cold && same.is_new && same.yes);
 
   Exec exec;
   exec.command = "echo \"a\nb\"";
@@ -88,7 +89,7 @@ TEST(Requests, HaveEveryKeyThatOlderDaemonsInsistOn) {
     return all;
   };
   EXPECT_EQ(keys(Start{}),
-            (std::set<std::string>{"settings", "environment", "ssh_agent", "cold", "is_new", "new_data"}));
+            (std::set<std::string>{"settings", "environment", "ssh_agent", "cold", "is_new", "new_data", "yes"}));
   EXPECT_EQ(keys(Apply{}), std::set<std::string>{"settings"});
   EXPECT_EQ(keys(Stop{}), std::set<std::string>{"force"});
   EXPECT_EQ(keys(Delete{}), std::set<std::string>{"data"});
