@@ -237,8 +237,9 @@ asio::awaitable<void> be_attacked_by_ssh(SshLab& lab, std::string mode) {
       server.kill(SIGKILL);
       co_await server.wait();
     } catch (const Error&) {
-      continue;
+      // It did not get as far; on to the next.
     }
+    co_await sleep_for(10ms);
   }
 }
 
