@@ -390,7 +390,7 @@ void build_parser(CLI::App& app, Invocation& into, const Verb*& chosen) {
       "Docker on this computer in a Linux machine of its own: 'colima-like start', then plain 'docker run'.");
   app.name("colima-like");
   app.require_subcommand(1);
-  app.set_version_flag("-v,--version", "colima-like " + std::string(program_version()), "the version");
+  app.set_version_flag("-v,-V,--version", "colima-like " + std::string(program_version()), "the version");
   app.add_option("-p,--profile", into.profile_before_verb, "profile (default: the current one)")->type_name("NAME");
   for (const auto& [name, summary] : groups) app.add_subcommand(name, summary)->require_subcommand(1);
   for (const Verb& command : table) {
