@@ -15,6 +15,7 @@
 #include "profiles/networks.hpp"
 #include "profiles/runtime.hpp"
 #include "profiles/store.hpp"
+#include "src/app/autostart.hpp"
 #include "src/app/images.hpp"
 #include "src/base/child.hpp"
 #include "src/base/file.hpp"
@@ -325,6 +326,7 @@ asio::awaitable<Examination> examine(Home home, std::string name) {
   found.host.push_back(check_image(home, profile, arch, host));
   found.host.push_back(co_await check_docker_cli());
   found.host.push_back(check_home(home));
+  if (auto starts = check_autostart(home, paths.name)) found.host.push_back(std::move(*starts));
   if (auto shares = check_hidden(home, profile)) found.host.push_back(std::move(*shares));
   for (const fs::path& place : {home.profiles, home.cache}) {
     const fs::path there = nearest_directory(place);

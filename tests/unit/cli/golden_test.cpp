@@ -375,6 +375,13 @@ TEST_F(Golden, ADownloadedImage) {
 
 TEST_F(Golden, Version) { expect_both("version", {"version"}, with_any_build); }
 
+TEST_F(Golden, AutostartStatus) {
+  expect_both("autostart_status.none", {"autostart", "status"}, [](std::string text) {
+    replace(text, "launchd", "systemd");
+    return text;
+  });
+}
+
 TEST_F(Golden, Errors) {
   expect_error("no_command", {"strat"});
   expect_error("no_option", {"start", "--cpu", "2"});
