@@ -41,7 +41,7 @@ PRIVATE = {
     "vm/host/": ["vm/", "src/daemon/"],
     "provision/agent/": ["provision/", "src/app/"],  # the programs as bytes; their sources are not of this program
     "provision/channel/": ["provision/", "src/daemon/", "src/shares/"],
-    "provision/ssh/": ["provision/", "src/daemon/", "src/app/doctor.cpp", "src/main.cpp"],
+    "provision/ssh/": ["provision/", "src/daemon/", "src/app/about.cpp", "src/app/doctor.cpp", "src/main.cpp"],
 }
 # Third-party headers: where they may appear. fmt and Boost.Asio may appear anywhere. Beast, whose templates take long to
 # compile, only to parse HTTP: of the engine's API, and of downloads and vfkit's REST interface.

@@ -31,7 +31,7 @@ OPTIONS = ["-target", "arm64-apple-macosx13.0", "-std=c++20", "-Wall", "-Wextra"
            "-Wnon-virtual-dtor", "-Woverloaded-virtual", "-Werror", "-DBOOST_ASIO_NO_DEPRECATED",
            "-DBOOST_PROCESS_USE_STD_FS", "-DBOOST_ASIO_DISABLE_BOOST_ARRAY", "-DBOOST_ASIO_DISABLE_BOOST_BIND",
            "-DBOOST_ASIO_SEPARATE_COMPILATION", "-D__APPLE_USE_RFC_3542",
-           '-DCOLIMA_LIKE_VERSION="0"']
+           '-DCOLIMA_LIKE_VERSION="0"', '-DCOLIMA_LIKE_COMMIT=""']
 PRECOMPILED = "src/base/async.hpp"  # ours among what is precompiled: it is part of every source
 PASSED = os.path.expanduser("~/.cache/colima-like-zig/passed")
 

@@ -80,6 +80,7 @@ CONDITIONS = {
     "no-landlock": lambda: not has_landlock(),
     "no-bubblewrap": lambda: not answers("bwrap", "--ro-bind", "/", "/", "true"),
     "no-virtiofsd": lambda: not has_virtiofsd(),
+    "no-systemd": lambda: not os.access("/usr/lib/systemd/systemd", os.X_OK),
     "no-zig": lambda: not os.path.exists(os.path.expanduser("~/.cache/colima-like-zig/version")),
     "no-registries": lambda: not answers(sys.executable, "-m", "pip", "index", "versions", "docker"),
     "low-ports-are-free": lambda: first_free_port() <= 81,

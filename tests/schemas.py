@@ -33,6 +33,7 @@ COMMANDS = {
     "config_diff": ["config", "diff"],
     "share_list": ["share", "list"],
     "forward_list": ["forward", "list"],
+    "autostart_status": ["autostart", "status"],
     "doctor": ["doctor"],
 }
 

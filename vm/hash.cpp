@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <unistd.h>
 
@@ -68,6 +69,8 @@ void Sha256::update(std::string_view bytes) {
 }
 
 std::string Sha256::hex() { return to_hex(state_->context.get(), "SHA-256"); }
+
+std::string_view tls_library_version() noexcept { return ::OpenSSL_version(OPENSSL_VERSION_STRING); }
 
 std::string sha256_hex(std::string_view bytes) {
   Sha256 hash;

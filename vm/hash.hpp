@@ -27,6 +27,9 @@ class Sha256 {
   std::unique_ptr<State> state_;
 };
 
+/// The version of the OpenSSL that runs, "3.5.7".
+std::string_view tls_library_version() noexcept;
+
 std::string sha256_hex(std::string_view bytes);
 
 /// The digest of a file that may be sparse: over its size and its non-zero blocks of 64 KiB, each with its place, so

@@ -14,10 +14,7 @@
 
 namespace cl::ssh {
 
-std::string library_version() {
-  const char* version = libssh2_version(0);
-  return std::string("libssh2 ") + (version != nullptr ? version : "of no version");
-}
+std::string_view library_version() noexcept { return ::libssh2_version(0); }
 
 std::string why_not_apart() {
   Pipe pipe = make_pipe();

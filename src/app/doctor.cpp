@@ -17,6 +17,7 @@
 #include "profiles/runtime.hpp"
 #include "profiles/store.hpp"
 #include "provision/ssh/library.hpp"
+#include "src/app/autostart.hpp"
 #include "src/app/images.hpp"
 #include "src/base/child.hpp"
 #include "src/base/file.hpp"
@@ -359,7 +360,7 @@ asio::awaitable<std::vector<Finding>> check_machine(Home home, ProfilePaths path
   found.push_back(check_accelerator(profile, arch, host));
   for (Finding& one : judge_networks(paths.name, profile, host, host_networks())) found.push_back(std::move(one));
   found.push_back(check_image(home, profile, arch, host));
-  found.push_back(judge_ssh(ssh::library_version(), ssh::why_not_apart()));
+  found.push_back(judge_ssh(fmt::format("libssh2 {}", ssh::library_version()), ssh::why_not_apart()));
   if (auto user = judge_user(::geteuid())) found.push_back(std::move(*user));
   co_return found;
 }
@@ -380,6 +381,7 @@ asio::awaitable<Examination> examine(Home home, std::string name) {
   }
   found.host.push_back(co_await check_docker_cli());
   found.host.push_back(check_home(home));
+  if (auto starts = check_autostart(home, paths.name)) found.host.push_back(std::move(*starts));
   if (auto shares = check_hidden(home, profile)) found.host.push_back(std::move(*shares));
   for (const fs::path& place : {home.profiles, home.cache}) {
     const fs::path there = nearest_directory(place);

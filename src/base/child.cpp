@@ -5,6 +5,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#if defined(__linux__) && !defined(__GLIBC__)
+#include <sys/syscall.h>
+/// musl has none, and Boost.Process calls it.
+inline int close_range(unsigned first, unsigned last, int flags) {
+  return static_cast<int>(::syscall(SYS_close_range, first, last, flags));
+}
+#endif
+
 #define BOOST_PROCESS_USE_STD_FS 1
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/write.hpp>

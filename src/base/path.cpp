@@ -17,6 +17,12 @@ std::optional<fs::path> home_directory() {
   return user->pw_dir;
 }
 
+std::string user_name() {
+  if (const passwd* user = ::getpwuid(::geteuid()); user != nullptr && user->pw_name != nullptr) return user->pw_name;
+  const char* told = std::getenv("USER");
+  return told != nullptr ? told : "";
+}
+
 fs::path user_home() { return home_directory().value_or("/"); }
 
 fs::path expand_home(const std::string& text, const fs::path& home) {

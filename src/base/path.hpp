@@ -12,6 +12,10 @@ std::optional<std::filesystem::path> home_directory();
 /// The same, or "/".
 std::filesystem::path user_home();
 
+/// The name that the system has for this user, else $USER: a statically linked program sees no users of a directory
+/// service. Empty when there is neither.
+std::string user_name();
+
 /// "~" and what begins with "~/" below `home`; everything else as it is.
 std::filesystem::path expand_home(const std::string& text, const std::filesystem::path& home = user_home());
 

@@ -4,4 +4,6 @@ namespace cl {
 
 std::string_view program_version() noexcept { return COLIMA_LIKE_VERSION; }
 
+std::string_view program_commit() noexcept { return COLIMA_LIKE_COMMIT; }
+
 }  // namespace cl

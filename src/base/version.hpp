@@ -8,4 +8,8 @@ namespace cl {
 /// older than the other.
 std::string_view program_version() noexcept;
 
+/// The commit it was built from, in full, with a '+' when its sources differed from that; empty where the build was not
+/// told.
+std::string_view program_commit() noexcept;
+
 }  // namespace cl

@@ -1,4 +1,5 @@
 #include "profiles/state.hpp"
+#include "src/app/autostart.hpp"
 #include "src/base/file.hpp"
 #include "src/cli/command.hpp"
 #include "src/cli/launch.hpp"
@@ -35,6 +36,7 @@ asio::awaitable<int> remove_profile(const Invocation& call) {
   const rpc::Told told = co_await call_with_progress(daemon, request);
   forget_current(call.home, paths.name);
   take_link_away(call.home, paths);
+  if (co_await disable_autostart(call.home, paths.name)) print_note("it does not start by itself any more");
   print_told(told);
   co_return 0;
 }

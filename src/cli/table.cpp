@@ -73,6 +73,12 @@ constexpr std::array table{
          "forward remove 8080:80\nforward remove -R /run/agent.sock"},
     Verb{"forward list", "Show the forwards, and what they carry", one_profile | json_option, &run_forward_list, "",
          "forward list\nforward list work --json"},
+    Verb{"autostart enable", "Start the profile when you log in, and suspend it when the session ends", one_profile,
+         &run_autostart_enable, "", "autostart enable\nautostart enable work"},
+    Verb{"autostart disable", "Start it by hand again; a running machine goes on", one_profile, &run_autostart_disable,
+         "", "autostart disable\nautostart disable work"},
+    Verb{"autostart status", "Show whether the profile starts by itself, and by what", one_profile | json_option,
+         &run_autostart_status, "", "autostart status\nautostart status work --json"},
     Verb{"use", "Make a profile and its docker context current; '-' is the one before", 0, &run_use, "[PROFILE]",
          "use work\nuse -"},
     Verb{"env", "Print what makes a shell's docker and Testcontainers use the machine", one_profile | shell_option,
@@ -117,6 +123,10 @@ constexpr std::array table{
          "completion bash > ~/.local/share/bash-completion/completions/colima-like\ncompletion fish"},
     Verb{"help", "Show what a command does and takes", 0, &run_help, "[VERB] [SUBVERB]", "help start\nhelp config set"},
     Verb{"version", "Show the version", json_option, &run_version, "", "version\nversion --json"},
+    Verb{"autostart-end", "End the machine with the session, by suspending it if that saves it",
+         hidden_verb | one_profile, &run_autostart_end},
+    Verb{"autostart-hold", "Start the profile and suspend it at the end, for launchd", hidden_verb | one_profile,
+         &run_autostart_hold},
     Verb{"complete", "Answer a completion script", hidden_verb | command_argument, &run_complete},
     Verb{"manual", "Print the manual page", hidden_verb, &run_manual},
     Verb{"reference", "Print docs/cli.md", hidden_verb, &run_reference},
@@ -128,9 +138,10 @@ constexpr std::array groups{std::pair{"config", "Settings of a profile"},
                             std::pair{"template", "Settings that new profiles start from"},
                             std::pair{"share", "Folders of this computer in the machine"},
                             std::pair{"forward", "Ports and sockets between this computer and the machine"},
+                            std::pair{"autostart", "Profiles that start by themselves"},
                             std::pair{"image", "Guest images"}};
 
-constexpr std::array topics_of_help{Topic{"Start and stop", "start stop restart suspend apply delete"},
+constexpr std::array topics_of_help{Topic{"Start and stop", "start stop restart suspend apply delete autostart"},
                                     Topic{"See what goes on", "status list ports events top df logs doctor"},
                                     Topic{"Work in the machine", "ssh cp debug ctr nerdctl ssh-config share forward"},
                                     Topic{"Docker on this host", "use env socket-link"},
@@ -392,7 +403,7 @@ void build_parser(CLI::App& app, Invocation& into, const Verb*& chosen) {
       "Docker on this computer in a Linux machine of its own: 'colima-like start', then plain 'docker run'.");
   app.name("colima-like");
   app.require_subcommand(1);
-  app.set_version_flag("-v,--version", "colima-like " + std::string(program_version()), "the version");
+  app.set_version_flag("-v,-V,--version", "colima-like " + std::string(program_version()), "the version");
   app.add_option("-p,--profile", into.profile_before_verb, "profile (default: the current one)")->type_name("NAME");
   for (const auto& [name, summary] : groups) app.add_subcommand(name, summary)->require_subcommand(1);
   for (const Verb& command : table) {

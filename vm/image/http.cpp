@@ -8,8 +8,10 @@
 #include <boost/asio/ssl.hpp>
 #include <boost/asio/ssl/impl/src.hpp>  // see src/base/asio.cpp
 #include <boost/asio/write.hpp>
+#include <cstdlib>
 #include <tuple>
 
+#include "src/base/file.hpp"
 #include "src/base/log.hpp"
 #include "src/base/text.hpp"
 #include "vm/http_response.hpp"
@@ -68,6 +70,11 @@ std::shared_ptr<ssl::context> make_context(const HttpOptions& options) {
   context->set_verify_mode(ssl::verify_peer);
   error_code ignored;
   context->set_default_verify_paths(ignored);
+  // The library looks where the system that it was built for keeps them, and a release's runs on others.
+  const auto bundle = ca_bundle();
+  if (bundle && std::getenv("SSL_CERT_FILE") == nullptr && std::getenv("SSL_CERT_DIR") == nullptr &&
+      !file_exists(X509_get_default_cert_file()))
+    context->load_verify_file(bundle->string(), ignored);
   if (!options.ca_file.empty()) {
     error_code ec;
     context->load_verify_file(options.ca_file.string(), ec);
@@ -233,6 +240,17 @@ bool is_redirect(unsigned status) {
 std::string HttpAnswer::validator() const {
   if (!etag.empty() && !etag.starts_with("W/")) return etag;  // a weak one does not vouch for bytes (RFC 9110, 13.1.5)
   return last_modified;
+}
+
+std::optional<std::filesystem::path> ca_bundle(const std::filesystem::path& root) {
+  for (const char* place : {"etc/ssl/certs/ca-certificates.crt",                 // Debian, Arch, Alpine, Gentoo, NixOS
+                            "etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",  // Fedora and its relatives
+                            "etc/pki/tls/certs/ca-bundle.crt",                   // older ones of them
+                            "etc/ssl/ca-bundle.pem",                             // openSUSE
+                            "etc/ssl/cert.pem",                                  // macOS, Alpine
+                            "etc/pki/tls/cacert.pem", "usr/local/share/certs/ca-root-nss.crt"})
+    if (is_plain_file(root / place)) return root / place;
+  return std::nullopt;
 }
 
 bool parse_content_range(std::string_view text, HttpAnswer& into) {

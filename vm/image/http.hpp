@@ -61,6 +61,10 @@ asio::awaitable<std::unique_ptr<HttpReply>> http_get(HttpRequest request, HttpOp
 /// The whole of a small file. Throws as above, and Error{not_found} for a status other than 200.
 asio::awaitable<std::string> http_get_text(Url url, HttpOptions options, std::size_t most);
 
+/// The file of the certificate authorities that this system trusts, by where distributions have it; nothing when there
+/// is none. `root` is for tests.
+std::optional<std::filesystem::path> ca_bundle(const std::filesystem::path& root = "/");
+
 /// "bytes 100-199/200"; false for anything else. Pure.
 bool parse_content_range(std::string_view text, HttpAnswer& into);
 

@@ -1,7 +1,6 @@
 #include "vm/qemu/virtiofsd.hpp"
 
 #include <fcntl.h>
-#include <pwd.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -23,6 +22,7 @@
 #include "src/base/file_lock.hpp"
 #include "src/base/log.hpp"
 #include "src/base/net/unix_socket.hpp"
+#include "src/base/path.hpp"
 #include "src/base/path_guard.hpp"
 #include "src/base/platform.hpp"
 #include "src/base/text.hpp"
@@ -230,8 +230,7 @@ asio::awaitable<ServerRights> server_rights() {
   using enum ServerRights::Sandbox;
   rights.sandbox = isolates ? name_spaces : rights.uid == 0 ? chroot : none;
   if (rights.uid == 0 || !isolates || !find_program("newuidmap") || !find_program("newgidmap")) co_return rights;
-  const passwd* user = ::getpwuid(rights.uid);
-  const std::string name = user != nullptr ? user->pw_name : "";
+  const std::string name = user_name();
   const std::string uids = read_file_if_exists("/etc/subuid").value_or("");
   const std::string gids = read_file_if_exists("/etc/subgid").value_or("");
   rights.subuids = subordinate_ids(uids, name, rights.uid);

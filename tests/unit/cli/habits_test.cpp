@@ -83,7 +83,7 @@ TEST_F(Habits, BareAndHelpAndVersionAreWhatOneExpects) {
   EXPECT_EQ(say({"help", "start"}).output, say({"start", "--help"}).output);
   EXPECT_EQ(say({"help", "config", "set"}).output, say({"config", "set", "--help"}).output);
   EXPECT_EQ(say({"help", "config"}).output, say({"config", "--help"}).output);
-  for (const char* flag : {"-v", "--version"}) EXPECT_EQ(say({flag}).output, say({"version"}).output);
+  for (const char* flag : {"-v", "-V", "--version"}) EXPECT_EQ(say({flag}).output, say({"version"}).output);
 }
 
 TEST_F(Habits, TheProfileMayBeNamedBeforeTheVerb) {

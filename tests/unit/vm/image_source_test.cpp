@@ -3,6 +3,8 @@
 #include <cstdlib>
 
 #include "profiles/image_ref.hpp"
+#include "src/base/file.hpp"
+#include "tests/support/temp_dir.hpp"
 #include "vm/image/catalog.hpp"
 #include "vm/image/disk_files.hpp"
 #include "vm/image/download.hpp"
@@ -93,6 +95,20 @@ TEST(ContentRange, IsReadStrictly) {
   for (const char* wrong : {"", "bytes", "bytes 5-9", "bytes 9-5/10", "bytes 5-10/10", "bytes */10", "items 5-9/10",
                             "bytes -9/10", "bytes 5-9/x", "bytes 99999999999999999999-9/10"})
     EXPECT_FALSE(parse_content_range(wrong, answer)) << wrong;
+}
+
+TEST(CaBundle, IsFoundWhereEachDistributionHasIt) {
+  EXPECT_FALSE(ca_bundle(test::TempDir().path())) << "there is none";
+  for (const char* place : {"etc/ssl/certs/ca-certificates.crt", "etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+                            "etc/pki/tls/certs/ca-bundle.crt", "etc/ssl/ca-bundle.pem", "etc/ssl/cert.pem"}) {
+    const test::TempDir root;
+    std::filesystem::create_directories((root / place).parent_path());
+    write_atomically(root / place, "certificates");
+    EXPECT_EQ(ca_bundle(root.path()), root / place);
+    remove_file(root / place);
+    std::filesystem::create_directory(root / place);
+    EXPECT_FALSE(ca_bundle(root.path())) << "a folder is no bundle";
+  }
 }
 
 TEST(Validators, WeakOnesDoNotVouchForBytes) {
