@@ -44,14 +44,15 @@ Error nonsense(std::string_view request, std::string_view cause) {
 
 /// Memory for the values of one text, up to a limit; then std::bad_alloc.
 class Bounded : public json::memory_resource {
-  void* do_allocate(std::size_t size, std::size_t alignment) override {
+  // The alignment is none beyond what every allocation has, and Boost.JSON tells another one when it gives keys back.
+  void* do_allocate(std::size_t size, std::size_t) override {
     if (size > left_) throw std::bad_alloc();
-    void* const place = ::operator new(size, std::align_val_t(alignment));
+    void* const place = ::operator new(size);
     left_ -= size;
     return place;
   }
-  void do_deallocate(void* place, std::size_t size, std::size_t alignment) noexcept override {
-    ::operator delete(place, std::align_val_t(alignment));
+  void do_deallocate(void* place, std::size_t size, std::size_t) noexcept override {
+    ::operator delete(place);
     left_ += size;
   }
   bool do_is_equal(const json::memory_resource& other) const noexcept override { return this == &other; }
@@ -295,7 +296,8 @@ struct EventStream::State {
   std::unique_ptr<ByteStream> engine;
   Parser parser;
   boost::beast::flat_buffer buffer{header_limit + read_size};
-  std::string lines;  // of the body, not yet handed out
+  std::string lines;                    // of the body
+  std::size_t begin = 0, searched = 0;  // before `begin` they were handed out; up to `searched` there is no end of one
 
   /// Reads once more and takes in what came; false at the end of the stream.
   asio::awaitable<bool> read() {
@@ -314,6 +316,9 @@ struct EventStream::State {
       if (ec) throw nonsense(request, ec.message());
       if (used == 0) break;
     }
+    lines.erase(0, begin);
+    searched -= begin;
+    begin = 0;
     lines += std::exchange(parser.get().body(), {});
     if (lines.size() > event_limit) throw nonsense(request, "an event has no end");
     co_return true;
@@ -360,13 +365,14 @@ asio::awaitable<std::unique_ptr<EventStream>> EventStream::open(std::unique_ptr<
 
 asio::awaitable<std::optional<Event>> EventStream::next() {
   for (;;) {
-    const auto end = state_->lines.find('\n');
+    const auto end = state_->lines.find('\n', state_->searched);
     if (end == std::string::npos) {
+      state_->searched = state_->lines.size();
       if (state_->parser.is_done() || !co_await state_->read()) co_return std::nullopt;
       continue;
     }
-    const std::string line = state_->lines.substr(0, end);
-    state_->lines.erase(0, end + 1);
+    const std::string line = state_->lines.substr(state_->begin, end - state_->begin);
+    state_->begin = state_->searched = end + 1;
     if (line.find_first_not_of("\r ") == std::string::npos) continue;
     error_code ec;
     const json::value value = parse_json(line, ec);

@@ -319,10 +319,10 @@ int run_status(const Invocation& call) {
           const std::string from = text(share, "location"), at = text(share, "mount_point");
           const std::string why = text(share, "why"), problem = text(share, "problem");
           const std::string type = text(share, "type");  // none was chosen for a folder that is not there
-          line("share    ", from + (at == from ? "" : " at " + at) +
-                                (share.at("read_only").as_bool() ? ", read-only" : "") +
-                                (type.empty() ? "" : ", " + type) + (why.empty() ? "" : " (" + why + ")") +
-                                (problem.empty() ? "" : ": NOT THERE: " + problem));
+          line("share    ",
+               from + (at == from ? "" : " at " + at) + (share.at("read_only").as_bool() ? ", read-only" : "") +
+                   (share.contains("owner") ? ", as " + text(share, "owner") : "") + (type.empty() ? "" : ", " + type) +
+                   (why.empty() ? "" : " (" + why + ")") + (problem.empty() ? "" : ": NOT THERE: " + problem));
         }
       if (const json::value* sockets = status.if_contains("host_sockets"))
         for (const json::value& one : sockets->as_array()) print_socket(one.as_object());

@@ -152,6 +152,8 @@ asio::awaitable<void> follow_events(std::string answer, std::size_t piece) {
 asio::awaitable<void> follow_endless_events(std::string lines, std::size_t piece) {
   const std::string head = "HTTP/1.1 200 OK\r\n\r\n";
   constexpr std::size_t all = 5U << 18U;  // more than one event may have
+  for (const std::string once = lines; !once.empty() && lines.size() < 512;)
+    lines += once;  // a read for each takes long
   const std::size_t times = lines.empty() ? 1 : all / lines.size();
   auto engine = std::make_unique<Engine>(head + lines, std::max<std::size_t>(piece, 512), times);
   engine->repeat_from(head.size());

@@ -122,6 +122,7 @@ State running() {
   state.shares = {{"/", "/", "/mnt/host", false, "virtiofs", "", "share0", ""},
                   {"/", "/data", "/data", true, "sshfs", "virtiofsd is not installed", "", "the mount timed out"},
                   {"/no/such/folder", "/no/such/folder", "/no/such/folder", false, "", "", "", ""}};
+  state.shares[1].owner = "1000.1000";
   state.host_sockets = {
       {{"/home/u/db.sock"}, "/home/u/db.sock", "/home/u/db.sock", true, ""},
       {{"/data/link.sock"}, "/data/run/it.sock", "/data/run/it.sock", true, "in the guest it is no socket"},
@@ -286,7 +287,7 @@ TEST_F(Golden, Ports) {
 }
 
 TEST_F(Golden, Shares) {
-  write_profile("default", "shares: [\"/data:/mnt/data:ro:sshfs\", \"/\"]\n");
+  write_profile("default", "shares: [\"/data:/mnt/data:ro:sshfs:owner=1000\", \"/\"]\n");
   expect_both("share_list.stopped", {"share", "list"});
   write_profile("default", "shares: []\n");
   expect_both("share_list.empty", {"share", "list"});

@@ -180,7 +180,9 @@ TEST(Trim, ComesBeforeAStop) {
     files.use(100 * mib);
     files.use(10 * mib);
     EXPECT_EQ(co_await outcome(session.stop(false)), "");
-    EXPECT_EQ(files.asked.substr(0, 67), "statistics\nsync /var/lib/colima-like\ntrim /var/lib/colima-like\nstat");
+    EXPECT_NE(files.asked.find("statistics\nsync /var/lib/colima-like\ntrim /var/lib/colima-like\nstat"),
+              std::string::npos)
+        << files.asked;
     EXPECT_LT(allocated_bytes(files.disk), 11 * mib);
   };
   play_running(lab, life);
