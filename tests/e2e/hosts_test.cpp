@@ -136,6 +136,8 @@ TEST_F(Hosts, AreEnginesLikeAnyOther) {
             before)
       << "something was changed there";
 
+  EXPECT_EQ(lab->on("lab", "grep -c ':0035 ' /proc/net/udp; true"), "0\n") << "a host's names are its own";
+
   EXPECT_EQ(box.cl({"suspend", "big"}).code, 2);
   EXPECT_EQ(box.cl({"start", "big", "--memory", "1GiB"}).code, 2);
   ASSERT_OK(box.cl({"delete", "big", "--force", "--data"}));

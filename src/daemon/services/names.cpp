@@ -42,7 +42,8 @@ asio::awaitable<std::unique_ptr<ByteStream>> connect_to_server() {
 
 asio::awaitable<void> Names::open() {
   const Profile& profile = core_.state().profile;
-  if (egress_of(profile).mode != Egress::Mode::open || !profile.dns.empty()) {
+  const bool own_machine = core_.driver->traits().own_machine;
+  if (!own_machine || egress_of(profile).mode != Egress::Mode::open || !profile.dns.empty()) {
     co_await close();  // that of another machine
     co_return;
   }
