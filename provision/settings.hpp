@@ -14,7 +14,7 @@ struct GuestFile {
   std::string path;
   std::string content;  ///< ends with a newline
   std::string reader;   ///< who must notice a change: "docker", "podman", "containerd", "trust" (CA certificates),
-                       ///< "names", "egress" (each boot) or "none"
+                        ///< "names", "egress" (each boot) or "none"
 };
 
 /// What the settings need of the host.

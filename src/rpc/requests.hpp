@@ -43,8 +43,7 @@ struct Start {
   static constexpr auto fields() {
     return std::tuple(Field{"settings", &Start::settings}, Field{"environment", &Start::environment},
                       Field{"ssh_agent", &Start::ssh_agent}, Field{"cold", &Start::cold},
-                      Field{"is_new", &Start::is_new}, Field{"new_data", &Start::new_data},
-                      Field{"yes", &Start::yes});
+                      Field{"is_new", &Start::is_new}, Field{"new_data", &Start::new_data}, Field{"yes", &Start::yes});
   }
 };
 

@@ -147,8 +147,10 @@ void look_at_first_bytes(const std::string& bytes) {
 void read_dns(const std::string& bytes) {
   const auto question = cl::read_dns_question(bytes);
   if (!question) return;
-  const std::string answer = cl::dns_answer(*question, cl::DnsResult::ok, {boost::asio::ip::address_v4(0x01020304)}, 10);
-  if (cl::read_dns_question(answer) || answer.size() != question->message.size() + (question->is_a() ? 16 : 0)) std::abort();
+  const std::string answer =
+      cl::dns_answer(*question, cl::DnsResult::ok, {boost::asio::ip::address_v4(0x01020304)}, 10);
+  if (cl::read_dns_question(answer) || answer.size() != question->message.size() + (question->is_a() ? 16 : 0))
+    std::abort();
 }
 
 }  // namespace

@@ -255,7 +255,7 @@ asio::awaitable<std::string> without(Way way, std::function<void(Bed&)> make) {
 }
 
 std::string refusal(const std::string& why) {
-  return "there is no agent in the guest for listeners: the agent cannot be started in the guest: " + why +
+  return "there is no agent in the guest for listeners: the agent cannot be started: " + why +
          " | guest_failed: SSH was asked for /x";
 }
 
