@@ -1,12 +1,12 @@
 #include "provision/channel/agent.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <optional>
 #include <random>
 #include <utility>
-#include <vector>
 
+#include "provision/channel/agent_listener.hpp"
+#include "provision/channel/unread.hpp"
 #include "src/base/log.hpp"
 
 namespace cl {
@@ -14,33 +14,6 @@ namespace cl {
 using agent::Kind;
 
 namespace {
-
-/// Received bytes that nobody has read yet. An empty one costs nothing.
-class Unread {
- public:
-  std::size_t size() const noexcept { return bytes_.size() - begin_; }
-  void append(std::string_view more) {
-    if (begin_ > bytes_.size() / 2) {  // so that each byte is moved about once
-      bytes_.erase(bytes_.begin(), bytes_.begin() + static_cast<std::ptrdiff_t>(begin_));
-      begin_ = 0;
-    }
-    bytes_.insert(bytes_.end(), more.begin(), more.end());
-  }
-  std::size_t take(std::span<char> space) noexcept {
-    const std::size_t count = std::min(space.size(), size());
-    if (count > 0) std::memcpy(space.data(), bytes_.data() + begin_, count);
-    begin_ += count;
-    if (size() == 0) {
-      std::vector<char>().swap(bytes_);
-      begin_ = 0;
-    }
-    return count;
-  }
-
- private:
-  std::vector<char> bytes_;
-  std::size_t begin_ = 0;
-};
 
 /// So that the agent's answer of an earlier session is not taken for this one's.
 std::string fresh_nonce() {
@@ -131,35 +104,6 @@ class AgentFlow final : public DatagramFlow {
   Agent::StreamPtr stream_;
 };
 
-class AgentListener final : public GuestListener {
- public:
-  AgentListener(std::shared_ptr<Agent> agent, std::unique_ptr<MessageStream> arrivals)
-      : agent_(std::move(agent)), arrivals_(std::move(arrivals)) {}
-
-  asio::awaitable<Arrival> next() override {
-    const auto message = co_await arrivals_->read();
-    if (!message) throw Error(Errc::guest_failed, "the guest does not listen any more");
-    Arrival arrival;
-    std::string_view words = *message;
-    const std::string_view number = agent::take_word(words), address = agent::take_word(words);
-    if (!agent::read_number(number, arrival.number) || (!words.empty() && !agent::read_number(words, arrival.port)))
-      throw Error(Errc::protocol, "the guest's agent speaks nonsense of who has connected");
-    arrival.address = address;
-    co_return arrival;
-  }
-  asio::awaitable<std::unique_ptr<ByteStream>> take(Arrival arrival) override {
-    return agent_->open("taken " + std::to_string(arrival.number), "who connected in the guest is gone");
-  }
-  asio::awaitable<void> drop(Arrival arrival) override {
-    co_await arrivals_->write("drop " + std::to_string(arrival.number));
-  }
-  asio::awaitable<void> forget() override { co_await arrivals_->write("forget"); }
-
- private:
-  std::shared_ptr<Agent> agent_;
-  std::unique_ptr<MessageStream> arrivals_;
-};
-
 Agent::Agent(const asio::any_io_executor& executor, Transport transport, std::string build, std::uint32_t window)
     : executor_(executor),
       wire_(executor, std::move(transport)),
@@ -211,6 +155,18 @@ void Agent::stop(const std::string& reason) noexcept {
   answered_.set();
   lost_.set();
   changed_.notify_all();
+}
+
+asio::awaitable<void> Agent::end_if_silent(std::chrono::milliseconds limit) {
+  const auto self = shared_from_this();
+  if (!usable()) co_return;
+  std::string trouble;
+  try {
+    co_await with_timeout(limit, "the answer of the agent", open_service("echo"));
+  } catch (const Error& error) {
+    if (error.code() == Errc::timed_out) trouble = one_line(error);
+  }
+  if (!trouble.empty() && usable()) stop(trouble);
 }
 
 // ---- streams ----------------------------------------------------------------------------------------------------

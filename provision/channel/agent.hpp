@@ -65,6 +65,8 @@ class Agent : public std::enable_shared_from_this<Agent> {
 
   /// Ends it now, because of `reason`: streams fail with Error{io}. May be called again.
   void stop(const std::string& reason = "it was closed on our side") noexcept;
+  /// For who has reason to doubt that it works: an exchange that must end in `limit`, or the session is ended.
+  asio::awaitable<void> end_if_silent(std::chrono::milliseconds limit);
   /// Returns when it has ended, for whatever reason.
   asio::awaitable<void> lost();
   bool ended() const noexcept { return ended_; }

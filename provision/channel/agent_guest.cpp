@@ -317,14 +317,7 @@ asio::awaitable<void> AgentGuest::lost() { return ssh_->lost(); }
 
 asio::awaitable<void> AgentGuest::check(std::chrono::milliseconds limit) {
   const auto asked = agent_;
-  if (!asked || !asked->usable()) co_return;
-  std::string trouble;
-  try {
-    co_await with_timeout(limit, "the answer of the guest's agent", asked->open_service("echo"));
-  } catch (const Error& error) {
-    if (error.code() == Errc::timed_out) trouble = one_line(error);
-  }
-  if (!trouble.empty() && asked->usable()) asked->stop(trouble);
+  if (asked) co_await asked->end_if_silent(limit);
 }
 
 asio::awaitable<void> AgentGuest::quiesce() {

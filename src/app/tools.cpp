@@ -53,17 +53,6 @@ asio::awaitable<bool> has_digest(fs::path file, Digest digest) {
   co_return found == digest.hex;
 }
 
-asio::awaitable<FileLock> lock_file(fs::path file, OnPhase say) {
-  constexpr std::chrono::milliseconds pause{200};
-  bool said = false;
-  for (;;) {
-    if (auto lock = FileLock::try_acquire(file)) co_return std::move(*lock);
-    if (!said) say("waiting for whoever downloads the same archive");
-    said = true;
-    co_await sleep_for(pause);
-  }
-}
-
 asio::awaitable<fs::path> local_file(fs::path file, Digest digest) {
   std::error_code unknown;
   if (!fs::is_regular_file(file, unknown))
@@ -112,7 +101,8 @@ asio::awaitable<fs::path> provide_tools(fs::path cache, ToolsRelease release, On
   make_private_directory(downloads(cache));
   const std::string name = name_of(release);
   const fs::path place = archives(cache) / (name + ".tar.gz");
-  const FileLock lock = co_await lock_file(archives(cache) / (name + ".lock"), say);
+  auto waits = [&say] { say("waiting for whoever downloads the same archive"); };
+  const FileLock lock = co_await wait_for_lock(archives(cache) / (name + ".lock"), waits);
   if (file_exists(place)) {
     say("checking " + release.title);
     const bool sound = co_await has_digest(place, release.digest);

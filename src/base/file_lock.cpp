@@ -37,4 +37,16 @@ bool FileLock::is_held(const std::filesystem::path& file) {
   return ::flock(fd.get(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
 }
 
+/// flock has no event to wait for without a thread, hence the timer.
+asio::awaitable<FileLock> wait_for_lock(std::filesystem::path file, std::function<void()> waits) {
+  constexpr std::chrono::milliseconds pause{200};
+  bool told = false;
+  for (;;) {
+    if (auto lock = FileLock::try_acquire(file)) co_return std::move(*lock);
+    if (!told && waits) waits();
+    told = true;
+    co_await sleep_for(pause);
+  }
+}
+
 }  // namespace cl

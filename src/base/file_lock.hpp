@@ -1,8 +1,10 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <optional>
 
+#include "src/base/async.hpp"
 #include "src/base/unique_fd.hpp"
 
 namespace cl {
@@ -27,5 +29,8 @@ class FileLock {
   explicit FileLock(UniqueFd fd) : fd_(std::move(fd)) {}
   UniqueFd fd_;
 };
+
+/// The lock, once nobody else holds it; `waits` is told once when somebody does.
+asio::awaitable<FileLock> wait_for_lock(std::filesystem::path file, std::function<void()> waits);
 
 }  // namespace cl

@@ -36,17 +36,6 @@ constexpr auto again_later = 3s;
 constexpr auto again_refused = 30s;  // where the user has to mend something: hosts lock out who comes too often
 constexpr std::size_t most_said = 8192;
 
-struct Visit {
-  std::size_t& count;
-  Notifier& left;
-  Visit(std::size_t& of, Notifier& told) : count(of), left(told) { ++count; }
-  Visit(const Visit&) = delete;
-  Visit& operator=(const Visit&) = delete;
-  ~Visit() {
-    if (--count == 0) left.notify_all();
-  }
-};
-
 /// Bytes of a socket that is somebody else's afterwards.
 class Borrowed : public ByteStream {
  public:
@@ -104,7 +93,7 @@ bool has_to_be_mended(const Error& error) {
 }  // namespace
 
 HostLink::HostLink(asio::any_io_executor executor, Config config)
-    : executor_(executor), config_(std::move(config)), changed_(executor), left_(executor), tasks_(executor) {}
+    : executor_(executor), config_(std::move(config)), changed_(executor), visits_(executor), tasks_(executor) {}
 
 std::shared_ptr<GuestLink> HostLink::start(asio::any_io_executor executor, Config config) {
   auto link = std::make_shared<HostLink>(std::move(executor), std::move(config));
@@ -214,7 +203,7 @@ asio::awaitable<std::shared_ptr<Guest>> HostLink::wait_for_guest() {
 }
 
 asio::awaitable<std::shared_ptr<Guest>> HostLink::guest(std::chrono::milliseconds limit) {
-  const Visit visit(visitors_, left_);
+  const Visits::Visit visit(visits_);
   try {
     co_return co_await with_timeout(limit, "reaching the host", wait_for_guest());
   } catch (const Error& error) {
@@ -225,16 +214,9 @@ asio::awaitable<std::shared_ptr<Guest>> HostLink::guest(std::chrono::millisecond
 }
 
 asio::awaitable<void> HostLink::check() {
-  const Visit visit(visitors_, left_);
+  const Visits::Visit visit(visits_);
   const auto asked = agent_;
-  if (!asked || !asked->usable()) co_return;
-  std::string trouble;
-  try {
-    co_await with_timeout(config_.answer, "the answer of the agent on the host", asked->open_service("echo"));
-  } catch (const Error& error) {
-    if (error.code() == Errc::timed_out) trouble = one_line(error);
-  }
-  if (!trouble.empty() && asked->usable()) asked->stop(trouble);
+  if (asked) co_await asked->end_if_silent(config_.answer);
 }
 
 void HostLink::log_in_again() {
@@ -253,7 +235,7 @@ asio::awaitable<void> HostLink::stop() {
   co_await tasks_.stop();
   guest_.reset();
   agent_.reset();
-  while (visitors_ > 0) co_await left_.wait();
+  co_await visits_.over();
 }
 
 }  // namespace cl

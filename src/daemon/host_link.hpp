@@ -8,6 +8,7 @@
 #include "src/base/child.hpp"
 #include "src/base/task_group.hpp"
 #include "src/daemon/guest_link.hpp"
+#include "src/daemon/visits.hpp"
 
 namespace cl {
 
@@ -41,8 +42,8 @@ class HostLink : public GuestLink, public std::enable_shared_from_this<HostLink>
 
   asio::any_io_executor executor_;
   Config config_;
-  Notifier changed_, left_;
-  std::size_t visitors_ = 0;
+  Notifier changed_;
+  Visits visits_;
   std::shared_ptr<Agent> agent_;
   std::shared_ptr<AgentHost> guest_;
   std::string said_;  ///< by ssh and the agent, on stderr

@@ -18,7 +18,7 @@ constexpr auto longest_pause = 30s;
 }  // namespace
 
 SshLink::SshLink(asio::any_io_executor executor, Config config)
-    : executor_(executor), config_(std::move(config)), changed_(executor), left_(executor), tasks_(executor) {}
+    : executor_(executor), config_(std::move(config)), changed_(executor), visits_(executor), tasks_(executor) {}
 
 std::shared_ptr<GuestLink> SshLink::start(asio::any_io_executor executor, Config config) {
   auto link = std::make_shared<SshLink>(std::move(executor), std::move(config));
@@ -79,7 +79,7 @@ asio::awaitable<std::shared_ptr<Guest>> SshLink::wait_for_guest() {
 }
 
 asio::awaitable<std::shared_ptr<Guest>> SshLink::guest(std::chrono::milliseconds limit) {
-  const Visit visit(*this);
+  const Visits::Visit visit(visits_);
   std::exception_ptr failure;
   try {
     co_return co_await with_timeout(limit, "reaching the guest", wait_for_guest());
@@ -130,13 +130,13 @@ void SshLink::resume() {
 }
 
 asio::awaitable<void> SshLink::set_clock(std::chrono::milliseconds limit) {
-  const Visit visit(*this);
+  const Visits::Visit visit(visits_);
   auto reached = co_await guest(limit);
   co_await with_timeout(limit, "setting the guest's clock", set_guest_clock(std::move(reached)));
 }
 
 asio::awaitable<void> SshLink::check() {
-  const Visit visit(*this);
+  const Visits::Visit visit(visits_);
   if (checking_) {
     while (checking_) co_await changed_.wait();
     co_return;
@@ -175,7 +175,7 @@ asio::awaitable<void> SshLink::stop() {
   if (front_) co_await front_->stop();
   front_.reset();
   guest_.reset();
-  while (visitors_ > 0) co_await left_.wait();
+  co_await visits_.over();
 }
 
 }  // namespace cl

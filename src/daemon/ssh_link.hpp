@@ -9,6 +9,7 @@
 #include "provision/ssh/session.hpp"
 #include "src/base/task_group.hpp"
 #include "src/daemon/guest_link.hpp"
+#include "src/daemon/visits.hpp"
 
 namespace cl {
 
@@ -32,24 +33,14 @@ class SshLink : public GuestLink, public std::enable_shared_from_this<SshLink> {
   asio::awaitable<void> stop() override;
 
  private:
-  /// Counts who is inside; a link must not go while somebody is.
-  struct Visit {
-    SshLink& link;
-    explicit Visit(SshLink& of) : link(of) { ++link.visitors_; }
-    Visit(const Visit&) = delete;
-    Visit& operator=(const Visit&) = delete;
-    ~Visit() {
-      if (--link.visitors_ == 0) link.left_.notify_all();
-    }
-  };
   /// Keeps the link alive for as long as it has something to wait for.
   static asio::awaitable<void> keep_connected(std::shared_ptr<SshLink> self);
   asio::awaitable<std::shared_ptr<Guest>> wait_for_guest();
 
   asio::any_io_executor executor_;
   Config config_;
-  Notifier changed_, left_;
-  std::size_t visitors_ = 0;
+  Notifier changed_;
+  Visits visits_;
   std::shared_ptr<SshSession> guest_;
   std::shared_ptr<AgentGuest> front_;  ///< guest_ as others get it
   bool checking_ = false;

@@ -319,16 +319,12 @@ std::uint64_t sweep(const fs::path& directory, const std::string& name) {
 
 fs::path lock_path(const fs::path& directory, const std::string& name) { return directory / (name + ".lock"); }
 
-/// Waits for other builders of this image. flock has no event to wait for without a thread, hence the timer.
+/// Waits for other builders of this image.
 asio::awaitable<FileLock> lock_name(fs::path directory, std::string name, OnPhase on_phase) {
-  constexpr std::chrono::milliseconds pause{200};
-  bool said = false;
-  for (;;) {
-    if (auto lock = FileLock::try_acquire(lock_path(directory, name))) co_return std::move(*lock);
-    if (!said && on_phase) on_phase("waiting for whoever makes the same image");
-    said = true;
-    co_await sleep_for(pause);
-  }
+  auto waits = [say = std::move(on_phase)] {
+    if (say) say("waiting for whoever makes the same image");
+  };
+  return wait_for_lock(lock_path(directory, name), std::move(waits));
 }
 
 void require_space(const fs::path& directory, ByteSize least) {
