@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <boost/json.hpp>
 #include <csignal>
+#include <fstream>
 
 #include "src/base/file.hpp"
 #include "src/base/platform.hpp"
@@ -337,10 +338,13 @@ TEST_F(Ports, AFolderThatTheMachineDoesNotSeeIsRefused) {
   EXPECT_OK(docker({"volume", "rm", "kept"}));
   ASSERT_OK(box->cl({"config", "set", "check_binds", "false"}));
   ASSERT_OK(box->cl({"apply"}));
-  const Result empty = docker({"run", "--rm", "-v", box->root().string() + ":/x", "box", "ls", "/x"});
+  // What the machine has at that path is a folder of its own, which Docker makes.
+  const fs::path outside = box->root() / "outside";
+  fs::create_directory(outside);
+  std::ofstream(outside / "file") << "of this computer\n";
+  const Result empty = docker({"run", "--rm", "-v", outside.string() + ":/x", "box", "ls", "/x"});
   EXPECT_OK(empty);
-  // All that the guest has of this path is the way to the link to its own engine, and to the folders that are shared.
-  EXPECT_EQ(empty.out, "cases\nhome\nuser\n") << "the folder is shared after all: test something else";
+  EXPECT_EQ(empty.out, "") << "the folder is shared after all: test something else";
   ASSERT_OK(box->cl({"config", "unset", "check_binds"}));
   ASSERT_OK(box->cl({"apply"}));
 }
