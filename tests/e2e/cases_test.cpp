@@ -40,8 +40,9 @@ class Cases : public testing::Test {
   }
 
   static fs::path tools() { return box->root() / "tools"; }
-  static fs::path folder_of(const std::string& share_type) {
-    return box->root() / (share_type == "virtiofs" ? "user" : "cases") / "case";
+  /// Each case has a folder of its own name: sshfs shows for a second what was in a folder before.
+  static fs::path folder_of(const CaseFile& one, const std::string& share_type) {
+    return box->root() / (share_type == "virtiofs" ? "user" : "cases") / one.file;
   }
 
   static Sandbox* box;
@@ -61,7 +62,7 @@ class Case : public Cases {
       if (word != "share" && word != "linux" && !find_program(word)) GTEST_SKIP() << word << " is not installed";
     }
     if (share_type_ == "virtiofs" && !Sandbox::has_virtiofsd()) GTEST_SKIP() << "there is no virtiofsd here";
-    const fs::path folder = folder_of(share_type_);
+    const fs::path folder = folder_of(one_, share_type_);
     fs::create_directories(folder);
     const std::string script = "cd " + folder.string() + "; PATH=" + tools().string() +
                                ":$PATH; UNSHARED=" + (box->root() / "unshared").string() + "\n" + one_.run;
