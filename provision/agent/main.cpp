@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "provision/agent/link.hpp"
+#include "provision/agent/oci_runtime.hpp"
 #include "provision/agent/services.hpp"
 #include "provision/agent/session.hpp"
 #include "provision/agent/system.hpp"
@@ -42,6 +43,11 @@ int set_aside(const char* mount_point, const char* folder) {
 }  // namespace
 
 int main(int count, char** words) {
+  if (count > 0) {
+    const std::string_view called(words[0]), name = called.substr(called.find_last_of('/') + 1);
+    if (name == "crun") return run_oci_runtime(count, words);
+    if (name == "libnetwork-setkey") return set_network_key(count, words);
+  }
   const std::string_view how = count > 1 ? words[1] : "";
   if (how == "--version" && count == 2) {
     std::printf("colima-like-agent %s protocol %d %s\n", build_name, protocol, hello_words().c_str());

@@ -282,7 +282,8 @@ start_docker() {
   install docker dockerd docker.io '?docker-cli' '?crun' dnsmasq-base iptables ca-certificates
   # What daemon.json calls crun. A guest that brings its own Docker may have none: then it is runc.
   oci_runtime=$(command -v crun || command -v runc)
-  [ /usr/lib/colima-like/crun -ef "$oci_runtime" ] || ln -sfn "$oci_runtime" /usr/lib/colima-like/crun 2>&1 || exit
+  # In our image it is the agent, which calls crun.
+  [ -e /usr/lib/colima-like/crun-read-only ] || [ /usr/lib/colima-like/crun -ef "$oci_runtime" ] || ln -sfn "$oci_runtime" /usr/lib/colima-like/crun 2>&1 || exit
   # The package started dockerd, perhaps before dnsmasq could be.
   if [ -n "$installed" ]; then systemctl start colima-like-dns.service 2>&1 || exit; fi
   if [ "$was" != docker ]; then systemctl enable docker.socket docker.service containerd.service 2>&1 || exit; fi

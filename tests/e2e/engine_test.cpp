@@ -121,6 +121,18 @@ TEST_F(Engine, RunsAContainerAndPassesItsExitCodeOn) {
   EXPECT_EQ(docker({"ps", "--all", "--quiet"}).out, "") << "--rm left something";
 }
 
+TEST_F(Engine, StartsContainersByTheAgent) {
+  const Result run = docker({"run", "--rm", "-d", "--name", "sleeps", "box", "sleep", "1000"});
+  ASSERT_OK(run);
+  const Result guest = cl({"ssh", "--",
+                           "grep -c '\"/usr/lib/colima-like/colima-like-agent\",\"args\":.\"libnetwork-setkey\"' "
+                           "/run/containerd/io.containerd.runtime.v2.task/moby/*/config.json; "
+                           "exec 5< /usr/lib/colima-like/crun-read-only; echo x > /proc/self/fd/5"});
+  EXPECT_EQ(guest.out, "1\n") << "dockerd's hook is the agent\n" << guest;
+  EXPECT_NE(guest.err.find("Read-only file system"), std::string::npos) << "crun can be written to\n" << guest;
+  EXPECT_OK(docker({"rm", "--force", "sleeps"}));
+}
+
 TEST_F(Engine, RunsWithStandardInputToItsEnd) {
   const Result small = docker({"run", "-i", "--rm", "box", "cat"}, "to the end");
   EXPECT_OK(small);

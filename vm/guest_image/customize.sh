@@ -124,8 +124,9 @@ if [ "$VARIANT" = docker ]; then
     ln -sfn /etc/systemd/system/docker.socket "$root/etc/systemd/system/sockets.target.wants/"
     ln -sfn /etc/systemd/system/docker.service "$wants/"
     ln -sfn /etc/systemd/system/containerd.service "$wants/"
-    # By this name daemon.json has it, here as in guests that have runc only.
-    ln -sfn /usr/bin/crun "$root/usr/lib/colima-like/crun"
+    # By this name daemon.json has it, here as in guests that have runc only. The agent calls it (agent/oci_runtime.hpp).
+    ln -sfn colima-like-agent "$root/usr/lib/colima-like/crun"
+    : > "$root/usr/lib/colima-like/crun-read-only"
 fi
 
 # --- programs of other architectures: those that the CPU runs by itself are not registered ---------------------------------
