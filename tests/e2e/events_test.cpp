@@ -105,7 +105,7 @@ TEST_F(Events, ReachWhoMayOnlyRead) {
 
 TEST_F(Events, AreAllThereAfterABurst) {
   const char* wished = std::getenv("COLIMA_LIKE_E2E_EVENTS");
-  const int many = wished != nullptr ? std::atoi(wished) : 3'000;  // what an emulated container writes takes its time
+  const int many = wished != nullptr ? std::atoi(wished) : 1'000;  // what an emulated container writes takes its time
   const std::string last = "\t" + std::to_string(many - 1) + "\n";
   fs::create_directory(source() / "many");
   ASSERT_NO_FATAL_FAILURE(watch("counter", "n", {"/src/many"}));

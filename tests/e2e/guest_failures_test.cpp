@@ -13,16 +13,6 @@ class GuestFailures : public OnDocker {};
 /// Of the machine that others have used before; there are none after this.
 TEST_F(GuestFailures, ABrokenDockerShowsItsUnitsLastLinesAndDeleteMendsIt) {
   ASSERT_OK(box->docker({"volume", "create", "store"}));
-  // The machine says so by itself.
-  auto problem = [] {
-    const boost::json::object docker = box->status().at("docker").as_object();
-    return docker.contains("problem") ? std::string(docker.at("problem").as_string()) : std::string();
-  };
-  EXPECT_EQ(problem(), "");
-  ASSERT_OK(box->cl({"ssh", "--", "systemctl stop docker.socket docker.service"}));
-  EXPECT_TRUE(eventually(10s, [&] { return problem() == "docker.service is stopped"; })) << problem();
-  ASSERT_OK(box->cl({"ssh", "--", "systemctl start docker.service"}));
-  EXPECT_TRUE(eventually(10s, [&] { return problem().empty(); })) << problem();
   // What a user could do: dockerd replaced by something that ends at once. On the root disk, so it stays over a stop.
   ASSERT_OK(box->cl({"ssh", "--",
                      "d=$(readlink -f $(command -v dockerd)) && rm $d && "

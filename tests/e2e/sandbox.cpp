@@ -52,6 +52,8 @@ std::vector<pid_t> processes_mentioning(const std::string& text, pid_t except) {
   return found;
 }
 
+constexpr const char* accel_verdicts = "accel.json";
+
 /// Sandboxes that are there: a test that fails in one that it shares shows what was logged until then. Later tests
 /// would push it out of what is shown at the end.
 class LogsOfFailures : public testing::EmptyTestEventListener {
@@ -112,6 +114,11 @@ Sandbox::Sandbox() {
 }
 
 Sandbox::~Sandbox() {
+  if (cache_ != shared_cache() && fs::exists(cache_ / accel_verdicts)) {
+    std::error_code ignored;
+    fs::copy_file(cache_ / accel_verdicts, shared_cache() / accel_verdicts, fs::copy_options::overwrite_existing,
+                  ignored);
+  }
   std::erase(LogsOfFailures::instance().sandboxes, this);
   for (auto action = exits_.rbegin(); action != exits_.rend(); ++action) (*action)();
   if (testing::Test::HasFailure()) show_logs();  // of the test that it goes with, or of a suite's own steps
@@ -148,6 +155,9 @@ fs::path Sandbox::shared_cache() {
 fs::path Sandbox::use_private_cache() {
   cache_ = root_ / "cache";
   fs::create_directory(cache_);
+  // What was found out about this computer is as true here: a probe takes up to 40 s.
+  std::error_code none_yet;
+  fs::copy_file(shared_cache() / accel_verdicts, cache_ / accel_verdicts, none_yet);
   return cache_;
 }
 
