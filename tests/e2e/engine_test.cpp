@@ -133,6 +133,14 @@ TEST_F(Engine, StartsContainersByTheAgent) {
   EXPECT_OK(docker({"rm", "--force", "sleeps"}));
 }
 
+TEST_F(Engine, LoadsModulesWithoutSignaturesToCheck) {
+  const Result guest =
+      cl({"ssh", "--",
+          "cd /lib/modules/$(uname -r) && find . -name '*.ko' -exec grep -l 'Module signature appended' {} +; "
+          "find . -name overlay.ko; grep -c ^overlay /proc/modules"});
+  EXPECT_EQ(guest.out, "./kernel/fs/overlayfs/overlay.ko\n1\n") << guest;
+}
+
 TEST_F(Engine, RunsWithStandardInputToItsEnd) {
   const Result small = docker({"run", "-i", "--rm", "box", "cat"}, "to the end");
   EXPECT_OK(small);
