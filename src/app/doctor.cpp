@@ -19,6 +19,7 @@
 #include "provision/ssh/library.hpp"
 #include "src/app/autostart.hpp"
 #include "src/app/images.hpp"
+#include "src/app/other_tools.hpp"
 #include "src/base/child.hpp"
 #include "src/base/file.hpp"
 #include "src/base/net/host_networks.hpp"
@@ -380,6 +381,7 @@ asio::awaitable<Examination> examine(Home home, std::string name) {
                                        "install OpenSSH's client: apt-get install openssh-client"));
   }
   found.host.push_back(co_await check_docker_cli());
+  for (Finding& one : judge_other_tools(client_folders(), OtherTools())) found.host.push_back(std::move(one));
   found.host.push_back(check_home(home));
   if (auto starts = check_autostart(home, paths.name)) found.host.push_back(std::move(*starts));
   if (auto shares = check_hidden(home, profile)) found.host.push_back(std::move(*shares));

@@ -86,12 +86,7 @@ class Case : public Cases {
 
 /// "file-replaced" is Cases.FileReplaced, or Cases.FileReplacedOnVirtiofs and Cases.FileReplacedOnSshfs.
 void add_test(const CaseFile& one, const std::string& share_type) {
-  std::string name;
-  bool first = true;
-  for (const char c : one.file + (share_type.empty() ? "" : "-on-" + share_type)) {
-    if (c != '-') name += first ? static_cast<char>(std::toupper(static_cast<unsigned char>(c))) : c;
-    first = c == '-';
-  }
+  const std::string name = test::test_name(one.file + (share_type.empty() ? "" : "-on-" + share_type));
   testing::RegisterTest("Cases", name.c_str(), nullptr, nullptr, __FILE__, __LINE__,
                         [one, share_type]() -> Cases* { return new Case(one, share_type); });
 }

@@ -204,9 +204,16 @@ TEST_F(Ports, ThatTheProfileDoesNotAllowAreRefusedWithTheSettingThatDoes) {
   expect_refused("127.0.0.1:97:80", "Bind for 127.0.0.1:97 failed: ports below 1024 are not opened");
   const std::uint16_t port = some_port(), range = some_port();
   apply("network.port_limit", "3");
-  expect_refused(std::to_string(range) + "-" + std::to_string(range + 5) + ":80-85",
-                 "failed: 3 ports are published, and no more are opened (2 more of its ports neither)");
-  EXPECT_EQ(echo("127.0.0.1", range, "x"), "refused") << "the container was ended";
+  const auto from = [](int first, int last) { return std::to_string(first) + "-" + std::to_string(last); };
+  const Result never = detached({"--name", "refused", "-p", from(range, range + 5) + ":80-85"});
+  EXPECT_EQ(never.code, 125);
+  EXPECT_NE(never.err.find("6 ports are to be published, and no more than 3 are opened"), std::string::npos) << never;
+  EXPECT_NE(docker({"inspect", "refused"}).code, 0) << "it is not even made";
+  ASSERT_OK(detached({"--name", "two", "-p", from(range, range + 1) + ":80-81"}));
+  expect_refused(from(range + 2, range + 4) + ":82-84",
+                 "failed: 3 ports are published, and no more are opened (1 more of its ports neither)");
+  EXPECT_EQ(echo("127.0.0.1", range + 2, "x"), "refused") << "the container was ended";
+  EXPECT_OK(docker({"rm", "-f", "two"}));
   apply("network.address", "127.0.0.1");
   // An address that the machine has, or its engine would refuse it by itself.
   expect_refused("10.0.2.15:" + std::to_string(port) + ":80", "network.address is 127.0.0.1");

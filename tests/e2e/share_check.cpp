@@ -261,6 +261,12 @@ void renames() {
     put(path + "-2", "2");
     REFUSED(EEXIST, ::renameat2(AT_FDCWD, path.c_str(), AT_FDCWD, (path + "-2").c_str(), RENAME_NOREPLACE));
   });
+  check("rename-exchange", [](const std::string& path) {
+    put(path, "1");
+    put(path + "-2", "2");
+    MUST(::renameat2(AT_FDCWD, path.c_str(), AT_FDCWD, (path + "-2").c_str(), RENAME_EXCHANGE));
+    require(get(path) == "2" && get(path + "-2") == "1", "they are not exchanged");
+  });
   check("exclusive-creation", [](const std::string& path) {
     const Fd first(path, O_WRONLY | O_CREAT | O_EXCL);
     REFUSED(EEXIST, ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL, 0644));

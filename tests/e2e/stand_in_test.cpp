@@ -2,6 +2,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <boost/json.hpp>
 #include <cstdlib>
 #include <fstream>
@@ -13,9 +14,9 @@
 #include "src/base/file.hpp"
 #include "tests/e2e/sandbox.hpp"
 
-// kill -9 of the daemon, of the hypervisor, or of both, at random instants of suspend and resume. The hypervisor is a
-// stand-in that notices a memory which goes on over a disk that others have written to (tests/fakes/stand_in_qemu.py);
-// the real one is in suspend_test.cpp.
+// kill -9 of the daemon, of the hypervisor, or of both, at random instants of suspend and resume, and Ctrl-C and
+// SIGTERM at random instants of a start. The hypervisor is a stand-in that notices a memory which goes on over a disk
+// that others have written to (tests/fakes/stand_in_qemu.py); the real one is in suspend_test.cpp.
 
 namespace cl::e2e {
 namespace {
@@ -315,6 +316,67 @@ TEST_F(KillPoints, NeverResumeATornMachineAndNeverNeedAnybody) {
   }
   std::cout << points() << " kills, " << resumed << " of the machines were resumed after it\n";
   EXPECT_GT(resumed, 0) << "then nothing was tested";
+}
+
+class InterruptPoints : public StandIn {
+ protected:
+  /// Who is told to end: the command, as by Ctrl-C or a service manager, or the daemon, as at a logout.
+  enum class Told { command, daemon };
+
+  /// Returns whether the start was cut short.
+  bool interrupt(int signal, Told told, std::chrono::milliseconds after) {
+    auto running = box.start_cl({"start"});
+    std::this_thread::sleep_for(after);  // the instant under test
+    if (told == Told::command) running->signal(signal);
+    if (told == Told::daemon)
+      for (const pid_t daemon : box.daemons()) ::kill(daemon, signal);
+    const Result result = running->wait(60s);
+    EXPECT_NE(result.code, -1) << "it hangs: " << result;
+    if (result.code == 0) return false;
+    if (told == Told::command) {
+      // Before it has begun to listen to signals there is nothing that it could clean up.
+      EXPECT_TRUE(result.code == 130 || result.code == 128 + signal) << result;
+    } else {
+      EXPECT_NE(result.err.find("error: "), std::string::npos) << result;
+    }
+    return true;
+  }
+};
+
+TEST_F(InterruptPoints, OfAStartLeaveNothingRunningAndTheNextStartWorks) {
+  const unsigned seed = std::random_device{}();
+  RecordProperty("seed", std::to_string(seed));
+  std::minstd_rand random(seed);
+  ASSERT_NO_FATAL_FAILURE(start());
+  ASSERT_OK(box.cl({"stop"}));
+  const Result undisturbed = box.cl({"start"});
+  ASSERT_OK(undisturbed);
+  ASSERT_OK(box.cl({"stop"}));
+  const int rounds = std::max(points() / 4, 2);  // a boot and its end take longer than a resume
+  int cut = 0;
+  for (int done = 0; done < rounds; ++done) {
+    const int signal = random() % 2 == 0 ? SIGINT : SIGTERM;
+    const Told told = random() % 4 == 0 ? Told::daemon : Told::command;
+    const std::chrono::milliseconds after(
+        std::uniform_int_distribution<long>(0, undisturbed.time.count() * 5 / 4)(random));
+    std::ostringstream text;
+    text << "point " << done << " of seed " << seed << ": signal " << signal << " to the "
+         << (told == Told::command ? "command " : "daemon ") << after.count() << " ms into start";
+    SCOPED_TRACE(text.str());
+    if (interrupt(signal, told, after)) {
+      ++cut;
+      ASSERT_TRUE(eventually(20s, [this] { return box.processes().empty(); })) << box.process_list();
+      ASSERT_EQ(box.state(), "stopped");
+      if (done % 4 != 0) continue;  // the next one is a start, too, whose first half every point shows
+      ASSERT_OK(box.cl({"start"}));
+    }
+    ASSERT_NO_FATAL_FAILURE(expect_running());
+    ASSERT_OK(box.cl({"stop"}));
+  }
+  std::cout << cut << " of " << rounds << " starts were cut short\n";
+  EXPECT_GT(cut, 0) << "then nothing was tested";
+  ASSERT_NO_FATAL_FAILURE(start());
+  expect_running();
 }
 
 // The stand-in must be able to tell: a disk that was written to behind the marker's back.

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,11 +19,14 @@ struct CaseFile {
   std::map<std::string, std::vector<std::string>> expect_in;  ///< for shares of a type alone, in place of `expect`
   std::vector<std::string> error;                             ///< each is somewhere in its stderr
   int exit = 0;
-  std::string local;    ///< what a local engine does, where that is not what is expected here
-  std::string because;  ///< why it is not the same
+  std::optional<std::vector<std::string>> local;  ///< lines with a local engine, which refuses nothing then
+  std::string because;                            ///< why it is not the same
 
   bool in_share() const;
   const std::vector<std::string>& expected(const std::string& share_type) const;
+  /// With an engine of this computer: lines, and the exit code.
+  const std::vector<std::string>& expected_locally() const { return local ? *local : expect; }
+  int exit_locally() const { return local ? 0 : exit; }
 };
 
 /// Throws std::runtime_error with the line that cannot be read, or what is missing.
@@ -32,6 +36,9 @@ std::vector<CaseFile> read_cases(const std::filesystem::path& folder);
 
 /// Whether the lines are those, where "*" is any text and blanks in a row are one.
 bool fits(const std::vector<std::string>& expected, std::string_view printed);
+
+/// "file-replaced" as a test's name: FileReplaced.
+std::string test_name(std::string_view file);
 
 /// docs/compatibility.md.
 std::string compatibility(const std::vector<CaseFile>& cases);

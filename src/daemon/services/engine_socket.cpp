@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "docker/api.hpp"
+#include "docker/asked_ports.hpp"
 #include "docker/gated_stream.hpp"
 #include "docker/loopback_ports.hpp"
 #include "profiles/runtime.hpp"
@@ -102,6 +103,9 @@ asio::awaitable<std::unique_ptr<ByteStream>> EngineSocket::open_gated() {
 }
 
 asio::awaitable<void> EngineSocket::check(std::string body) {
+  const Profile& profile = core_.state().profile;
+  if (profile.check_ports && profile.network_forward != ForwardWish::none)
+    check_asked_ports(body, static_cast<std::size_t>(profile.port_limit));
   auto sockets = co_await core_.host_sockets.open_for(body);
   if (!core_.state().profile.check_binds) co_return;
   BindRules rules = core_.shares.bind_rules();

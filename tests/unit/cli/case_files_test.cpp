@@ -30,11 +30,22 @@ TEST(CaseFiles, AreAFewLines) {
   EXPECT_EQ(one.expected("sshfs"), (std::vector<std::string>{"bye *", "now"}));
 }
 
+TEST(CaseFiles, SayWhatALocalEngineDoes) {
+  const CaseFile same = parse_case("x", "name: a\nrun:\n  true\nexpect: b\nerror: no\nexit: 3\n");
+  EXPECT_EQ(same.expected_locally(), std::vector<std::string>{"b"});
+  EXPECT_EQ(same.exit_locally(), 3);
+  const CaseFile other = parse_case("x", "name: a\nrun:\n  true\nexit: 3\nexpect local: c\nbecause: d\n");
+  EXPECT_EQ(other.expected_locally(), std::vector<std::string>{"c"});
+  EXPECT_EQ(other.exit_locally(), 0) << "what is refused here works there";
+  EXPECT_NE(compatibility({same, other}).find("| a | `c` | refused | d |"), std::string::npos)
+      << compatibility({other});
+}
+
 TEST(CaseFiles, ThatCannotFailOrAreMisspeltAreRefused) {
   EXPECT_EQ(wrong("name: a\nrun:\n  true\n"), "x.case: it expects nothing");
   EXPECT_EQ(wrong("name: a\nexpect: b\n"), "x.case: it has no name, or nothing to run");
   EXPECT_EQ(wrong("name: a\nrum:\n  true\n"), "x.case: there is no key 'rum'");
-  EXPECT_NE(wrong("name: a\nrun:\n  true\nexpect: b\nlocal: c\n"), "") << "it does not say why";
+  EXPECT_NE(wrong("name: a\nrun:\n  true\nexpect: b\nexpect local: c\n"), "") << "it does not say why";
 }
 
 TEST(CaseFiles, CompareLineByLine) {
