@@ -72,9 +72,10 @@ json::object object_in(const fs::path& file) {
     error_code ec;
     json::value value = json::parse(read_file_if_exists(file).value_or(""), ec);
     if (!ec && value.is_object()) return std::move(value.get_object());
+    return {};
   } catch (const Error&) {  // a folder of that name, somebody else's file
+    return {};
   }
-  return {};
 }
 
 const json::value* member(const json::value* value, std::string_view key) {
@@ -82,13 +83,13 @@ const json::value* member(const json::value* value, std::string_view key) {
 }
 
 std::vector<fs::path> sorted(const fs::path& folder) {
-  std::vector<fs::path> all;
   try {
-    all = list_folder(folder);
+    std::vector<fs::path> all = list_folder(folder);
+    std::sort(all.begin(), all.end());
+    return all;
   } catch (const Error&) {  // not ours to read
+    return {};
   }
-  std::sort(all.begin(), all.end());
-  return all;
 }
 
 Told read(const ClientFolders& folders) {
@@ -167,7 +168,7 @@ class Search {
 /// ", where nobody listens: it is left of Colima, which is not installed"
 std::string why(const Gone& gone) {
   const bool no_context = !gone.place.starts_with(unix_scheme);
-  const std::string nobody = no_context ? "" : ", where nobody listens";
+  std::string nobody = no_context ? "" : ", where nobody listens";
   if (gone.tool == nullptr) return nobody;
   return nobody + (gone.installed ? fmt::format("; {} does not run", gone.tool->name)
                                   : fmt::format("; it is left of {}, which is not installed", gone.tool->name));
