@@ -16,10 +16,6 @@ namespace {
 
 namespace json = boost::json;
 
-const json::value* member(const json::value* value, std::string_view key) {
-  return value != nullptr && value->is_object() ? value->get_object().if_contains(key) : nullptr;
-}
-
 /// {"80/tcp": [{"HostIp": "", "HostPort": "8080"}]}
 std::size_t bound(const json::object& bindings) {
   std::set<std::string, std::less<>> numbers;
@@ -42,9 +38,9 @@ std::size_t asked_ports(std::string_view body) {
   error_code ec;
   const json::value call = json::parse(body, ec);
   if (ec) return 0;
-  const json::value* bindings = member(member(&call, "HostConfig"), "PortBindings");
+  const json::value* bindings = find_at(find_at(&call, "HostConfig"), "PortBindings");
   if (bindings != nullptr && bindings->is_object()) return bound(bindings->get_object());
-  const json::value* ports = member(member(&call, "EndpointSpec"), "Ports");
+  const json::value* ports = find_at(find_at(&call, "EndpointSpec"), "Ports");
   return ports != nullptr && ports->is_array() ? ports->get_array().size() : 0;
 }
 

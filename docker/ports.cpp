@@ -15,12 +15,8 @@ namespace cl {
 namespace json = boost::json;
 namespace {
 
-const json::value* find(const json::value& in, std::string_view key) {
-  return in.is_object() ? in.get_object().if_contains(key) : nullptr;
-}
-
 std::uint16_t port(const json::value& in, std::string_view key) {
-  const json::value* value = find(in, key);
+  const json::value* value = find_at(&in, key);
   if (value == nullptr || !value->is_int64() || value->get_int64() < 0 || value->get_int64() > 65535) return 0;
   return static_cast<std::uint16_t>(value->get_int64());
 }
@@ -29,12 +25,12 @@ Container read_container(const json::value& from) {
   Container container;
   container.id = text_at(from, "Id");
   // "/name", and "/other/alias" for links.
-  if (const json::value* names = find(from, "Names"); names != nullptr && names->is_array())
+  if (const json::value* names = find_at(&from, "Names"); names != nullptr && names->is_array())
     for (const json::value& name : names->get_array())
       if (name.is_string() && std::string_view(name.get_string()).find('/', 1) == std::string_view::npos)
         container.name = std::string_view(name.get_string()).substr(1);
-  const json::value* settings = find(from, "NetworkSettings");
-  const json::value* networks = settings != nullptr ? find(*settings, "Networks") : nullptr;
+  const json::value* settings = find_at(&from, "NetworkSettings");
+  const json::value* networks = find_at(settings, "Networks");
   if (networks == nullptr || !networks->is_object()) return container;
   for (const auto& [name, network] : networks->get_object())
     container.run.append(text_at(network, "EndpointID")) += ' ';
@@ -118,7 +114,7 @@ WantedPorts wanted_ports(const json::array& containers, const PortRules& rules) 
   WantedPorts wanted;
   if (rules.forwarded == Forwarded::none) return wanted;
   for (const json::value& one : containers) {
-    const json::value* ports = find(one, "Ports");
+    const json::value* ports = find_at(&one, "Ports");
     if (ports == nullptr || !ports->is_array()) continue;
     std::shared_ptr<const Container> container;
     for (const json::value& entry : ports->get_array()) {
@@ -142,11 +138,10 @@ void add_services(WantedPorts& wanted, const json::array& services, const PortRu
   if (rules.forwarded == Forwarded::none) return;
   for (const json::value& one : services) {
     // The port that it was given, or the one that it asked for as long as it has none.
-    const json::value* spec = find(one, "Spec");
-    const json::value* given = find(one, "Endpoint");
-    if (given == nullptr || find(*given, "Ports") == nullptr)
-      given = spec != nullptr ? find(*spec, "EndpointSpec") : nullptr;
-    const json::value* ports = given != nullptr ? find(*given, "Ports") : nullptr;
+    const json::value* spec = find_at(&one, "Spec");
+    const json::value* given = find_at(&one, "Endpoint");
+    if (find_at(given, "Ports") == nullptr) given = find_at(spec, "EndpointSpec");
+    const json::value* ports = find_at(given, "Ports");
     if (ports == nullptr || !ports->is_array()) continue;
     const auto service = std::make_shared<Container>();
     service->id = text_at(one, "ID");

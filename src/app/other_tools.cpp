@@ -78,10 +78,6 @@ json::object object_in(const fs::path& file) {
   }
 }
 
-const json::value* member(const json::value* value, std::string_view key) {
-  return value != nullptr && value->is_object() ? value->get_object().if_contains(key) : nullptr;
-}
-
 std::vector<fs::path> sorted(const fs::path& folder) {
   try {
     std::vector<fs::path> all = list_folder(folder);
@@ -97,7 +93,7 @@ Told read(const ClientFolders& folders) {
   told.config = object_in(folders.docker / "config.json");
   for (const fs::path& folder : sorted(folders.docker / "contexts" / "meta")) {
     const json::object meta = object_in(folder / "meta.json");
-    const json::value* endpoint = member(meta.if_contains("Endpoints"), "docker");
+    const json::value* endpoint = find_at(meta.if_contains("Endpoints"), "docker");
     if (endpoint != nullptr)
       told.contexts.push_back({std::string(text_at(meta, "Name")), std::string(text_at(*endpoint, "Host"))});
   }

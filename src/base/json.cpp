@@ -39,6 +39,10 @@ std::string pretty_json(const boost::json::value& value, std::string_view indent
   return out;
 }
 
+const boost::json::value* find_at(const boost::json::value* value, std::string_view key) {
+  return value != nullptr && value->is_object() ? value->get_object().if_contains(key) : nullptr;
+}
+
 std::string_view text_at(const boost::json::object& object, std::string_view key) {
   const boost::json::value* found = object.if_contains(key);
   return found != nullptr && found->is_string() ? std::string_view(found->get_string()) : std::string_view();

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "src/base/error.hpp"
+#include "src/base/json.hpp"
 #include "src/base/path.hpp"
 
 namespace cl {
@@ -153,10 +154,6 @@ asio::awaitable<void> check(std::string_view source, std::string_view without, c
          "share it: colima-like share add '" + path.string() + "', or a folder above it; or use a volume");
 }
 
-const json::value* find(const json::value* in, std::string_view key) {
-  return in != nullptr && in->is_object() ? in->get_object().if_contains(key) : nullptr;
-}
-
 std::string_view text(const json::value* value) {
   return value != nullptr && value->is_string() ? std::string_view(value->get_string()) : std::string_view();
 }
@@ -166,17 +163,18 @@ constexpr std::string_view no_folder = "the volume would have nothing behind it"
 
 /// The folder that the local driver binds as a volume: type=none, o=bind, device=FOLDER. Empty for any other volume.
 std::string_view folder_of_volume(const json::value* options) {
-  const std::string words = "," + std::string(text(find(options, "o"))) + ",";
+  const std::string words = "," + std::string(text(find_at(options, "o"))) + ",";
   const bool binds = words.find(",bind,") != std::string::npos || words.find(",rbind,") != std::string::npos;
-  return binds ? text(find(options, "device")) : std::string_view();
+  return binds ? text(find_at(options, "device")) : std::string_view();
 }
 
 asio::awaitable<void> check_mounts(const json::value* mounts, const BindRules& rules, std::chrono::milliseconds limit) {
   if (mounts == nullptr || !mounts->is_array()) co_return;
   for (const json::value& mount : mounts->get_array()) {
-    if (text(find(&mount, "Type")) == "bind") co_await check(text(find(&mount, "Source")), empty_folder, rules, limit);
-    const json::value* driver = find(find(&mount, "VolumeOptions"), "DriverConfig");
-    co_await check(folder_of_volume(find(driver, "Options")), no_folder, rules, limit);
+    if (text(find_at(&mount, "Type")) == "bind")
+      co_await check(text(find_at(&mount, "Source")), empty_folder, rules, limit);
+    const json::value* driver = find_at(find_at(&mount, "VolumeOptions"), "DriverConfig");
+    co_await check(folder_of_volume(find_at(driver, "Options")), no_folder, rules, limit);
   }
 }
 
@@ -201,7 +199,7 @@ std::vector<std::string> sources_of_binds(const json::value* binds) {
 }
 
 const json::value* mounts_of_service(const json::value& call) {
-  return find(find(find(&call, "TaskTemplate"), "ContainerSpec"), "Mounts");
+  return find_at(find_at(find_at(&call, "TaskTemplate"), "ContainerSpec"), "Mounts");
 }
 
 }  // namespace
@@ -209,12 +207,12 @@ const json::value* mounts_of_service(const json::value& call) {
 std::vector<std::string> bind_sources(const std::string& body) {
   const auto call = read_call(body);
   if (!call) return {};
-  const json::value* host = find(&*call, "HostConfig");
-  std::vector<std::string> sources = sources_of_binds(find(host, "Binds"));
-  for (const json::value* mounts : {find(host, "Mounts"), mounts_of_service(*call)}) {
+  const json::value* host = find_at(&*call, "HostConfig");
+  std::vector<std::string> sources = sources_of_binds(find_at(host, "Binds"));
+  for (const json::value* mounts : {find_at(host, "Mounts"), mounts_of_service(*call)}) {
     if (mounts == nullptr || !mounts->is_array()) continue;
     for (const json::value& mount : mounts->get_array())
-      if (text(find(&mount, "Type")) == "bind") sources.emplace_back(text(find(&mount, "Source")));
+      if (text(find_at(&mount, "Type")) == "bind") sources.emplace_back(text(find_at(&mount, "Source")));
   }
   return sources;
 }
@@ -222,12 +220,12 @@ std::vector<std::string> bind_sources(const std::string& body) {
 asio::awaitable<void> check_binds(std::string body, BindRules rules, std::chrono::milliseconds limit) {
   const auto call = read_call(body);
   if (!call) co_return;
-  const json::value* host = find(&*call, "HostConfig");
-  for (const std::string& source : sources_of_binds(find(host, "Binds")))
+  const json::value* host = find_at(&*call, "HostConfig");
+  for (const std::string& source : sources_of_binds(find_at(host, "Binds")))
     co_await check(source, empty_folder, rules, limit);
-  co_await check_mounts(find(host, "Mounts"), rules, limit);
+  co_await check_mounts(find_at(host, "Mounts"), rules, limit);
   co_await check_mounts(mounts_of_service(*call), rules, limit);
-  co_await check(folder_of_volume(find(&*call, "DriverOpts")), no_folder, rules, limit);
+  co_await check(folder_of_volume(find_at(&*call, "DriverOpts")), no_folder, rules, limit);
 }
 
 }  // namespace cl
