@@ -91,7 +91,7 @@ asio::awaitable<void> check_hidden(const fs::path& path, const fs::path& real, c
   const auto rule = std::find_if(folder.hidden.begin(), folder.hidden.end(),
                                  [&real](const fs::path& hidden) { return is_below(real, hidden); });
   if (rule == folder.hidden.end()) co_return;
-  const fs::path hidden = *rule;
+  const fs::path& hidden = *rule;
   auto look = [hidden] {
     std::error_code unknown;
     return fs::is_regular_file(hidden, unknown);
